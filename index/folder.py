@@ -9,9 +9,10 @@ from pathlib import Path
 from index.catalog import Catalog
 from index.catalog_file import empty_index_error, format_error
 from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
-from index.feature_space import FeatureSpace, damaged_metadata_error
+from index.feature_space import FeatureSpace, damaged_metadata_error, no_index_error
 from index.files import WriteLock, check_regular, storage_error
 from model.artifacts.artifact import Artifact
+from model.exceptions import IndexNotFoundError
 
 CATALOG = "catalog.sqlite"
 LOCK = "lock"
@@ -53,6 +54,15 @@ def is_index(path: Path) -> bool:
     """Whether the folder holds an index. Raises IndexStoreError if its catalog is a link, pipe, device or folder."""
     check_regular(path / CATALOG)
     return (path / CATALOG).is_file()
+
+
+def missing_index_error(path: Path) -> IndexNotFoundError:
+    """There is none at `path`; says so if other versions of the network have one beside it."""
+    if not path.name.isdigit():
+        return no_index_error(str(path))
+    catalogs = path.parent.glob(f"[0-9]*/{CATALOG}")
+    others = ", ".join(sorted(str(catalog.parent) for catalog in catalogs))
+    return no_index_error(f"{path} (other versions of this network have one: {others})" if others else str(path))
 
 
 def lock_for_writing(path: Path) -> WriteLock:

@@ -31,11 +31,18 @@ from index.catalog_rows import read_label_groups, read_rows
 from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
-from index.feature_space import FeatureSpace, RowDType, no_index_error
+from index.feature_space import FeatureSpace, RowDType
 from index.features import FeatureFile, as_stored
 from index.file_records import FileRecords
 from index.files import check_same
-from index.folder import CATALOG, IndexMetadata, create_empty_index, is_index, lock_for_writing
+from index.folder import (
+    CATALOG,
+    IndexMetadata,
+    create_empty_index,
+    is_index,
+    lock_for_writing,
+    missing_index_error,
+)
 from index.generations import codes_path, delete_before, features_path, has_features_after
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
@@ -74,7 +81,7 @@ class FolderIndex(BaseIndex):
 
     def __init__(self, path: Path, writable: bool) -> None:
         if not is_index(path):
-            raise no_index_error(str(path))
+            raise missing_index_error(path)
         self.path = path
         self._write_lock = threading.RLock()
         """Held during a change, by one thread of this process; `_file_lock` keeps other processes out."""

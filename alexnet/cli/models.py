@@ -49,6 +49,8 @@ def _list_networks(home: Path) -> tuple[list[dict[str, Any]], list[ArtifactError
 
 def _describe(path: Path | None, manifest: Manifest) -> dict[str, Any]:
     """What is listed of a network; `path`: None for a bundled one."""
+    from model.artifacts.held_out import may_know_held_out
+
     measured = manifest.main_measurement
     return {
         "name": manifest.name,
@@ -59,6 +61,7 @@ def _describe(path: Path | None, manifest: Manifest) -> dict[str, Any]:
         "top1_error": measured and measured.top1_error,
         "num_images": measured and measured.num_images,
         "split": measured and measured.split,
+        "may_know_held_out": may_know_held_out(manifest.training),
     }
 
 
@@ -71,6 +74,8 @@ def _format(row: dict[str, Any], width: int) -> str:
 
     error = "not measured here"
     if row["top1_error"] is not None:
-        error = f"error {100 * row['top1_error']:4.1f} % of {count_of(row['num_images'], 'image')} ({row['split']})"
+        doubt = ", perhaps too low: some may be training images" if row["may_know_held_out"] else ""
+        images = f"{count_of(row['num_images'], 'image')} ({row['split']}{doubt})"
+        error = f"error {100 * row['top1_error']:4.1f} % of {images}"
     used = "  (used without --artifact)" if row["used_by_default"] else ""
     return f"{_place(row):{width}}  {row['created'][:10]}  {row['classes']:5,} classes  {error}{used}"

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model.artifacts.artifact import Label
+from model.artifacts.held_out import SEVERAL_SPLITS
 from model.datasets.names import SPLITS, common_folder, show_path
 from model.exceptions import DatasetError
 from model.plurals import count_of
@@ -89,27 +89,6 @@ class EarlierSplit:
             sides = dict(zip(_below_common_folder(sides), sides.values(), strict=True))
             paths = _below_common_folder(paths)
         return {place: sides[path] for place, path in enumerate(paths) if path in sides}
-
-
-SEVERAL_SPLITS = "several"
-"""Stands for the checksum of a start network's split where that network was trained on several splits of its dataset,
-so that all of the images may be among its training images."""
-
-
-def trained_on_another_split(start_dataset: str, start_split: str, dataset: str, split: str, kept_split: str) -> bool:
-    """Whether test images of a split may be training images of the network that a run starts from.
-
-    They may be if both were made from the same dataset, and the network was trained on neither this split nor the one
-    that it keeps. A split is given by its checksum, "" where there is none or it isn't known.
-    """
-    return start_dataset == dataset and start_split not in ("", split, kept_split)
-
-
-def may_know_held_out(training: Mapping[str, Any]) -> bool:
-    """Whether a network may have been trained on images that its own split holds out, by its manifest's `training`."""
-    start = training.get("start_dataset", ""), training.get("start_split_sha256", "")
-    own = training.get("dataset", ""), training.get("split_sha256", ""), training.get("kept_split_sha256", "")
-    return trained_on_another_split(*start, *own)
 
 
 def split_advice(start_split: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Measurement, Precision
+from model.artifacts.held_out import may_know_held_out
 from model.exceptions import DatasetError, InvalidRequestError
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.plurals import count_of
@@ -17,7 +18,6 @@ from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
 from training.data.datasets import Dataset, Example
-from training.data.earlier_split import may_know_held_out
 from training.data.training_data import (
     check_same_split,
     count_left_out,

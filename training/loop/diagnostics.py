@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from model.artifacts.held_out import trained_on_another_split
 from model.exceptions import TrainingError
 from training.data.datasets import Dataset
-from training.data.earlier_split import split_advice, trained_on_another_split
+from training.data.earlier_split import split_advice
 from training.optim.initial_weights import InitialState
 from training.recipes import RECIPES, Recipe
 

@@ -360,8 +360,17 @@ class Trainer:
         self._forget_best_if_not_kept()
 
     def _check_images(self, digests: NDArray[np.int64]) -> None:
-        """Raise TrainingError unless the images (N) have the pixels that the run began with."""
-        changed = np.flatnonzero((self.cache.digests() != digests).any(1))
+        """Raise TrainingError unless these are the N images, by their pixels, that the run began with.
+
+        digests: (N, 2) int64.
+        """
+        now = self.cache.digests()
+        if len(now) != len(digests):
+            raise TrainingError(
+                f"the run began with {count_of(len(digests), 'image')}, and there are {len(now):,} now: put back what "
+                "was there, or start a new run"
+            )
+        changed = np.flatnonzero((now != digests).any(1))
         if len(changed):
             raise TrainingError(
                 f"{count_of(len(changed), 'image')} changed since this run began, such as "

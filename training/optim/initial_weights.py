@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Label
+from model.artifacts.held_out import SEVERAL_SPLITS, may_know_held_out
 from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
 from model.images.crops import CROP_SIZE
@@ -23,7 +24,6 @@ from model.network.initialization import initial_state
 from model.network.registry import build_spec
 from model.network.spec import NetworkConfig, NetworkSpec, Weighted
 from training.config import TrainConfig
-from training.data.earlier_split import SEVERAL_SPLITS, may_know_held_out
 from training.optim.layer_rates import check_layer_names, layer_multipliers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.artifacts.artifact import Artifact, Manifest, list_artifacts
-from training.data.earlier_split import may_know_held_out
+from model.artifacts.held_out import may_know_held_out
 
 
 def better_version_note(artifact: Artifact) -> str:

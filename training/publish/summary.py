@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from model.artifacts.artifact import Artifact, Measurement
+from model.artifacts.held_out import may_know_held_out
 from model.artifacts.intervals import Interval, format_interval
 from model.files import atomic_write
 from model.shell_command import alexnet_command
 from training.config import TrainConfig
 from training.data.data_check import DataCheck
-from training.data.earlier_split import may_know_held_out, split_advice
+from training.data.earlier_split import split_advice
 from training.evaluation.baselines import LINEAR, Baseline
 
 REPORT_DATA = "report.json"

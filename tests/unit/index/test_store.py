@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -322,6 +323,14 @@ def test_no_index(tmp_path: Path) -> None:
     for writable in (False, True):
         with pytest.raises(IndexNotFoundError, match=r"no index at .*: build one"):
             FolderIndex.open(tmp_path / "none", writable)
+
+
+def test_an_index_of_another_version_is_named(artifact: Artifact, tmp_path: Path) -> None:
+    other = tmp_path / "shapes" / "1"
+    FolderIndex.create(other, artifact).close()
+    named = f"no index at {tmp_path / 'shapes' / '3'} (other versions of this network have one: {other}): build one"
+    with pytest.raises(IndexNotFoundError, match=re.escape(named)):
+        FolderIndex.open(tmp_path / "shapes" / "3")
 
 
 def test_one_writer_at_a_time(artifact: Artifact, tmp_path: Path) -> None:

@@ -18,6 +18,19 @@ def test_without_networks_of_one_s_own(tmp_path: Path) -> None:
     assert second.endswith("(used without --artifact)")
 
 
+def test_an_error_that_may_be_too_low_is_marked(artifact: Artifact, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(artifact.path, tmp_path / "artifacts" / "shapes" / "1"))
+    assert "perhaps" not in invoke("models", "--home", tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["training"] |= {"start_dataset": manifest["training"]["dataset"], "start_split_sha256": "0" * 64}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    own, *bundled = invoke("models", "--home", tmp_path).splitlines()
+    assert "perhaps too low: some may be training images)" in own
+    assert not any("perhaps" in line for line in bundled)
+    rows = json.loads(invoke("models", "--home", tmp_path, "--json"))["models"]
+    assert [row["may_know_held_out"] for row in rows] == [True, False, False]
+
+
 def test_the_newest_is_used(artifact: Artifact, tmp_path: Path) -> None:
     for version in (1, 2):
         folder = Path(shutil.copytree(artifact.path, tmp_path / "artifacts" / "shapes" / str(version)))

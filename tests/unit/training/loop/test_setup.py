@@ -18,7 +18,7 @@ from tests.helpers.drawings import encode
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.loop.distributed import DistributedContext
-from training.loop.run_directory import ARTIFACT, RunDirectory
+from training.loop.run_directory import ARTIFACT, SPLIT, RunDirectory
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.publish.export_run import provenance
@@ -130,6 +130,17 @@ def test_a_run_whose_images_changed_is_not_resumed(few: Path, tmp_path: Path) ->
     changed.write_bytes(before)
     with set_up(run.config, CONTEXT, run.run.path) as resumed:
         assert resumed.run.path == run.run.path
+
+
+def test_a_run_with_another_number_of_images_is_not_resumed(few: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(few, tmp_path / few.name))
+    run = start_run(data, tmp_path)
+    (run.run.path / SPLIT).unlink()  # which says the same by the images' names
+    run.dataset.train[0].path.unlink()
+    number = len(run.dataset.examples)
+    refusal = f"the run began with {number} images, and there are {number - 1} now: put back what was there"
+    with pytest.raises(TrainingError, match=refusal), set_up(run.config, CONTEXT, run.run.path):
+        pass
 
 
 def test_the_manifest_and_the_report_say_what_was_read(artifact: Artifact) -> None:
