@@ -232,10 +232,10 @@ def main(
             1 / 64,
             images=256,
             target=0.75,
-            seeds=2,
+            seeds=1,
             learning_rates=(0.003, 0.01),
             first_rate=0.01,
-            max_epochs=6,
+            max_epochs=3,
             interval=1,
         )
     results = Results(output / f"{name}.json", asdict(settings))

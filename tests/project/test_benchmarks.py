@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.baselines.torch_alexnet import TorchAlexNet
@@ -29,6 +30,7 @@ from model.artifacts.artifact import Artifact
 from tests.helpers.polling import wait_until
 
 
+@pytest.mark.slow
 def test_dead_process_ends_the_benchmark() -> None:
     device = torch.device("cpu")
     with (
@@ -89,12 +91,6 @@ def test_operations_of_a_forward_pass_are_counted() -> None:
     assert counter.get_total_flops() / 1e9 == pytest.approx(GFLOP_PER_CROP, rel=1e-4)
 
 
-def run_gpu_benchmark(*options: str) -> subprocess.CompletedProcess[str]:
-    """As a person runs it."""
-    command = [sys.executable, "-m", "benchmarks.gpu", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def read_parts(output: Path) -> dict[str, Any]:
     (file,) = output.iterdir()
     parts: dict[str, Any] = json.loads(file.read_text())["parts"]
@@ -102,18 +98,15 @@ def read_parts(output: Path) -> dict[str, Any]:
 
 
 def test_the_gpu_benchmark_refuses_what_it_cannot_run(tmp_path: Path) -> None:
-    done = run_gpu_benchmark("--only", "peak")
-    assert done.returncode == 2
-    assert "unknown part 'peak'" in done.stderr
+    with pytest.raises(typer.BadParameter, match="unknown part 'peak': choose from peaks, "):
+        gpu.check_parts(["peak"])
     if not torch.cuda.is_available():
-        done = run_gpu_benchmark("--only", "peaks", "--output", str(tmp_path))
-        assert done.returncode == 1
-        assert done.stderr == (
-            "error: no CUDA device that torch can use: choose --device cpu, or install torch with CUDA\n"
-        )
+        with pytest.raises(SystemExit, match="error: no CUDA device that torch can use: choose"):
+            gpu.main(only=["peaks"], output=tmp_path)
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_part_that_crashes_or_hangs_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {"hanging": "tests.helpers.hanging_part", "crashing": "tests.helpers.crashing_part"}
     monkeypatch.setattr(gpu, "PARTS", parts)
@@ -162,7 +155,8 @@ def test_a_difference_beyond_its_limit_fails(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
-    done = run_gpu_benchmark("--device", "cpu", "--quick", "--output", str(tmp_path))
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick", "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     results = read_parts(tmp_path)
     assert list(results) == list(PARTS)

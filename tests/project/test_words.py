@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,12 @@ def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, " ".join(node.value.split())
 
 
+@cache
+def broken_rules(word: str, patterns: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Each pattern that a word or text matches, and where; most words occur many times."""
+    return tuple((pattern, match.start()) for pattern in patterns if (match := re.search(pattern, word)))
+
+
 def findings(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     checks = [(IDENTIFIERS, defined_names(tree)), (FUNCTIONS, functions(tree)), (TEXTS, texts(tree))]
@@ -77,12 +84,11 @@ def findings(path: Path) -> Iterator[str]:
         checks.append((MODULES, iter([(1, path.stem)])))
     for rules, words in checks:
         for line, word in words:
-            for pattern, instead in rules.items():
+            for pattern, start in broken_rules(word, tuple(rules)):
                 if path.is_relative_to(ROOT / "tests" / "page") and "view" in pattern:
                     continue
-                if match := re.search(pattern, word):
-                    shown = word if len(word) <= 60 else f"... {word[max(0, match.start() - 20) :][:60]} ..."
-                    yield f"{path.relative_to(ROOT)}:{line}: {shown!r} (use: {instead})"
+                shown = word if len(word) <= 60 else f"... {word[max(0, start - 20) :][:60]} ..."
+                yield f"{path.relative_to(ROOT)}:{line}: {shown!r} (use: {rules[pattern]})"
 
 
 def test_banned_words_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

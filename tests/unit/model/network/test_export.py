@@ -106,7 +106,7 @@ def test_crops_are_those_of_the_paper(exported: Exported, drawn: NDArray[np.uint
         np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=f"crop {crop_id}")
 
 
-@pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP])
+@pytest.mark.parametrize("crops", [CENTER_CROP, pytest.param(TEN_CROP, marks=pytest.mark.slow)])
 def test_equals_torch_at_every_temperature(
     exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path, crops: tuple[int, ...]
 ) -> None:

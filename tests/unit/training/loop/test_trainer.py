@@ -152,7 +152,7 @@ def test_all_options_of_the_photos_recipe_resume_bit_for_bit(make: Make, tmp_pat
 def test_a_mixed_batch_is_the_same_in_micro_batches(make: Make) -> None:
     trained = []
     for micro_batch in (0, 5):
-        recipe = options(augment="boxes,mixup", batch_size=12, epochs=2)
+        recipe = options(augment="boxes,mixup", batch_size=12)
         trainer = make(recipe=recipe, micro_batch=micro_batch, precision="float64")
         trainer.fit()
         trained.append(weights(trainer))

@@ -115,6 +115,7 @@ def test_a_run_on_the_cpu_is_measured_there(few: Path, tmp_path: Path, monkeypat
     assert devices == ["cpu"] * 3  # calibrated, measured, measured again for the report
 
 
+@pytest.mark.slow
 def test_what_is_published_is_utf_8_whatever_the_locale(few: Path, tmp_path: Path) -> None:
     """Its history and its labels for Triton are, as its manifest; Python says where it would take the locale's."""
     script = (
