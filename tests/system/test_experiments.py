@@ -81,10 +81,9 @@ def run_main(
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("experiment", "printed"),
-    [(activation, ": 6"), pytest.param(normalization, ": 13 %", marks=pytest.mark.slow)],
-    ids=["activation", "normalization"],
+    ("experiment", "printed"), [(activation, ": 6"), (normalization, ": 13 %")], ids=["activation", "normalization"]
 )
 def test_quick_runs_and_is_not_run_again(
     experiment: ModuleType, printed: str, run_main: Callable[..., str], tmp_path: Path

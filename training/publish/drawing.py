@@ -14,7 +14,7 @@ from model.figures import save_figure
 from model.images.crops import TEN_CROP
 from model.runtime import OnnxModel
 from training.data.earlier_split import EARLIER
-from training.data.training_data import check_training_data, load_training_dataset
+from training.data.training_data import check_training_data, load_training_dataset, with_labels_of
 from training.evaluation.evaluate import decode_batches
 from training.publish import figures
 
@@ -22,13 +22,11 @@ from training.publish import figures
 def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_images: int, seed: int) -> list[Path]:
     """Write kernels.png and predictions.png, the latter with images of the held-out split; their paths.
 
-    Raises DatasetError if the data has other classes than the network, or if its training kept an earlier split, which
-    can't be drawn again, and the data has another; ArtifactError if the artifact has no kernels.
+    Raises DatasetError if the data has a class that the network doesn't know, or if its training kept an earlier split,
+    which can't be drawn again, and the data has another; ArtifactError if the artifact has no kernels.
     """
     artifact = artifacts.load(path)
-    dataset = load_training_dataset(artifact, data, archive)
-    if dataset.labels != artifact.labels:
-        raise DatasetError(f"the classes of {data} differ from the artifact's")
+    dataset = with_labels_of(load_training_dataset(artifact, data, archive), artifact, data)
     if artifact.manifest.training.get("split_method") == EARLIER:  # others would be taken for held-out images
         check_training_data(artifact, dataset, data)
     held_out = dataset.splits()[dataset.held_out_split]
@@ -45,7 +43,7 @@ def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_
     drawn = {
         "kernels": figures.draw_kernels(kernels, read_spec(artifact.manifest).towers),
         "predictions": figures.draw_predictions(
-            images, labels, probabilities, [label.name for label in dataset.labels]
+            images, labels, probabilities, [label.name for label in artifact.labels]
         ),
     }
     output.mkdir(parents=True, exist_ok=True)

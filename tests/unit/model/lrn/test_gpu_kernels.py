@@ -220,6 +220,7 @@ for capability, dtype, width in ((75, "fp16", 48), (80, "bf16", 47), (90, "bf16"
 """
 
 
+@pytest.mark.slow
 def test_compilers_for_gpus_accept_the_kernels(tmp_path: Path) -> None:
     """And widths that are multiples of four need no shared memory, and store whole vectors."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

@@ -126,6 +126,7 @@ def test_the_manifest_of_an_imported_artifact(imported: tuple[PretrainedSpec, Pr
     assert 0 < manifest.export_difference <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_photographs_in_color(tmp_path: Path) -> None:
     import zipfile
