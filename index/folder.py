@@ -57,12 +57,11 @@ def is_index(path: Path) -> bool:
 
 
 def missing_index_error(path: Path) -> IndexNotFoundError:
-    """There is none at `path`; says so if other versions of the network have one beside it."""
-    if not path.name.isdigit():
+    """There is none at `path`; names those of other versions and precisions of the network, which are beside it."""
+    if not path.name.partition("-")[0].isdigit():
         return no_index_error(str(path))
-    catalogs = path.parent.glob(f"[0-9]*/{CATALOG}")
-    others = ", ".join(sorted(str(catalog.parent) for catalog in catalogs))
-    return no_index_error(f"{path} (other versions of this network have one: {others})" if others else str(path))
+    others = ", ".join(sorted(str(catalog.parent) for catalog in path.parent.glob(f"[0-9]*/{CATALOG}")))
+    return no_index_error(f"{path} (of other versions or precisions: {others})" if others else str(path))
 
 
 def lock_for_writing(path: Path) -> WriteLock:

@@ -16,7 +16,9 @@ from alexnet.cli.options import (
     ExcludeOption,
     HomeOption,
     MaxPixelsOption,
+    artifact_path,
 )
+from model.exceptions import InvalidRequestError
 from model.images.limits import ImageLimits
 
 
@@ -41,9 +43,12 @@ def calibrate(
     was trained on. The result is the next version of the artifact, with the same weights. `alexnet train` does this for
     every network.
     """
+    from model.artifacts.default import networks_folder
     from training.publish.calibrate import calibrate_artifact
 
-    path = artifact or home / "artifacts"
+    path = artifact_path(artifact, home)
+    if networks_folder(home) in path.parents:
+        raise InvalidRequestError("bundled networks are calibrated: name one of yours with --artifact")
     limits = ImageLimits(max_pixels)
     calibrated = calibrate_artifact(path, data, archive, exclude or (), max_images, device, typer.echo, limits)
     typer.echo(f"published {calibrated.path}")

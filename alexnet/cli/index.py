@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from index.bulk_change import Selection
     from index.entries import Entry
     from index.protocol import Index
+    from model.artifacts.artifact import Precision
 
 IdsArgument = Annotated[
     list[int] | None,
@@ -153,6 +154,7 @@ def sync(
 def list_images(
     index: IndexOption = None,
     artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Only images with this label.", show_default=False)
     ] = None,
@@ -171,7 +173,7 @@ def list_images(
     if key is not None and label is not None:
         raise InvalidRequestError("give either --label or --key")
     printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), ("id", "key", "label", "path"))
-    with open_index(index, artifact, home) as store:
+    with open_index(index, artifact, home, precision) as store:
         for e in islice(_iter_entries(store, label, key), limit):
             row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
             text = f"{e.id:8}  {show_text(e.label or '-')}  {show_path(e.source or e.key or '')}"
@@ -204,13 +206,14 @@ def remove(
     keys: KeysOption = None,
     index: IndexOption = None,
     artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
     home: HomeOption = HOME,
 ) -> None:
     """Remove images from an index.
 
     `alexnet index restore` undoes it until the index is compacted.
     """
-    _change_many(_select(ids, label, keys), index, artifact, home, removed=True)
+    _change_many(_select(ids, label, keys), index, artifact, home, precision, removed=True)
 
 
 def restore(
@@ -219,10 +222,11 @@ def restore(
     keys: KeysOption = None,
     index: IndexOption = None,
     artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
     home: HomeOption = HOME,
 ) -> None:
     """Restore removed images."""
-    _change_many(_select(ids, label, keys), index, artifact, home, removed=False)
+    _change_many(_select(ids, label, keys), index, artifact, home, precision, removed=False)
 
 
 def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) -> Selection:
@@ -241,11 +245,13 @@ def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) ->
     return Selection(ids or None, label, keys or None)
 
 
-def _change_many(selection: Selection, index: str | None, artifact: Path | None, home: Path, removed: bool) -> None:
+def _change_many(
+    selection: Selection, index: str | None, artifact: Path | None, home: Path, precision: Precision, removed: bool
+) -> None:
     """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
     from index.bulk_change import BulkChange
 
-    with open_index(index, artifact, home, writable=True) as store:
+    with open_index(index, artifact, home, precision, writable=True) as store:
         result = store.change_many(selection, BulkChange(removed))
     if selection.label is not None and not result.changed:
         kind = "image" if removed else "removed image"
@@ -262,6 +268,7 @@ def _change_many(selection: Selection, index: str | None, artifact: Path | None,
 def verify(
     index: IndexOption = None,
     artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
     as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
@@ -271,7 +278,7 @@ def verify(
     """
     from index.protocol import require_compaction
 
-    with open_index(index, artifact, home) as store:
+    with open_index(index, artifact, home, precision) as store:
         damaged = require_compaction(store).verify()
         if as_json:
             print_json({"num_images": len(store), "damaged": [{"id": key, "fault": damaged[key]} for key in damaged]})
@@ -286,11 +293,16 @@ def verify(
             typer.echo(f"{count_of(len(store), 'image')}, all intact")
 
 
-def compact(index: IndexOption = None, artifact: ArtifactOption = None, home: HomeOption = HOME) -> None:
+def compact(
+    index: IndexOption = None,
+    artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
+    home: HomeOption = HOME,
+) -> None:
     """Delete removed and damaged images for good and free their disk space."""
     from index.protocol import require_compaction
 
-    with open_index(index, artifact, home, writable=True) as store:
+    with open_index(index, artifact, home, precision, writable=True) as store:
         typer.echo(f"{count_of(require_compaction(store).compact(), 'image')} deleted, {len(store):,} kept")
 
 
@@ -303,6 +315,7 @@ def merge(
     ],
     index: IndexOption = None,
     artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
     home: HomeOption = HOME,
 ) -> None:
     """Add the images of other indexes to an index.
@@ -313,14 +326,18 @@ def merge(
     from index.backends import IndexUri
     from index.merge import merge as merge_indexes
 
-    uri = index_uri(index, artifact, home)
+    uri = index_uri(index, artifact, home, precision)
     report = merge_indexes(uri, [IndexUri.parse(other) for other in others])
     counts = f"{report.added:,} added, {report.existing:,} already indexed"
     typer.echo(f"index {uri}: {count_of(report.images, 'image')} ({counts})")
 
 
 def export(
-    output: OutputOption, index: IndexOption = None, artifact: ArtifactOption = None, home: HomeOption = HOME
+    output: OutputOption,
+    index: IndexOption = None,
+    artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
+    home: HomeOption = HOME,
 ) -> None:
     """Export the features as NumPy arrays (.npz).
 
@@ -328,13 +345,14 @@ def export(
     """
     from index.export import export_features
 
-    with open_index(index, artifact, home) as store:
+    with open_index(index, artifact, home, precision) as store:
         typer.echo(f"{count_of(export_features(store, output), 'image')} in {output}")
 
 
 def duplicates(
     index: IndexOption = None,
     artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
     max_distance: Annotated[
         float,
         typer.Option(
@@ -357,7 +375,7 @@ def duplicates(
     from index.duplicates import find_duplicates
 
     printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), PAIR_COLUMNS)
-    with open_index(index, artifact, home) as store:
+    with open_index(index, artifact, home, precision) as store:
         pairs = mislabeled = 0
         for pair in find_duplicates(store, max_distance, neighbors):
             pairs, mislabeled = pairs + 1, mislabeled + pair.has_two_labels

@@ -203,8 +203,11 @@ def artifact_paths(artifacts: list[Path] | None, home: Path) -> list[Path]:
     return [artifact_path(artifact, home) for artifact in artifacts] if artifacts else [artifact_path(None, home)]
 
 
-def index_uri(index: str | None, artifact: Artifact | Path | None, home: Path) -> IndexUri:
-    """The index that --index names, else that of the artifact, loaded or as --artifact names it, below --home.
+def index_uri(
+    index: str | None, artifact: Artifact | Path | None, home: Path, precision: Precision = "float32"
+) -> IndexUri:
+    """The index that --index names, else that of the artifact, loaded or as --artifact and --precision name it, below
+    --home.
 
     Raises ArtifactError, InvalidRequestError.
     """
@@ -213,18 +216,22 @@ def index_uri(index: str | None, artifact: Artifact | Path | None, home: Path) -
     if index is not None:
         return IndexUri.parse(index)
     if artifact is None or isinstance(artifact, Path):
-        artifact = load_artifact(artifact, home)
+        artifact = load_artifact(artifact, home, precision)
     return IndexUri(artifact.default_index_path(home / "indexes"))
 
 
 @contextmanager
 def open_index(
-    index: str | None, artifact: Artifact | Path | None, home: Path, writable: bool = False
+    index: str | None,
+    artifact: Artifact | Path | None,
+    home: Path,
+    precision: Precision = "float32",
+    writable: bool = False,
 ) -> Iterator[Index]:
     """The existing index of `index_uri`. Raises IndexStoreError, ArtifactError, InvalidRequestError."""
     from index.backends import open_readonly, open_writable
 
-    uri = index_uri(index, artifact, home)
+    uri = index_uri(index, artifact, home, precision)
     store = open_writable(uri) if writable else open_readonly(uri)
     try:
         yield store

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from alexnet.cli.browser import OpenReportOption, open_in_browser
-from alexnet.cli.options import ArtifactOption, RunArgument
+from alexnet.cli.options import RunArgument
 
 
-def report(run: RunArgument, artifact: ArtifactOption = None, open_: OpenReportOption = False) -> None:
+def report(
+    run: RunArgument,
+    artifact: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Artifact to measure (without it: the one that the run published, or else the newest of its name).",
+            show_default=False,
+        ),
+    ] = None,
+    open_: OpenReportOption = False,
+) -> None:
     """Write the report of a training run again.
 
     Measures the run's artifact on the held-out images, and writes report.html in the run's folder.

@@ -1,26 +1,47 @@
-"""Whether the images that a network's split holds out may be among its training images."""
+"""Whether images that a network's split holds out may be training images of the networks that it descends from.
+
+`training` is a manifest's: how the network was trained.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-SEVERAL_SPLITS = "several"
-"""Stands for the checksum of a start network's split where that network was trained on several splits of its dataset,
-so that all of the images may be among its training images."""
+Split = tuple[str, str]
+"""Name of a dataset, and checksum of the split of it that a network was trained on."""
 
 
-def trained_on_another_split(start_dataset: str, start_split: str, dataset: str, split: str, kept_split: str) -> bool:
-    """Whether test images of a split may be training images of the network that a run starts from.
+def splits_of_ancestors(training: Mapping[str, Any]) -> tuple[Split, ...]:
+    """Of the network that this one started from, of the one that it started from, and so on; none from scratch."""
+    stored = training.get("splits_of_ancestors")
+    if stored is None:  # an earlier release stored that of the first one only
+        stored = [[training.get("start_dataset"), training.get("start_split_sha256")]]
+    return tuple((str(dataset), str(split)) for dataset, split in stored if split)
 
-    They may be if both were made from the same dataset, and the network was trained on neither this split nor the one
-    that it keeps. A split is given by its checksum, "" where there is none or it isn't known.
-    """
-    return start_dataset == dataset and start_split not in ("", split, kept_split)
+
+def splits_of_descendants(training: Mapping[str, Any]) -> tuple[Split, ...]:
+    """`splits_of_ancestors` of a network that starts from this one."""
+    own = str(training.get("dataset", "")), str(training.get("split_sha256", ""))
+    return tuple(dict.fromkeys([*([own] if own[1] else []), *splits_of_ancestors(training)]))
+
+
+def kept_splits(training: Mapping[str, Any]) -> tuple[str, ...]:
+    """Checksums of the earlier splits in which each image was where it is in the network's own split, if it was there
+    (`training.data.earlier_split`)."""
+    stored = training.get("kept_splits")
+    if stored is None:
+        stored = [training.get("kept_split_sha256")]
+    return tuple(str(split) for split in stored if split)
+
+
+def other_splits(ancestors: Iterable[Split], dataset: str, split: str, kept: Collection[str]) -> list[str]:
+    """Those splits of a dataset which differ from the one that is measured, so that its held-out images may be training
+    images in them. A split that it `kept` does not."""
+    return [other for name, other in ancestors if name == dataset and other not in (split, *kept)]
 
 
 def may_know_held_out(training: Mapping[str, Any]) -> bool:
-    """Whether a network may have been trained on images that its own split holds out, by its manifest's `training`."""
-    start = training.get("start_dataset", ""), training.get("start_split_sha256", "")
-    own = training.get("dataset", ""), training.get("split_sha256", ""), training.get("kept_split_sha256", "")
-    return trained_on_another_split(*start, *own)
+    """Whether a network, or one that it descends from, may have been trained on images that its own split holds out."""
+    own = str(training.get("dataset", "")), str(training.get("split_sha256", ""))
+    return bool(other_splits(splits_of_ancestors(training), *own, kept_splits(training)))

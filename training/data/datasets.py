@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from model.artifacts.artifact import Label
 from model.artifacts.names import PlainText
@@ -30,7 +30,18 @@ class DatasetInfo(BaseModel):
     labels: tuple[Label, ...]
     groupings: dict[PlainText, tuple[str, ...]] = {}
     upright: bool = True
-    kept_split: str = ""
+    kept_splits: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_an_earlier_release(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Which stored one split."""
+        if "kept_split" not in values:
+            return values
+        kept = values["kept_split"]
+        return {name: value for name, value in values.items() if name != "kept_split"} | {
+            "kept_splits": (kept,) if kept else ()
+        }
 
 
 class Example(NamedTuple):
@@ -55,7 +66,7 @@ class Dataset:
     `validation` steers the learning rate; `test` is measured once, at the end. `split_description`: how the images
     were split, for manifests and reports. `groupings`: coarser classes, grouping -> the group of each class in the
     order of `labels`. `upright`: whether images have a natural orientation, as photographs have; if not, training
-    also rotates them. `kept_split`: checksum of the earlier split that its images keep, "" where there is none
+    also rotates them. `kept_splits`: checksums of the earlier splits that its images keep
     (`training.data.earlier_split`). `skipped`, `notes`: what the reader left out, guessed and converted
     (`model.datasets.listing`).
     """
@@ -69,7 +80,7 @@ class Dataset:
     test: tuple[Example, ...]
     groupings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     upright: bool = True
-    kept_split: str = ""
+    kept_splits: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.artifacts.artifact import Label
-from model.artifacts.held_out import SEVERAL_SPLITS
+from model.artifacts.held_out import Split
 from model.datasets.names import SPLITS, common_folder, show_path
 from model.exceptions import DatasetError
 from model.plurals import count_of
@@ -21,6 +21,10 @@ EARLIER = "earlier"
 """The `split_method` in the manifest of a network that was trained on such a split."""
 COLUMNS = ["path", "label", "split"]
 """The first columns of a run's table."""
+RENAMED = (
+    "with --split-from, an image that was renamed or moved to another class counts as gone and as new: if there are "
+    "any, the earlier network may have been trained on images that are held out now"
+)
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,13 @@ class EarlierSplit:
     """Which image was in which split.
 
     `name`: the table's, with its folder's, for descriptions. `sides`: absolute path -> split. `sha256`:
-    `Dataset.split_sha256` of that run.
+    `Dataset.split_sha256` of that run. `kept`: those of still earlier splits that it kept.
     """
 
     name: str
     sides: Mapping[str, str]
     sha256: str
+    kept: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, table: Path) -> EarlierSplit:
@@ -55,8 +60,8 @@ class EarlierSplit:
 
     def extend(
         self, examples: Sequence[Example], labels: Sequence[Label], shares: Mapping[str, float], seed: int
-    ) -> tuple[dict[str, list[Example]], str]:
-        """The split of `examples`, in their order, and in words how it was made.
+    ) -> tuple[dict[str, list[Example]], str, tuple[str, ...]]:
+        """The split of `examples`, in their order; in words how it was made; and what to beware of.
 
         Images of the earlier split keep their side. The others are drawn so that each class comes as near to the
         `shares` as they allow (`training.data.datasets.stratified_split`). Raises DatasetError if no image is in the
@@ -75,7 +80,8 @@ class EarlierSplit:
             raise DatasetError(f"too few images for --split-from {self.name}: {lack}; add images, or leave it out")
         num_new, num_gone = len(examples) - len(kept), len(self.sides) - len(kept)
         drawn_words = f"{count_of(num_new, 'new one', 'new ones')} drawn, {num_gone:,} gone"
-        return splits, f"{count_of(len(kept), 'image')} as in {self.name}, {drawn_words}"
+        notes = (RENAMED,) if num_new and num_gone else ()
+        return splits, f"{count_of(len(kept), 'image')} as in {self.name}, {drawn_words}", notes
 
     def _find(self, examples: Sequence[Example]) -> dict[int, str]:
         """The sides of the examples that are in this split, by place.
@@ -91,10 +97,10 @@ class EarlierSplit:
         return {place: sides[path] for place, path in enumerate(paths) if path in sides}
 
 
-def split_advice(start_split: str) -> str:
-    """How to measure an error that can be trusted, where `trained_on_another_split` is true of this start network."""
+def split_advice(ancestors: Iterable[Split], dataset: str) -> str:
+    """How to measure an error that can be trusted, where `model.artifacts.held_out.other_splits` has some."""
     other = "start from another network, such as --init-from photos"
-    if start_split == SEVERAL_SPLITS:
+    if len({split for name, split in ancestors if name == dataset}) > 1:
         return other
     return f"keep that network's split with --split-from and the folder of its run, or {other}"
 

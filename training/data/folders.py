@@ -96,6 +96,12 @@ def read_info(table: Path) -> DatasetInfo | None:
         raise DatasetError(f"invalid dataset metadata in {path}: {error.errors()[0]['msg']}") from error
 
 
+def read_earlier_split(table: Path) -> EarlierSplit:
+    """The split of an earlier run, and those that it kept, as `write_table` wrote them. Raises DatasetError."""
+    earlier, info = EarlierSplit.read(table), read_info(table)
+    return earlier if info is None else replace(earlier, kept=info.kept_splits)
+
+
 def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_train: bool) -> Dataset:
     """Classes, splits and examples of what was listed. Raises DatasetError."""
     root, name = listing.root, listing.root.name or listing.root.resolve().name
@@ -108,7 +114,7 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_
     for entry in entries:
         group = to_text(entry.group)  # as it is read again from a run's table
         splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], group))
-    description = f"{name}, its own splits"
+    description, notes = f"{name}, its own splits", listing.notes
     if to_train:
         _check_training_images(listing, classes, splits["train"])
     if not listing.has_splits:
@@ -116,8 +122,8 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_
         if earlier is None:
             splits = draw_split(splits["train"], SHARES, seed)
         else:
-            splits, how = earlier.extend(splits["train"], classes, SHARES, seed)
-            description += f" ({how})"
+            splits, how, warnings = earlier.extend(splits["train"], classes, SHARES, seed)
+            description, notes = f"{description} ({how})", (*notes, *warnings)
     if not splits["validation"]:
         splits |= draw_split(splits["train"], VALIDATION_SHARE, seed)
         description += f", a tenth of train for validation, seed {seed}"
@@ -134,9 +140,9 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_
         train=tuple(splits["train"]),
         validation=tuple(splits["validation"]),
         test=tuple(splits["test"]),
-        kept_split="" if earlier is None else earlier.sha256,
+        kept_splits=() if earlier is None else (earlier.sha256, *earlier.kept),
         skipped=(*listing.skipped, *outside),
-        notes=listing.notes,
+        notes=notes,
     )
 
 

@@ -10,8 +10,7 @@ from model.datasets.tables import is_table
 from model.exceptions import DatasetError
 from training.data.archives import ARCHIVES, NAMED_DATASETS, load_named
 from training.data.datasets import Dataset
-from training.data.earlier_split import EarlierSplit
-from training.data.folders import load_folder, load_table
+from training.data.folders import load_folder, load_table, read_earlier_split
 from training.data.splits import SplitMethod, split_again
 
 
@@ -38,7 +37,7 @@ def load_dataset(
         raise DatasetError(f"--split-from keeps a split, and --split {split} draws all images again: choose one")
     if split_from is not None and source in NAMED_DATASETS:
         raise DatasetError(f"{source} has its own split, which it keeps: leave out --split-from")
-    earlier = None if split_from is None else EarlierSplit.read(split_from)
+    earlier = None if split_from is None else read_earlier_split(split_from)
     path = Path(source)
     if source in NAMED_DATASETS:
         dataset = load_named(source, archive)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifacts.artifact import Artifact
+from model.artifacts.held_out import kept_splits, splits_of_ancestors
 from model.datasets.listing import count_reasons, describe_reasons
 from model.exceptions import DatasetError
 from model.images.contract import ImageContract
@@ -55,7 +56,7 @@ def check_same_split(
     kept will do, too, whose held-out images it wasn't trained on either.
     """
     training = artifact.manifest.training
-    known = [training.get("split_sha256"), *([training.get("kept_split_sha256")] if or_kept else [])]
+    known = [training.get("split_sha256"), *(kept_splits(training) if or_kept else [])]
     if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
         raise DatasetError(
             f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "
@@ -132,11 +133,19 @@ def drop_copies(
 
 
 def count_training_images(training: Mapping[str, Any], dataset: Dataset) -> int | None:
-    """How many images of a dataset a network was trained on, by its manifest's `training`; None where that isn't known:
-    the dataset has the name of its data, but another split. Data of another name counts as new."""
-    if dataset.split_sha256() in (training.get("split_sha256"), training.get("kept_split_sha256")):
+    """How many images of a dataset a network, or one that it descends from, was trained on, by its `training`.
+
+    None where that isn't known: the dataset has the name of their data, but another split. Data of another name counts
+    as new.
+    """
+    measured, own = dataset.split_sha256(), {training.get("split_sha256"), *kept_splits(training)}
+    ancestors, same = splits_of_ancestors(training), {measured} | (own if measured in own else set())
+    trained = {(training.get("dataset"), training.get("split_sha256")), *ancestors}
+    if any(name == dataset.name and split not in same for name, split in trained):
+        return None
+    if measured in own:
         return min(len(dataset.train), int(training.get("images", {}).get("train", len(dataset.train))))
-    return None if training.get("dataset") == dataset.name else 0
+    return len(dataset.train) if measured in {split for _, split in ancestors} else 0
 
 
 def count_left_out(training: Mapping[str, Any], examples: Sequence[Example], split: str) -> int:

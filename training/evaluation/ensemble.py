@@ -117,14 +117,14 @@ def _note_training_images(members: Sequence[Artifact], dataset: Dataset, split: 
     counts = [count_training_images(member.manifest.training, dataset) for member in members]
     if None in counts:
         log(
-            f"the network was trained on {dataset.name}, split differently: how many of these images it was trained on "
-            "isn't known; --data runs/NAME-DATE-TIME/split.csv of its run has the split"
+            f"the network, or one that it started from, was trained on {dataset.name}, split differently: how many of "
+            "these images it knows isn't known; --data runs/NAME-DATE-TIME/split.csv of that run has the split"
         )
         return ", perhaps with training images"
     if not (max_count := max(count or 0 for count in counts)):
         return ""
     images = count_of(max_count, "training image")
-    log(f"{images} of the network among the {len(dataset.examples):,} images: on new ones it errs more often")
+    log(f"{images} of the network among the {len(dataset.examples):,} images: expect a higher error on new images")
     return f", with {images}"
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from model.exceptions import TrainingError
 from model.files import atomic_write
 
-CHECKPOINT_FORMAT = 8
+CHECKPOINT_FORMAT = 9
 
 
 def previous_path(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from model.artifacts.held_out import trained_on_another_split
+from model.artifacts.held_out import other_splits
 from model.exceptions import TrainingError
 from training.data.datasets import Dataset
 from training.data.earlier_split import split_advice
@@ -87,10 +87,10 @@ def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
 
 def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
     """A warning if the network to start from was trained on another split of the same dataset than this one keeps."""
-    start, split = (initial.origin_dataset, initial.origin_split), dataset.split_sha256()
-    if not trained_on_another_split(*start, dataset.name, split, dataset.kept_split):
+    others = other_splits(initial.splits, dataset.name, dataset.split_sha256(), dataset.kept_splits)
+    if not others:
         return None
     return (
         f"warning: the network of --init-from was trained on another split of {dataset.name}, so this run's test "
-        f"images may be among its training images: {split_advice(initial.origin_split)}"
+        f"images may be among its training images: {split_advice(initial.splits, dataset.name)}"
     )

@@ -181,7 +181,7 @@ def open_dataset(config: TrainConfig, begun: Path | None = None) -> Dataset:
     dataset, info = load_dataset(source, seed, archive, exclude, run.split, begun / SPLIT), read_info(begun / SPLIT)
     if info is None:
         return dataset
-    return replace(dataset, split_description=info.split_description, kept_split=info.kept_split)
+    return replace(dataset, split_description=info.split_description, kept_splits=info.kept_splits)
 
 
 def open_cache(config: TrainConfig, dataset: Dataset, show: bool = True) -> ImageCache:

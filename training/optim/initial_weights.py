@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Label
-from model.artifacts.held_out import SEVERAL_SPLITS, may_know_held_out
+from model.artifacts.held_out import Split, splits_of_ancestors, splits_of_descendants
 from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
 from model.images.crops import CROP_SIZE
@@ -34,8 +34,8 @@ class InitialState:
     `weights`: of the whole network, on the CPU. `lr_multipliers`: learning rate multipliers by layer. `origin`: the
     artifact that layers were copied from, in words. `mean` (256, 256, 3): the mean image of this artifact, which its
     layers expect to be subtracted; None where a run starts from nothing. `new_layers`: names of the layers that weren't
-    copied. `origin_license`: the artifact's license. `origin_dataset`, `origin_split`: name of the dataset that the
-    artifact was trained on, and checksum of its split, or SEVERAL_SPLITS.
+    copied. `origin_license`: the artifact's license. `splits`: those that the artifact, and the networks that it
+    descends from, were trained on (`model.artifacts.held_out`).
     """
 
     spec: NetworkSpec
@@ -45,8 +45,7 @@ class InitialState:
     mean: NDArray[np.float32] | None = None
     new_layers: tuple[str, ...] = ()
     origin_license: str = ""
-    origin_dataset: str = ""
-    origin_split: str = ""
+    splits: tuple[Split, ...] = ()
 
     @property
     def needs_output_layer(self) -> bool:
@@ -90,11 +89,8 @@ class InitialState:
         if new:
             origin += f"; {', '.join(new)} initialized at random"
         multipliers = _multipliers(config, spec, layers)
-        dataset, split = (str(manifest.training.get(name, "")) for name in ("dataset", "split_sha256"))
-        if may_know_held_out(manifest.training):
-            split = SEVERAL_SPLITS
-        mean = read_mean(artifact)
-        return cls(spec, drawn | copied, multipliers, origin, mean, new, manifest.license, dataset, split)
+        mean, splits = read_mean(artifact), splits_of_descendants(manifest.training)
+        return cls(spec, drawn | copied, multipliers, origin, mean, new, manifest.license, splits)
 
     @classmethod
     def from_published(cls, artifact: Artifact) -> InitialState:
@@ -109,8 +105,7 @@ class InitialState:
             origin=str(training.get("initialized_from", "")),
             mean=read_mean(artifact),
             origin_license=str(training.get("start_license", "")),
-            origin_dataset=str(training.get("start_dataset", "")),
-            origin_split=str(training.get("start_split_sha256", "")),
+            splits=splits_of_ancestors(training),
         )
 
     @classmethod
@@ -125,8 +120,7 @@ class InitialState:
             origin=state["origin"],
             mean=mean,
             origin_license=state["origin_license"],
-            origin_dataset=state["origin_dataset"],
-            origin_split=state["origin_split"],
+            splits=tuple((dataset, split) for dataset, split in state["splits_of_ancestors"]),
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from model.artifacts.artifact import Artifact, Measurement
-from model.artifacts.held_out import may_know_held_out
+from model.artifacts.held_out import may_know_held_out, splits_of_ancestors
 from model.artifacts.intervals import Interval, format_interval
 from model.files import atomic_write
 from model.shell_command import alexnet_command
@@ -73,7 +73,7 @@ class Summary:
             doubts.append(
                 f"The network that this run started from was trained on another split of {training['dataset']}: some "
                 f"of these {self.split} images may be among its training images, and the error on others higher. "
-                f"To measure it, {split_advice(training['start_split_sha256'])}."
+                f"To measure it, {split_advice(splits_of_ancestors(training), training['dataset'])}."
             )
         return " ".join(doubts)
 

@@ -328,7 +328,7 @@ def test_no_index(tmp_path: Path) -> None:
 def test_an_index_of_another_version_is_named(artifact: Artifact, tmp_path: Path) -> None:
     other = tmp_path / "shapes" / "1"
     FolderIndex.create(other, artifact).close()
-    named = f"no index at {tmp_path / 'shapes' / '3'} (other versions of this network have one: {other}): build one"
+    named = f"no index at {tmp_path / 'shapes' / '3'} (of other versions or precisions: {other}): build one"
     with pytest.raises(IndexNotFoundError, match=re.escape(named)):
         FolderIndex.open(tmp_path / "shapes" / "3")
 

@@ -71,10 +71,23 @@ def test_shared_options_are_explained_once() -> None:
                     texts.setdefault(option, set()).add(parameter.help or "")
     assert texts.keys() == SHARED
     for option, help_texts in texts.items():
-        # several artifacts, whose contract images are checked with; a folder of queries, the data of the demo; what is
-        # written, and whether to a file or a folder; the folder of the demo
-        named = {"--artifact": 3, "--data": 3, "--output": 5, "--home": 2}
+        # several artifacts, whose contract images are checked with, of a run; a folder of queries, data of the demo;
+        # what is written, and whether to a file or a folder; the folder of the demo
+        named = {"--artifact": 4, "--data": 3, "--output": 5, "--home": 2}
         assert len(help_texts) <= named.get(option, 1), f"{option}: {help_texts}"
+
+
+def test_where_an_index_is_named_so_is_the_network_that_it_belongs_to_by_default() -> None:
+    """As `alexnet index add` names it: with the same options, and the same environment variables, it is the same."""
+    indexing = {
+        name: {option: parameter.envvar for parameter in command.params for option in parameter.opts}
+        for name, command in all_commands()
+        if any("--index" in parameter.opts for parameter in command.params) and name != "serve"  # its settings are
+    }
+    assert len(indexing) >= 14
+    for name, options in indexing.items():
+        for option in ("--artifact", "--precision", "--home"):
+            assert options[option] == indexing["index add"][option], f"{name} {option}"
 
 
 @pytest.mark.parametrize("help_option", ["--help", "-h"])

@@ -112,6 +112,9 @@ def test_every_command_finds_the_index_of_the_artifact_that_is_named(
     assert invoke("index", "duplicates", *options) == ""
     other = make_index(tmp_path / "other", artifact, make_entry(1, "x"))
     assert f"index {path}: 1 image (0 added" in invoke("index", "merge", other, *options)
+    for words in (["list"], ["verify"], ["compact"], ["remove", "1"], ["export", "--output", tmp_path / "f.npz"]):
+        refused = run_alexnet("index", *words, *options, "--precision", "int8")  # its index is another
+        assert "has no network in int8" in refused.stderr
     monkeypatch.setenv("ALEXNET_ARTIFACT", str(artifact.path))
     assert invoke("index", "list", "--home", tmp_path) == "       1  x  /0001.png\n"
     monkeypatch.setenv("ALEXNET_ARTIFACT", str(tmp_path / "none"))

@@ -85,10 +85,10 @@ def test_ids_and_labels_that_no_image_can_have(index_path: Path) -> None:
 
 
 def test_unknown_label(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    list_images(str(index_path), None, "circles")
+    list_images(str(index_path), label="circles")
     assert len(capsys.readouterr().out.splitlines()) == 30
     with pytest.raises(InvalidRequestError, match="no image of the index has the label 'circels'"):
-        list_images(str(index_path), None, "circels")
+        list_images(str(index_path), label="circels")
 
 
 def test_unreadable_image_is_named(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_an_error_that_may_be_too_low_is_marked(artifact: Artifact, tmp_path: Pa
     folder = Path(shutil.copytree(artifact.path, tmp_path / "artifacts" / "shapes" / "1"))
     assert "perhaps" not in invoke("models", "--home", tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["training"] |= {"start_dataset": manifest["training"]["dataset"], "start_split_sha256": "0" * 64}
+    manifest["training"] |= {"splits_of_ancestors": [[manifest["training"]["dataset"], "0" * 64]]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     own, *bundled = invoke("models", "--home", tmp_path).splitlines()
     assert "perhaps too low: some may be training images)" in own

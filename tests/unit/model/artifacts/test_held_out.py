@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from model.artifacts.held_out import SEVERAL_SPLITS, may_know_held_out
+from model.artifacts.held_out import kept_splits, may_know_held_out, splits_of_ancestors, splits_of_descendants
+
+CATS = {"dataset": "cats", "split_sha256": "a"}
+
+
+@pytest.mark.parametrize(
+    ("ancestors", "kept", "expected"),
+    [
+        ([], [], False),
+        ([["cats", "a"]], [], False),
+        ([["cats", "b"]], [], True),
+        ([["dogs", "b"]], [], False),
+        ([["cats", "b"]], ["b"], False),
+        ([["cats", "b"], ["cats", "c"]], ["b"], True),
+        ([["cats", "b"], ["cats", "c"]], ["b", "c"], False),
+        ([["dogs", "d"], ["cats", "b"]], [], True),
+    ],
+    ids=[
+        "from scratch", "same split", "another split", "other images", "kept", "one of two kept", "both kept",
+        "before one of other images",
+    ],
+)  # fmt: skip
+def test_another_split_of_the_same_images_is_doubted(
+    ancestors: list[list[str]], kept: list[str], expected: bool
+) -> None:
+    training = CATS | {"splits_of_ancestors": ancestors, "kept_splits": kept}
+    assert may_know_held_out(training) is expected
 
 
 @pytest.mark.parametrize(
     ("start", "expected"),
     [
         ({}, False),
+        ({"start_dataset": "cats", "start_split_sha256": ""}, False),
         ({"start_dataset": "cats", "start_split_sha256": "a"}, False),
         ({"start_dataset": "cats", "start_split_sha256": "b"}, True),
-        ({"start_dataset": "dogs", "start_split_sha256": "b"}, False),
-        ({"start_dataset": "cats", "start_split_sha256": ""}, False),
         ({"start_dataset": "cats", "start_split_sha256": "b", "kept_split_sha256": "b"}, False),
-        ({"start_dataset": "cats", "start_split_sha256": SEVERAL_SPLITS}, True),
+        ({"start_dataset": "cats", "start_split_sha256": "several"}, True),
     ],
-    ids=["no start", "same split", "another split", "other images", "unknown", "kept", "several"],
 )
-def test_only_another_split_of_the_same_images_is_doubted(start: dict[str, str], expected: bool) -> None:
-    assert may_know_held_out({"dataset": "cats", "split_sha256": "a"} | start) is expected
+def test_manifests_of_earlier_releases_have_one_split(start: dict[str, str], expected: bool) -> None:
+    assert may_know_held_out(CATS | start) is expected
+
+
+def test_a_network_hands_on_its_splits() -> None:
+    first: dict[str, Any] = CATS | {"splits_of_ancestors": [], "kept_splits": []}
+    assert splits_of_descendants(first) == (("cats", "a"),)
+    second = {"dataset": "dogs", "split_sha256": "d", "splits_of_ancestors": splits_of_descendants(first)}
+    assert splits_of_descendants(second) == (("dogs", "d"), ("cats", "a"))
+    third = CATS | {"splits_of_ancestors": splits_of_descendants(second)}
+    assert splits_of_descendants(third) == (("cats", "a"), ("dogs", "d"))
+    assert splits_of_ancestors({}) == splits_of_descendants({}) == ()
+    assert kept_splits({}) == ()

@@ -12,7 +12,7 @@ import pytest
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError
 from training.data.datasets import Dataset, Example, stratified_split
-from training.data.earlier_split import EarlierSplit
+from training.data.earlier_split import RENAMED, EarlierSplit
 from training.data.folders import SHARES, load_folder, write_table
 from training.data.loading import load_dataset
 from training.data.training_data import check_training_data, load_training_dataset
@@ -52,7 +52,9 @@ def sizes_of(dataset: Dataset, label: int) -> list[int]:
 def test_an_unchanged_folder_keeps_its_split(data: Path, table: Path) -> None:
     before = load_folder(data)
     after = load_dataset(str(data), seed=1, split_from=table)
-    assert after.split_sha256() == before.split_sha256() == after.kept_split
+    assert after.split_sha256() == before.split_sha256()
+    assert after.kept_splits == (before.split_sha256(),)
+    assert not after.notes
     assert (
         after.split_description == "data 75/10/15, seed 1 (60 images as in first/split.csv, 0 new ones drawn, 0 gone)"
     )
@@ -69,10 +71,25 @@ def test_images_keep_their_side_and_classes_their_shares(data: Path, table: Path
     assert sizes_of(after, 0) == [15, 2, 3]
     assert sizes_of(after, 2) == [30, 4, 6]
     assert "(59 images as in first/split.csv, 40 new ones drawn, 1 gone)" in after.split_description
+    assert RENAMED in after.notes
     assert load_dataset(str(data), seed=1, split_from=table) == after
     assert sides_of(load_dataset(str(data), seed=2, split_from=table)) != sides_of(after)
     moved = [name for name, side in sides_of(load_folder(data, 1)).items() if before.get(name, side) != side]
     assert moved, "without the earlier split images move"
+
+
+def test_the_splits_that_an_earlier_split_kept_are_kept_too(data: Path, table: Path) -> None:
+    first = load_folder(data).split_sha256()
+    add(data, "cat", range(50, 54))
+    second = load_dataset(str(data), split_from=table)
+    write_table(second, table.with_name("second.csv"))
+    add(data, "cat", range(54, 58))
+    third = load_dataset(str(data), split_from=table.with_name("second.csv"))
+    assert third.kept_splits == (second.split_sha256(), first)
+    info = table.with_name("second.info.json")
+    info.write_text(info.read_text().replace(f'"kept_splits": [\n  "{first}"\n ]', f'"kept_split": "{first}"'))
+    assert '"kept_split": ' in info.read_text()  # as the first release with --split-from wrote it
+    assert load_dataset(str(data), split_from=table.with_name("second.csv")).kept_splits == third.kept_splits
 
 
 def test_a_class_with_too_many_held_out_images_gets_new_ones_for_training(data: Path, table: Path) -> None:

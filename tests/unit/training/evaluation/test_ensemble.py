@@ -12,7 +12,7 @@ from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import DatasetError, InvalidRequestError
 from training.data.folders import write_table
 from training.data.loading import load_dataset
-from training.data.training_data import count_left_out
+from training.data.training_data import count_left_out, count_training_images
 from training.evaluation.ensemble import evaluate_ensemble, search_weights
 from training.evaluation.quantize import add_int8
 
@@ -98,16 +98,31 @@ def test_training_images_that_are_measured_are_counted(
 
     title, said = measure(images)
     assert title == "patterns 75/10/15, seed 0, all, with 69 training images"
-    assert "69 training images of the network among the 90 images: on new ones it errs more often" in said
+    assert "69 training images of the network among the 90 images: expect a higher error on new images" in said
     title, said = measure(few)
     assert (title, "training image" in said) == ("few 75/10/15, seed 0, all", False)
     title, said = measure(Path(shutil.copytree(few, tmp_path / "patterns")))
     assert title == "patterns 75/10/15, seed 0, all, perhaps with training images"
-    assert "trained on patterns, split differently: how many of these images it was trained on isn't known" in said
+    assert "was trained on patterns, split differently: how many of these images it knows isn't known" in said
+
+
+def test_training_images_of_the_networks_that_it_descends_from_are_counted(artifact: Artifact, images: Path) -> None:
+    """A network that was trained on other images in between still knows them."""
+    dataset, training = load_dataset(str(images)), artifact.manifest.training
+    between = training | {"dataset": "others", "split_sha256": "1"}
+    for ancestors, expected in (
+        ([], 0),
+        ([["patterns", dataset.split_sha256()]], len(dataset.train)),
+        ([["flowers", "2"], ["patterns", "3"]], None),
+    ):
+        assert count_training_images(between | {"splits_of_ancestors": ancestors}, dataset) == expected
+    kept = {"split_sha256": "4", "kept_splits": [dataset.split_sha256()]}
+    assert count_training_images(training | kept, dataset) == len(dataset.train)
+    assert count_training_images(training | {"splits_of_ancestors": [["patterns", "3"]]}, dataset) is None
 
 
 def test_a_start_network_of_another_split_is_said(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    start = {"start_dataset": artifact.manifest.training["dataset"], "start_split_sha256": "0" * 64}
+    start = {"splits_of_ancestors": [[artifact.manifest.training["dataset"], "0" * 64]]}
     member = Path(shutil.copytree(artifact.path, tmp_path / "member"))
     manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | start})
     (member / MANIFEST).write_text(manifest.model_dump_json())
@@ -154,7 +169,7 @@ def test_a_network_is_measured_on_the_earlier_split_that_it_kept(artifact: Artif
     write_table(load_dataset(str(few)), tmp_path / "split.csv")
     first = load_dataset(str(tmp_path / "split.csv"))
     images = {split: len(examples) + 5 for split, examples in first.splits().items()}
-    training = {"split_method": "earlier", "kept_split_sha256": first.split_sha256(), "images": images}
+    training = {"split_method": "earlier", "kept_splits": [first.split_sha256()], "images": images}
     member = Path(shutil.copytree(artifact.path, tmp_path / "member"))
     manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | training})
     (member / MANIFEST).write_text(manifest.model_dump_json())

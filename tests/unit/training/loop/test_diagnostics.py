@@ -44,19 +44,19 @@ def test_a_network_of_another_split_of_the_same_data(artifact: Artifact, images:
     warning = diagnostics.split_warning(initial, other) or ""
     assert "trained on another split of patterns" in warning
     assert "keep that network's split with --split-from" in warning
-    assert diagnostics.split_warning(initial, replace(other, kept_split=dataset.split_sha256())) is None
+    assert diagnostics.split_warning(initial, replace(other, kept_splits=(dataset.split_sha256(),))) is None
     assert diagnostics.split_warning(initial, replace(other, name="others")) is None
     assert diagnostics.split_warning(InitialState.create(TrainConfig.create(), dataset.labels), other) is None
 
 
 def test_a_network_of_several_splits_of_the_same_data(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     """It started from one of another split; no split of the data holds out what it doesn't know."""
-    start = {"start_dataset": artifact.manifest.training["dataset"], "start_split_sha256": "0" * 64}
+    start = {"splits_of_ancestors": [[artifact.manifest.training["dataset"], "0" * 64]]}
     path = Path(shutil.copytree(artifact.path, tmp_path / "patterns" / "1"))
     manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | start})
     (path / MANIFEST).write_text(manifest.model_dump_json())
     dataset = load_folder(images, seed=0)
     initial = InitialState.create(TrainConfig.create(run=RunOptions(init_from=path)), dataset.labels)
-    for own in (dataset, replace(dataset, kept_split=dataset.split_sha256()), load_folder(images, seed=1)):
+    for own in (dataset, replace(dataset, kept_splits=(dataset.split_sha256(),)), load_folder(images, seed=1)):
         warning = diagnostics.split_warning(initial, own) or ""
         assert warning.endswith("among its training images: start from another network, such as --init-from photos")

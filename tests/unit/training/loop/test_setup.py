@@ -81,10 +81,10 @@ def test_a_resumed_run_keeps_its_split(few: Path, tmp_path: Path, capsys: pytest
     shutil.rmtree(first.run.path)
     with set_up(second.config, CONTEXT, second.run.path) as resumed:
         assert resumed.dataset.splits() == second.dataset.splits()
-        assert resumed.dataset.kept_split == first.dataset.split_sha256()
+        assert resumed.dataset.kept_splits == (first.dataset.split_sha256(),)
         assert described in resumed.dataset.split_description
         recorded = provenance(resumed)
-    assert (recorded["split_method"], recorded["kept_split_sha256"]) == ("earlier", first.dataset.split_sha256())
+    assert (recorded["split_method"], recorded["kept_splits"]) == ("earlier", [first.dataset.split_sha256()])
     with pytest.raises(DatasetError, match="can't read the split"), set_up(config, CONTEXT):
         pass
 

@@ -101,9 +101,9 @@ def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, f
     assert training["initialized_from"].startswith("patterns version 1, network ")
     assert training["start_license"] == artifact.manifest.license
     start = artifact.manifest.training
-    assert (training["start_dataset"], training["start_split_sha256"]) == (start["dataset"], start["split_sha256"])
+    assert training["splits_of_ancestors"] == [[start["dataset"], start["split_sha256"]]]
     again = InitialState.from_published(tuned)
-    assert (again.origin_dataset, again.origin_split) == (start["dataset"], start["split_sha256"])
+    assert again.splits == ((start["dataset"], start["split_sha256"]),)
     assert np.array_equal(read_mean(tuned), read_mean(artifact))
     assert tuned.manifest.measurements[0].top1_error < 1 / 3
     assert len(read_baselines(run.path)) == 3

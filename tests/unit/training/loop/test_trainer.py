@@ -309,7 +309,7 @@ def test_a_run_without_an_epoch_has_a_checkpoint(make: Make, artifact: Artifact,
     for name, tensor in state["weights"].items():
         assert torch.equal(tensor, weights(trainer)[name]), name
     start, resumed = artifact.manifest.training, InitialState.from_checkpoint(state)
-    assert (resumed.origin_dataset, resumed.origin_split) == (start["dataset"], start["split_sha256"])
+    assert resumed.splits == ((start["dataset"], start["split_sha256"]),)
 
 
 def test_frozen_layers_are_not_pruned(make: Make) -> None:

@@ -48,9 +48,7 @@ def test_other_classes_get_a_new_last_layer(artifact: Artifact) -> None:
     assert initial.lr_multipliers == dict.fromkeys(copied, 0.1)
     assert initial.origin.startswith("patterns version 1, network ")
     assert initial.origin.endswith("; fc8 initialized at random")
-    assert (initial.origin_dataset, initial.origin_split) == (
-        "patterns", artifact.manifest.training["split_sha256"],
-    )  # fmt: skip
+    assert initial.splits == (("patterns", artifact.manifest.training["split_sha256"]),)
 
 
 def test_as_many_but_other_classes_are_not_taken_for_the_same(artifact: Artifact) -> None:

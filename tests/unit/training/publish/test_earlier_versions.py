@@ -50,6 +50,6 @@ def test_errors_on_other_images_are_not_compared(artifact: Artifact, tmp_path: P
 
 def test_an_earlier_version_that_may_know_the_images_is_not_better(artifact: Artifact, tmp_path: Path) -> None:
     """It started from a network that was trained on another split of them."""
-    start = {"start_dataset": artifact.manifest.training["dataset"], "start_split_sha256": "0" * 64}
+    start = {"splits_of_ancestors": [[artifact.manifest.training["dataset"], "0" * 64]]}
     publish(artifact, tmp_path, 1, 0.1, start)
     assert better_version_note(publish(artifact, tmp_path, 2, 0.2)) == ""

@@ -38,13 +38,11 @@ def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
     """Its training images may be among those that are measured."""
     training = summary.artifact.manifest.training
     for start, said in (
-        ({"start_split_sha256": "0"}, True),
-        ({"start_split_sha256": "0", "kept_split_sha256": "0"}, False),
-        ({"start_split_sha256": training["split_sha256"]}, False),
+        ({"splits_of_ancestors": [["patterns", "0"]]}, True),
+        ({"splits_of_ancestors": [["patterns", "0"]], "kept_splits": ["0"]}, False),
+        ({"splits_of_ancestors": [["patterns", training["split_sha256"]]]}, False),
     ):
-        manifest = summary.artifact.manifest.model_copy(
-            update={"training": training | {"start_dataset": training["dataset"]} | start}
-        )
+        manifest = summary.artifact.manifest.model_copy(update={"training": training | start})
         doubt = replace(summary, artifact=replace(summary.artifact, manifest=manifest)).doubt
         assert ("was trained on another split of patterns" in doubt) == said
 
