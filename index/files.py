@@ -115,7 +115,7 @@ class WriteLock:
             if file_id(path) == self.id:
                 return
             os.close(self._descriptor)  # it was replaced between opening and locking
-        raise IndexReplacedError(f"{path} is replaced again and again: wait until the index is in its place")
+        raise IndexReplacedError(f"{path} keeps being replaced by another process: try again when that has finished")
 
     def release(self) -> None:
         if self._descriptor >= 0:

@@ -21,6 +21,7 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.registry import build_spec
 from model.network.spec import ActivationFunction, InitScheme, NetworkConfig
 from model.shell_command import option_name
+from training.data.folders import read_info
 from training.data.splits import SplitMethod
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
 
@@ -219,6 +220,12 @@ class Environment:
         return self.cache or self.home / "cache"
 
 
+def _name_of_data(data: str) -> str:
+    """What a network of this data is called; of the split of an earlier run, as that run's. Raises DatasetError."""
+    info = read_info(Path(data)) if Path(data).is_file() else None
+    return (name_of_data(data) if info is None else info.name).lstrip(".")
+
+
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:
     """The whole configuration of a training run.
@@ -250,7 +257,7 @@ class TrainConfig:
             run = replace(run, init_from="none")  # another recipe or network than the bundled one's was chosen
         recipe = recipe_options.resolve(is_fine_tuning=run.init_from not in ("auto", "none"))
         recipe_if_fine_tuning = recipe_options.resolve(is_fine_tuning=True) if run.init_from == "auto" else None
-        run = replace(run, name=run.name or name_of_data(environment.data).lstrip("."))
+        run = replace(run, name=run.name or _name_of_data(environment.data))
         try:
             check_path_name(run.name)
         except ValueError as error:

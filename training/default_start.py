@@ -7,7 +7,7 @@ from model.artifacts.bundled import BUNDLED, DEFAULT_NETWORK
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 
 MIN_SCRATCH_IMAGES = 20_000
-"""Training images from which on a run starts from nothing; with fewer, from the bundled network."""
+"""Training images from which on a run starts from scratch; with fewer, from the bundled network."""
 
 
 def default_contract(num_train_images: int) -> ImageContract:

@@ -67,7 +67,7 @@ def print_results(
     for result in compute(inputs.names, warnings):
         with tqdm.external_write_mode():
             if result.error is None:
-                rows = [{"rank": rank, **row} for rank, row in enumerate(result.rows, 1)]
+                rows = [{"rank": rank, **row} for rank, row in enumerate(result.rows, 1)] or [{}]  # named all the same
                 lines = [
                     [result.image, *((result.extra | row).get(column) for column in columns[1:-1]), ""] for row in rows
                 ]

@@ -76,6 +76,6 @@ def _format(row: dict[str, Any], width: int) -> str:
     if row["top1_error"] is not None:
         doubt = ", perhaps too low: some may be training images" if row["may_know_held_out"] else ""
         images = f"{count_of(row['num_images'], 'image')} ({row['split']}{doubt})"
-        error = f"error {100 * row['top1_error']:4.1f} % of {images}"
+        error = f"top-1 error {100 * row['top1_error']:4.1f} % on {images}"
     used = "  (used without --artifact)" if row["used_by_default"] else ""
     return f"{_place(row):{width}}  {row['created'][:10]}  {row['classes']:5,} classes  {error}{used}"

@@ -99,4 +99,5 @@ def _format(result: Result, name_width: int) -> str:
         )
         for row in result.rows
     ]
-    return f"{result.image}\n{format_list(rows)}" if name_width else format_list(rows)
+    text = format_list(rows) if rows else "no neighbor found"
+    return f"{result.image}\n{text}" if name_width else text

@@ -78,8 +78,8 @@ SplitFromOption = Annotated[
     Path | None,
     typer.Option(
         metavar="RUN",
-        help="Folder of an earlier run, or its split.csv: images of its split keep their side, and only new ones are "
-        "drawn.",
+        help="Folder of an earlier run, or its split.csv: images of that run stay in their split (train, validation or "
+        "test); only new images are assigned.",
         show_default=False,
         rich_help_panel=IMAGES,
     ),
@@ -88,7 +88,8 @@ DropNearDuplicatesOption = Annotated[
     bool,
     typer.Option(
         "--drop-near-duplicates",
-        help="Leave out training and validation images that look like held-out ones.",
+        help="Leave out training images that resemble validation or test images, and validation images that resemble "
+        "test images.",
         rich_help_panel=IMAGES,
     ),
 ]

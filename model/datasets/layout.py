@@ -104,7 +104,8 @@ def decide_layout(root: Path, tree: Node) -> Layout:
         )
     if others:
         names = _names(list(split_of))
-        return Layout("classes", {}, (f"{names} taken as a class: it stands beside {_names(others)}",))
+        note = f"{names} taken as a class: it stands beside {_names(others)}"
+        return Layout("classes", {}, (note, *_nested_notes({child.name: child for child in with_images})))
     for split in set(split_of.values()):
         same = [name for name, of in split_of.items() if of == split]
         if len(same) > 1:
@@ -175,7 +176,9 @@ def _classes_with_splits(root: Path, with_images: list[Node]) -> Layout:
         same = [node.name for node in child.with_images()]
         if len({split_of[name] for name in same}) < len(same):
             raise DatasetError(f"{root / child.name} contains several folders for one split: {_names(same)}")
-    return Layout("classes with splits", split_of, ("each class has folders of its own for the splits",))
+    splits = {f"{child.name}/{node.name}": node for child in with_images for node in child.with_images()}
+    notes = ("each class has folders of its own for the splits", *_nested_notes(splits))
+    return Layout("classes with splits", split_of, notes)
 
 
 def _names(names: list[str]) -> str:

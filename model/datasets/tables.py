@@ -18,7 +18,7 @@ from model.datasets.attribution import Attribution, is_web_address
 from model.datasets.classes import find_doubtful_classes, list_classes
 from model.datasets.file_finder import FileFinder
 from model.datasets.listing import ListedImage, Listing, Skipped
-from model.datasets.names import SPLITS, Split, is_utf8, parse_split, show_path, to_text
+from model.datasets.names import SPLITS, Split, common_folder, is_utf8, parse_split, show_path, to_text
 from model.datasets.walk import Exclusions
 from model.exceptions import DatasetError, DatasetNotFoundError
 from model.plurals import count_of
@@ -57,6 +57,12 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
 
 
+def _folder_above(table: _Table) -> str:
+    """What precedes the paths of a table that are all absolute, in which patterns to exclude aren't looked for."""
+    paths = [row.path for row in table.rows()]
+    return f"{common_folder(paths)}/" if paths and all(path.startswith("/") for path in paths) else ""
+
+
 def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
     """The images that a table lists; paths are relative to its folder.
 
@@ -67,8 +73,9 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
     exclusions, finder = Exclusions(exclude), FileFinder(path.parent)
     skipped: list[Skipped] = []
     entries: dict[str, tuple[int, ListedImage]] = {}
+    above = _folder_above(table) if exclude else ""
     for row in table.rows():
-        if exclusions.match_any_part(row.path):
+        if exclusions.match_any_part(row.path.removeprefix(above)):
             skipped.append(Skipped(str(path.parent / row.path), "excluded"))
             continue
         located = finder.locate(row.path)

@@ -72,7 +72,7 @@ class DataCheck:
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"can't be trained on: {refusal}" for refusal in self.refusals]
         if not self.warnings + self.refusals:
-            lines.append("nothing to warn of")
+            lines.append("no problems found")
         return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from training.data.datasets import Dataset
 from training.data.shortcuts import Shortcuts
 
 MIN_HELD_OUT = 10
-"""With fewer held-out images of a class, its error is hardly known."""
+"""Fewer held-out images of a class are too few to estimate its error."""
 MAX_SIZE_RATIO = 10
 """Classes are called unequal if the largest has at least this many times the training images of the smallest."""
 MAX_NAMES, MAX_EXAMPLES = 10, 3
@@ -111,10 +111,9 @@ def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
         least = few[0].count(split)
         names = [f"{size.label.name} ({size.count(split)})" for size in few]
         warnings.append(
-            f"classes with fewer than {MIN_HELD_OUT} {split} images, so that their errors are hardly known: "
-            f"{len(few):,} of {len(sizes):,}, {_list(names, MAX_NAMES)}; even without a mistake in "
-            f"{count_of(least, 'image')}, the error on others may be {format_interval(wilson_interval(0.0, least))}; "
-            "add images of them"
+            f"classes with fewer than {MIN_HELD_OUT} {split} images, too few to estimate their errors: "
+            f"{len(few):,} of {len(sizes):,}, {_list(names, MAX_NAMES)}; {least:,} of {least:,} right still allows an "
+            f"error of {format_interval(wilson_interval(0.0, least))}; add images of them"
         )
     largest, smallest = max(sizes, key=lambda size: size.train), min(sizes, key=lambda size: size.train)
     if largest.train >= MAX_SIZE_RATIO * smallest.train:
@@ -132,7 +131,7 @@ def shortcut_warnings(shortcuts: Shortcuts | None) -> list[str]:
         return []
     classes = f": {_list(list(map(str, shortcuts.classes)), MAX_EXAMPLES)}" if shortcuts.classes else ""
     return [
-        f"what the files are like gives classes away{classes}. {describe_shortcuts(shortcuts)}. A network may learn "
+        f"file properties reveal the class{classes}. {describe_shortcuts(shortcuts)}. A network may learn "
         "that instead of what the images show, and fail on other images: take or convert the images of all classes "
         "alike, and measure on images from elsewhere"
     ]
@@ -143,10 +142,10 @@ def describe_shortcuts(shortcuts: Shortcuts) -> str:
     best = sorted(shortcuts.by_trait.items(), key=lambda item: -item[1])[:3]
     traits = ", ".join(shortcuts.by_trait)
     return (
-        f"From {traits} alone, without a look at what is shown, a decision tree is right for "
+        f"A decision tree that sees only {traits}, and not what is shown, is right for "
         f"{100 * shortcuts.accuracy:.0f} % of {shortcuts.num_images:,} readable images (95 % interval "
-        f"{format_interval(shortcuts.interval)}), always answering the most frequent class for "
-        f"{100 * shortcuts.majority:.0f} %; single traits: "
+        f"{format_interval(shortcuts.interval)}); always answering the most frequent class is right for "
+        f"{100 * shortcuts.majority:.0f} %; single properties: "
         + ", ".join(f"{trait} {100 * accuracy:.0f} %" for trait, accuracy in best)
     )
 

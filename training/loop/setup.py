@@ -142,7 +142,7 @@ def _with_start(config: TrainConfig, context: DistributedContext, dataset: Datas
 def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageContract:
     """The image contract of a new run: that of the artifact that it starts from, changed as asked.
 
-    `recipe_detail`: of a run that starts from nothing. Raises ArtifactError.
+    `recipe_detail`: of a run that starts from scratch. Raises ArtifactError.
     """
     start = ImageContract(recipe_detail)
     if isinstance(run.init_from, Path):

@@ -45,14 +45,14 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
     if run.init_from == "auto":
         assert config.recipe_if_fine_tuning is not None
         if num_train_images >= MIN_SCRATCH_IMAGES:
-            reason = f"{num_train_images:,} training images are enough to train from nothing"
+            reason = f"{num_train_images:,} training images are enough to train from scratch"
             return replace(config, run=replace(run, init_from="none"), recipe_if_fine_tuning=None), (
                 f"{reason}; --init-from {DEFAULT_NETWORK} starts from the bundled network"
             )
         start = unpack_bundled(DEFAULT_NETWORK, folder).path
         recipe, run = config.recipe_if_fine_tuning, replace(run, init_from=start)
         return replace(config, run=run, recipe=recipe, recipe_if_fine_tuning=None), (
-            f"starting from the bundled network {DEFAULT_NETWORK}; --init-from none trains from nothing"
+            f"starting from the bundled network {DEFAULT_NETWORK}; --init-from none trains from scratch"
         )
     if isinstance(run.init_from, Path) and is_bundled(str(run.init_from)):  # also where images are in a folder `photos`
         run = replace(run, init_from=unpack_bundled(str(run.init_from), folder).path)

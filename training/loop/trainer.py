@@ -373,7 +373,8 @@ class Trainer:
         if len(changed):
             raise TrainingError(
                 f"{count_of(len(changed), 'image')} changed since this run began, such as "
-                f"{show_path(self.dataset.examples[changed[0]].file)}: put back what was there, or start a new run"
+                f"{show_path(self.dataset.examples[changed[0]].file)}, or another --max-pixels leaves out others: put "
+                "back what was there, or start a new run"
             )
 
     def _forget_best_if_not_kept(self) -> None:

@@ -33,7 +33,7 @@ class InitialState:
 
     `weights`: of the whole network, on the CPU. `lr_multipliers`: learning rate multipliers by layer. `origin`: the
     artifact that layers were copied from, in words. `mean` (256, 256, 3): the mean image of this artifact, which its
-    layers expect to be subtracted; None where a run starts from nothing. `new_layers`: names of the layers that weren't
+    layers expect to be subtracted; None where a run starts from scratch. `new_layers`: names of the layers that weren't
     copied. `origin_license`: the artifact's license. `splits`: those that the artifact, and the networks that it
     descends from, were trained on (`model.artifacts.held_out`).
     """

@@ -37,7 +37,7 @@ from training.loop.status import stage
 
 MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
 """So that it takes minutes, also where there are a million images."""
-_NONE_UNFAMILIAR = f"no image is ever called unfamiliar, which takes {MIN_HELD_OUT} validation images"
+_NONE_UNFAMILIAR = f"unfamiliar images aren't flagged, which needs {MIN_HELD_OUT} validation images"
 
 
 def calibrate(

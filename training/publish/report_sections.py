@@ -111,7 +111,10 @@ def _length(summary: Summary, config: TrainConfig) -> str:
         return "no epoch: only the output layer was fitted"
     training = summary.artifact.manifest.training
     length = f"{count_of(summary.epochs, 'epoch')} in {format_duration(summary.seconds)}"
-    if steps := training.get("published_steps"):
+    steps = training.get("published_steps")
+    if steps and not summary.epochs:
+        return f"{count_of(steps, 'step')} of the first epoch"
+    if steps:
         length += f", and {count_of(steps, 'step')} of the next"
     elif training.get("published_epoch") not in (None, summary.epochs):
         length += f"; published: epoch {training['published_epoch']}, the one with the lowest validation error"
@@ -209,7 +212,7 @@ def _baseline_section(summary: Summary) -> str:
     )
     rows = [first, *(format_baseline(baseline) for baseline in summary.baselines)]
     note = "The plain methods are measured on the center crop; of many images, some use a random sample."
-    return table(("method", "right", "training images", "measured on"), rows) + paragraph(note, "faint")
+    return table(("method", "accuracy", "training images", "measured on"), rows) + paragraph(note, "faint")
 
 
 def _mistakes(gallery: _Gallery, predictions: Predictions) -> str:

@@ -16,7 +16,7 @@ from model.artifacts.held_out import may_know_held_out, splits_of_ancestors
 from model.artifacts.intervals import Interval, format_interval
 from model.files import atomic_write
 from model.shell_command import alexnet_command
-from training.config import TrainConfig
+from training.config import Environment, TrainConfig
 from training.data.data_check import DataCheck
 from training.data.earlier_split import split_advice
 from training.evaluation.baselines import LINEAR, Baseline
@@ -81,15 +81,17 @@ class Summary:
     def verdict(self) -> str:
         """Whether the network is better than the best plain baseline.
 
-        Without an epoch the network is the linear classifier on the start network's features, and no rival of it.
+        Before its first step the network is the linear classifier on the start network's features, and no rival of it.
         """
-        rivals = [baseline for baseline in self.baselines if self.epochs or baseline.method != LINEAR]
+        training = self.artifact.manifest.training
+        is_trained = training.get("published_epoch", self.epochs) or training.get("published_steps")
+        rivals = [baseline for baseline in self.baselines if is_trained or baseline.method != LINEAR]
         if not rivals:
             return ""
         best = min(rivals, key=lambda baseline: baseline.top1_error)
         error, (low, high) = self.measured.top1_error, self.measured.top1_interval
-        beside = f"{best.method} is right for {100 * (1 - best.top1_error):.1f} %"
-        ours = f"the network for {100 * (1 - error):.1f} %"
+        beside = f"accuracy of {best.method} {100 * (1 - best.top1_error):.1f} %"
+        ours = f"of the network {100 * (1 - error):.1f} %"
         if high < best.interval[0]:
             return f"Training was worth it: {beside}, {ours}."
         if low > best.interval[1]:
@@ -136,16 +138,24 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     `artifact`: its folder; `serve` finds one in the folder artifacts by itself. `config`: of the run that made it.
     """
     environment, named = config.environment, ["--artifact", str(artifact)]
+    home = ["--home", str(environment.home)] if environment.home != Path() else []
+    is_found = artifact.is_relative_to(environment.home / "artifacts")
     data = ["--data", environment.data, *(word for pattern in environment.exclude for word in ("--exclude", pattern))]
     lines = [
-        ("search for similar images", ["index", "add", *named, *data]),
-        ("serve both on a page and by HTTP", ["serve", *(() if artifact.is_relative_to("artifacts") else named)]),
+        ("search for similar images", ["index", "add", *named, *data, *home]),
+        ("serve both on a page and by HTTP", ["serve", *([] if is_found else named), *home]),
         ("classify images", ["classify", *named, "IMAGE"]),
     ]
     if not config.recipe.has_epochs:
         further = ["train", *data, *_same_split(config), "--name", config.run.name, "--init-from", str(artifact)]
-        lines.insert(0, (TRAIN_ALL_LAYERS, [*further, *FURTHER_TRAINING]))
+        lines.insert(0, (TRAIN_ALL_LAYERS, [*further, *FURTHER_TRAINING, *home, *_folders(environment)]))
     return [(what, shlex.join([alexnet_command(), *words])) for what, words in lines]
+
+
+def _folders(environment: Environment) -> list[str]:
+    """The options that name other folders than those below --home."""
+    folders = {"--artifacts": environment.artifacts, "--runs": environment.runs, "--cache": environment.cache}
+    return [word for option, folder in folders.items() if folder is not None for word in (option, str(folder))]
 
 
 def _same_split(config: TrainConfig) -> list[str]:

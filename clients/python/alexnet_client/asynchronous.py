@@ -56,11 +56,13 @@ class AsyncClient:
         """As `Client.similar`."""
         return await self._run(calls.similar(self._connection, image, {"k": k} | query))
 
-    def iter_similar(
+    async def iter_similar(
         self, image: ImageLike | int | ImageKey, page_size: int = 100, **query: Any
     ) -> AsyncIterator[Neighbor]:
         """As `Client.iter_similar`."""
-        return self._iterate(calls.first_similar_request(image, page_size, query), parse_neighbors)
+        first = await asyncio.to_thread(calls.first_similar_request, image, page_size, query)  # it reads a file
+        async for neighbor in self._iterate(first, parse_neighbors):
+            yield neighbor
 
     @overload
     async def add(self, images: ImageLike, labels: str | None = None, keys: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]

@@ -59,7 +59,7 @@ def similar_request(image: ImageLike | int | ImageKey, query: Mapping[str, Any])
     """POST /similar, or GET for an indexed image by its id."""
     if isinstance(image, ImageKey):
         others = query.get("key") or []
-        return Request("POST", "/similar", {**query, "key": [image.text, *_to_texts(others)]})
+        return Request("POST", "/similar", {**query, "key": [image.text, *_to_texts(others, "key")]})
     if isinstance(image, int | numbers.Integral):  # numpy's integers, too
         return Request("GET", f"/images/{int(image)}/similar", query)
     return Request("POST", "/similar", query, to_files([to_bytes(image)]))
@@ -193,7 +193,7 @@ def _labels_of(labels: str | Sequence[str] | None, count: int) -> list[str]:
     """One label per image; none at all without labels. Raises InvalidInputError."""
     if labels is None:
         return []
-    each = [labels] * count if isinstance(labels, str) else list(labels)
+    each = [labels] * count if isinstance(labels, str) else _to_texts(labels, "labels")
     if len(each) != count:
         raise InvalidInputError(f"give one label, or one per image: {count} images, {len(each)} labels")
     return each
@@ -201,11 +201,16 @@ def _labels_of(labels: str | Sequence[str] | None, count: int) -> list[str]:
 
 def _keys_of(keys: str | Sequence[str] | None, count: int) -> list[str]:
     """One key per image; none at all without keys. Raises InvalidInputError."""
-    each = _to_texts(keys or [])
+    each = _to_texts([] if keys is None else keys, "keys")
     if keys is not None and len(each) != count:
         raise InvalidInputError(f"give one key per image: {count} images, {len(each)} keys")
     return each
 
 
-def _to_texts(texts: str | Sequence[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)
+def _to_texts(texts: str | Sequence[str], name: str) -> list[str]:
+    """One text or several as a list. Raises InvalidInputError."""
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable):
+        raise InvalidInputError(f"{name} must be text, or a list of texts, not {texts!r}")
+    return list(texts)

@@ -12,7 +12,7 @@ import httpx2
 
 from alexnet_client.exceptions import InvalidInputError, ServerUnreachableError
 from alexnet_client.responses import parse_response
-from alexnet_client.retries import RETRY_ERRORS, RETRY_STATUSES, Retries
+from alexnet_client.retries import NEVER_SENT_ERRORS, RETRY_ERRORS, RETRY_STATUSES, Retries
 
 Outcome = httpx2.Response | httpx2.RequestError
 """Of an attempt: the response, or why there is none."""
@@ -95,7 +95,7 @@ class Connection:
             elif last or not isinstance(outcome, RETRY_ERRORS):
                 raise self.unreachable(outcome)
             else:
-                response_lost = True
+                response_lost |= not isinstance(outcome, NEVER_SENT_ERRORS)
             pause = self.retries.pause(num_attempts - 1, response)
 
     def unreachable(self, error: httpx2.RequestError) -> ServerUnreachableError:

@@ -11,6 +11,8 @@ import httpx2
 RETRY_STATUSES = (429, 503)
 RETRY_ERRORS = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 """A response that takes too long isn't retried: the server is busy enough."""
+NEVER_SENT_ERRORS = (httpx2.ConnectError, httpx2.ConnectTimeout)
+"""After which the server can't have done what was asked."""
 MAX_DOUBLINGS = 64
 """Of the first pause. No `max_pause` is longer by then, and 2**1024 would be too large for a float."""
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,12 @@ def test_files_are_not_read_in_the_event_loop(tmp_path: Path) -> None:
             client._http = httpx2.AsyncClient(
                 base_url="http://server", transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=body))
             )
-            return await client.classify(Recorded())
+            classified = await client.classify(Recorded())
+            num_read = len(threads)
+            with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+                await anext(client.iter_similar(Recorded()))
+            assert len(threads) > num_read
+            return classified
 
     assert asyncio.run(ask()).predictions[0].name == "cat"
     assert threads
@@ -356,6 +362,30 @@ def test_text_that_is_not_utf8_is_not_sent() -> None:
                 call()
         with pytest.raises(InvalidInputError, match="embedded null byte"):
             client.classify("a\0b")
+
+
+def test_what_a_server_was_never_asked_to_remove_is_not_removed() -> None:
+    """A 404 after a connection that was refused is an error, unlike one after a response that was lost."""
+    for lost, is_removed in ((httpx2.ReadError("reset"), True), (httpx2.ConnectError("refused"), False)):
+        outcomes: list[httpx2.Response | Exception] = [lost, httpx2.Response(404, json={"error": {"code": "none"}})]
+
+        def answer(_: httpx2.Request, outcomes: list[httpx2.Response | Exception] = outcomes) -> httpx2.Response:
+            outcome = outcomes.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        expected = nullcontext() if is_removed else pytest.raises(AlexNetServerError, match="404")
+        with connect(answer, retries=Retries(first_pause=0.01)) as client, expected:
+            client.remove(17)
+        assert not outcomes
+
+
+def test_labels_and_keys_that_are_no_text() -> None:
+    with connect(lambda _: httpx2.Response(500)) as client:
+        for options in ({"labels": 5}, {"keys": 5}):
+            with pytest.raises(InvalidInputError, match="must be text, or a list of texts, not 5"):
+                client.add(b"x", **options)  # type: ignore[call-overload]
 
 
 def test_nobody_answers() -> None:

@@ -21,6 +21,7 @@ from training.config import (
     TrainConfig,
     parse_lr_multipliers,
 )
+from training.data.folders import load_folder, write_table
 from training.recipes import NEVER, RECIPES, Boxes, Mixing, Recipe
 
 
@@ -35,6 +36,11 @@ def test_folders_of_results_that_are_not_utf_8_are_refused(option: str) -> None:
     """TensorBoard and onnxruntime can't use them."""
     with pytest.raises(TrainingError, match=r"can't be in x\\xff.*, which isn't UTF-8: choose another --home"):
         TrainConfig.create(environment=Environment(**{option: Path("x\udcff")}))  # type: ignore[arg-type]
+
+
+def test_the_split_of_a_run_has_the_name_of_its_data(few: Path, tmp_path: Path) -> None:
+    write_table(load_folder(few), tmp_path / "split.csv")
+    assert TrainConfig.create(environment=Environment(data=str(tmp_path / "split.csv"))).run.name == few.name
 
 
 def test_ordinary_names_and_folders_names_stand(tmp_path: Path) -> None:

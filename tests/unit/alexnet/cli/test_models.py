@@ -13,7 +13,7 @@ from tests.helpers.commands import invoke, run_alexnet
 def test_without_networks_of_one_s_own(tmp_path: Path) -> None:
     first, second = invoke("models", "--home", tmp_path).splitlines()
     assert first.startswith("elpv (bundled)  ")
-    assert first.count("error 30.0 % of 654 images (elpv 75/25, seed 0, test)") == 1
+    assert first.count("top-1 error 30.0 % on 654 images (elpv 75/25, seed 0, test)") == 1
     assert second.startswith("photos (bundled)")
     assert second.endswith("(used without --artifact)")
 

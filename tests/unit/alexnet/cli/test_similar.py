@@ -6,11 +6,15 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from alexnet import Classifier, Index
 from alexnet.cli.app import app
+from alexnet.cli.image_results import Result, print_results
+from alexnet.cli.output import Format
+from alexnet.cli.similar import COLUMNS, _format
 from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
@@ -79,3 +83,20 @@ def test_an_image_that_cannot_be_read_is_skipped(
     assert broken.keys() == {"image", "error"}
     assert intact["neighbors"][0]["distance"] == 0
     assert result.exit_code == 1
+
+
+def test_an_image_without_neighbors_is_named(
+    artifact: Artifact, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As hash lookup may find none."""
+    first, second = (str(images / "checks" / name) for name in ("00.jpg", "01.jpg"))
+    neighbor = {"id": 1, "key": None, "distance": 0.5, "label": "a", "path": "/x"}
+    forms: tuple[tuple[Format, str], ...] = (
+        ("text", f"{first}\nno neighbor found\n"),
+        ("csv", f"image,rank,id,key,distance,label,path,error\n{first},,,,,,,\n{second},1,1,,0.5,a,/x,\n"),
+        ("jsonl", f'{{"image": "{first}"'),
+    )
+    for form, expected in forms:
+        results = [Result(first), Result(second, [neighbor])]
+        print_results([first, second], None, lambda *_, r=results: r, "neighbors", form, artifact, COLUMNS, _format)
+        assert expected in capsys.readouterr().out

@@ -58,10 +58,14 @@ def test_a_class_called_like_a_split(tmp_path: Path) -> None:
     listing = read_images(make(tmp_path / "v", {"bus": 2, "car": 2, "train": 2}))
     assert count(listing) == {(None, "bus"): 2, (None, "car"): 2, (None, "train"): 2}
     assert any("train taken as a class" in note for note in listing.notes)
+    assert not any("in subfolders" in note for note in listing.notes)
     assert count(read_images(make(tmp_path / "q", {"good": 2, "test": 2}))) == {(None, "good"): 2, (None, "test"): 2}
     nested = read_images(make(tmp_path / "n", {"road/bus": 1, "road/train": 1, "animals/cat": 1}))
     assert count(nested) == {(None, "road"): 2, (None, "animals"): 1}
     assert any("road/bus, road/train" in note for note in nested.notes)
+    for name, folders in (("b", ("train", "bus/old", "car")), ("c", ("cat/train/old", "cat/test", "dog/train"))):
+        deeper = read_images(make(tmp_path / name, dict.fromkeys(folders, 2)))
+        assert any("images in subfolders belong to the class above: " in note for note in deeper.notes), name
 
 
 def test_splits_without_classes(tmp_path: Path) -> None:

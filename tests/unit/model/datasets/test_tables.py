@@ -112,6 +112,17 @@ def test_paths_are_found_in_other_spellings(folder: Path) -> None:
     assert "1 path with / for \\" in listing.notes
 
 
+def test_what_is_excluded_is_looked_for_below_the_folder_of_all(folder: Path) -> None:
+    """Absolute paths, as a run writes them, have folders above the data that nobody thinks of."""
+    absolute = write(folder, "path,label\n" + "".join(f"{folder}/p/{n}.png,cat\n" for n in (1, 2, 3)))
+    for pattern, count in ((folder.name, 3), ("p", 3), ("*.png", 0), ("3.png", 2)):
+        if count:
+            assert len(read_images(absolute, exclude=[pattern]).entries) == count, pattern
+        else:
+            with pytest.raises(DatasetError, match="no image in"):
+                read_images(absolute, exclude=[pattern])
+
+
 def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
     os.mkfifo(folder / "p" / "pipe.png")
     text = "path,label\np/1.png,cat\np/gone.png,cat\np/1.png,cat\np,cat\np/pipe.png,cat\np/3.png,dog\n"

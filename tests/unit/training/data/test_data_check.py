@@ -36,8 +36,8 @@ def size(name: str, train: int, test: int) -> ClassSize:
 def test_a_sound_data_set(tmp_path: Path) -> None:
     check = check_data(load_folder(write_files(tmp_path / "d", one_each({"cat": 70, "dog": 70}))))
     assert check.warnings == ()
-    assert str(check).endswith("nothing to warn of")
-    assert "a decision tree is right for" in str(check)
+    assert str(check).endswith("no problems found")
+    assert "A decision tree that sees only" in str(check)
     assert check.to_json()["class_sizes"]["cat"] == {"train": 53, "validation": 7, "test": 10}
 
 
@@ -86,8 +86,8 @@ def test_small_classes_are_named(tmp_path: Path) -> None:
     check = check_data(load_folder(write_files(tmp_path / "one", one_each({"bird": 2, "cat": 1, "dog": 6}))))
     text = str(check)
     assert "classes without a test image, so that their errors aren't known: 2 of 3, bird, cat; add images" in text
-    assert "classes with fewer than 10 test images, so that their errors are hardly known: 1 of 3, dog (1)" in text
-    assert "even without a mistake in 1 image, the error on others may be 0.0 to 79.3 %" in text
+    assert "classes with fewer than 10 test images, too few to estimate their errors: 1 of 3, dog (1)" in text
+    assert "1 of 1 right still allows an error of 0.0 to 79.3 %" in text
 
 
 def test_unequal_classes() -> None:
@@ -107,8 +107,8 @@ def test_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check", "--data", str(root), "--list-skipped", str(tmp_path / "skipped.txt")])
     assert result.exit_code == 0, result.output
     assert "d: 81 found, 80 used, 1 skipped (1 not an image)" in result.output
-    assert "what the files are like gives classes away: all of elm are JPEG, none of the others" in result.output
-    assert result.output.count("without a look at what is shown") == 1
+    assert "file properties reveal the class: all of elm are JPEG, none of the others" in result.output
+    assert result.output.count("and not what is shown") == 1
     assert "notes.png\tnot images" in (tmp_path / "skipped.txt").read_text()
     as_json = json.loads(CliRunner().invoke(app, ["check", "--data", str(root), "--json"]).stdout)
     assert as_json["shortcuts"]["classes"][0] == {"class": "elm", "trait": "are JPEG", "share": 1.0, "others": 0.0}

@@ -124,7 +124,7 @@ def test_a_run_whose_images_changed_is_not_resumed(few: Path, tmp_path: Path) ->
     (changed,) = (example.path for example in run.dataset.validation if example.label == 0)
     before = changed.read_bytes()
     changed.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)))
-    refusal = f"1 image changed since this run began, such as {re.escape(str(changed))}: put back what was there"
+    refusal = f"1 image changed since this run began, such as {re.escape(str(changed))}, or another --max-pixels"
     with pytest.raises(TrainingError, match=refusal), set_up(run.config, CONTEXT, run.run.path):
         pass
     changed.write_bytes(before)

@@ -49,7 +49,7 @@ def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
 
 @pytest.mark.parametrize(
     ("error", "beginning"),
-    [(0.9, "Training was worth it: plain is right for 10.0 %"), (0.1, "No clear difference"), (0.3, "Training was")],
+    [(0.9, "Training was worth it: accuracy of plain 10.0 %"), (0.1, "No clear difference"), (0.3, "Training was")],
 )
 def test_whether_training_was_worth_it(summary: Summary, error: float, beginning: str) -> None:
     compared = replace(
@@ -61,14 +61,23 @@ def test_whether_training_was_worth_it(summary: Summary, error: float, beginning
 def test_a_plain_method_may_be_better(summary: Summary) -> None:
     worse = Measurement(split="x", num_images=200, crops=10, top1_error=0.6, top5_error=None)
     compared = replace(summary, measured=worse, baselines=[Baseline("plain", "test", 0.2, 200, 9)])
-    assert compared.verdict.startswith("A plain method is better: plain is right for 80.0 %, the network for 40.0 %.")
+    assert compared.verdict.startswith("A plain method is better: accuracy of plain 80.0 %, of the network 40.0 %.")
 
 
 def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> None:
     baselines = [Baseline(LINEAR, "test", 0.0, 18, 9), Baseline("plain", "test", 0.9, 40, 9)]
-    assert "plain is right for" in replace(summary, epochs=0, baselines=baselines).verdict
-    assert LINEAR in replace(summary, epochs=1, baselines=baselines).verdict
-    assert replace(summary, epochs=0, baselines=baselines[:1]).verdict == ""
+
+    def verdict_of(epoch: int, steps: int | None, epochs: int, baselines: list[Baseline] = baselines) -> str:
+        training = summary.artifact.manifest.training | {"published_epoch": epoch, "published_steps": steps}
+        manifest = summary.artifact.manifest.model_copy(update={"training": training})
+        artifact = replace(summary.artifact, manifest=manifest)
+        return replace(summary, artifact=artifact, epochs=epochs, baselines=baselines).verdict
+
+    assert "accuracy of plain " in verdict_of(0, 0, 0)
+    assert "accuracy of plain " in verdict_of(0, None, 3)  # the best epoch was before the first step
+    assert LINEAR in verdict_of(1, 0, 1)
+    assert LINEAR in verdict_of(0, 900, 0)  # stopped in the first epoch
+    assert verdict_of(0, 0, 0, baselines[:1]) == ""
 
 
 def test_the_majority_class_is_that_of_training() -> None:
@@ -88,6 +97,17 @@ def test_the_next_commands_use_the_artifact_wherever_it_is() -> None:
     assert serve.endswith(" serve")
     _, serve, _ = (line for _, line in next_commands(Path("/elsewhere/artifacts/cats/1"), config))
     assert serve.endswith(" serve --artifact /elsewhere/artifacts/cats/1")
+
+
+def test_the_next_commands_name_the_folders_of_the_run() -> None:
+    environment = Environment("data", home=Path("/srv/a"), runs=Path("/runs"))
+    run = RunOptions(name="cats", init_from=Path("artifacts/cats/1"))
+    config = TrainConfig.create(RecipeOptions(epochs=0), run=run, environment=environment)
+    path = Path("/srv/a/artifacts/cats/1")
+    further, index, serve, _ = (line for _, line in next_commands(path, config))
+    assert further.endswith(" --publish best --home /srv/a --runs /runs")
+    assert index.endswith(f" index add --artifact {path} --data data --home /srv/a")
+    assert serve.endswith(" serve --home /srv/a")
 
 
 def test_after_the_output_layer_all_layers_can_be_trained_on_the_same_split() -> None:
