@@ -62,5 +62,5 @@ def _holds_artifact(folder: Path) -> bool:
 
 
 def networks_folder(home: Path) -> Path:
-    """Where bundled networks are unpacked: it can be deleted at any time."""
+    """Where bundled networks are unpacked, and get codes and int8 networks; it can be deleted at any time."""
     return home / "cache" / "networks"
