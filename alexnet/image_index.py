@@ -16,6 +16,8 @@ from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, each_ima
 from index import protocol
 from index.backends import IndexUri, open_or_create, open_readonly
 from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
+from index.feature_space import no_index_error
+from index.folder import missing_index_error
 from index.protocol import find_ids, require_codes
 from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
@@ -188,7 +190,9 @@ class Index:
     def _require_index(self) -> protocol.Index:
         self._require_open()
         if self._index is None:
-            raise IndexNotFoundError(f"there is no index in {self.uri} yet: add images to it")
+            if self.uri.folder is not None:
+                raise missing_index_error(self.uri.folder)
+            raise no_index_error(str(self.uri))
         return self._index
 
     def _open_for_reading(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from index.shards import Shard
 from index.sync import OUTDATED, SyncReport, describe_mislabeled, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import ListedImage, Listing, Skipped, Summary, describe_reasons, write_skipped
-from model.datasets.names import SPLITS, is_utf8, show_path
+from model.datasets.names import SPLITS, is_utf8, show_path, show_text
 from model.datasets.reader import check_folder
 from model.datasets.tables import is_table, read_table
 from model.exceptions import DatasetError, StoppedError
@@ -67,7 +68,9 @@ class IndexedData:
     """What was done: `size`, of the index afterwards; `summary`, of the data.
 
     `differences`: number of images, by kind, that have moved, changed or gone in the data since they were indexed.
-    `mislabeled`: files with the bytes of an image that has another label.
+    `mislabeled`: files with the bytes of an image that has another label. `data`: as it was
+    named. `labels_above`: labels in the index of images of this data, if they are names of folders above it: one of the
+    class folders was given, and not all.
     """
 
     index: IndexUri
@@ -76,6 +79,8 @@ class IndexedData:
     summary: Summary
     differences: Mapping[str, int]
     mislabeled: tuple[str, ...] = ()
+    labels_above: tuple[str, ...] = ()
+    data: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -109,7 +114,16 @@ class IndexedData:
         if not self.differences:
             return text
         changes = ", ".join(f"{count:,} {kind}" for kind, count in self.differences.items())
-        return f"{text}\nthe data has changed since: {changes}; `alexnet index sync` brings the index up to date"
+        if self.labels_above:
+            labels = ", ".join(map(show_text, self.labels_above))
+            return (
+                f"{text}\nthe index keeps other labels, the names of folders above these images ({labels}): --data "
+                "takes the folder that holds the class folders"
+            )
+        sync = shlex.join(["alexnet", "index", "sync", self.data])
+        return (
+            f"{text}\nthe data has changed since: {changes}; `{sync}` brings the index up to date (--dry-run: a list)"
+        )
 
 
 def index_dataset(
@@ -138,7 +152,15 @@ def index_dataset(
             write_skipped(options.list_skipped, (*listing.skipped, *report.skipped))
         differences = {str(kind): changed.counts[kind] for kind in OUTDATED if changed.counts[kind]} if changed else {}
         mislabeled = changed.mislabeled if changed else ()
-        return IndexedData(index, report, len(store), listing.summary(report.skipped), differences, mislabeled)
+        above = _labels_above(Path(data), changed) if changed else ()
+        summary = listing.summary(report.skipped)
+        return IndexedData(index, report, len(store), summary, differences, mislabeled, above, data)
+
+
+def _labels_above(data: Path, report: SyncReport) -> tuple[str, ...]:
+    """The labels of relabeled images in the index, if all are names of `data` or folders above it; else none."""
+    labels = {change.detail.partition(" -> ")[0] for change in report.changes if change.kind == "relabeled"}
+    return tuple(sorted(labels)) if labels <= set(data.resolve().parts) else ()
 
 
 def _compare(

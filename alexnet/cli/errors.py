@@ -18,6 +18,7 @@ from model.exceptions import (
     DatasetError,
     DatasetNotFoundError,
     DeviceError,
+    IndexNotFoundError,
     IndexStoreError,
     InvalidImageError,
     StoppedError,
@@ -25,6 +26,8 @@ from model.exceptions import (
 from model.requirements import missing_package
 from model.shell_command import alexnet_command
 
+ADD_COMMAND = "alexnet index add --data"
+"""As messages of the index name it, which don't know what was typed."""
 FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
 """Exit statuses: an error, or skipped images of `classify`, `similar` or `features`; a command line that isn't
 understood; Ctrl-C or SIGTERM."""
@@ -89,6 +92,8 @@ def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = 
         return Failure(str(error), "", STOPPED)
     if isinstance(error, AlexNetError):
         message = f"error: {error}"
+        if isinstance(error, IndexNotFoundError):
+            message = message.replace(ADD_COMMAND, _same_place(ADD_COMMAND, words))
         return Failure(message, "" if _names_a_command(message) else _find_help(error, usage))
     if isinstance(error, typer.TyperException):
         message = (
@@ -105,6 +110,15 @@ def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = 
     if isinstance(error, MemoryError):
         return Failure("error: not enough memory", usage)
     return None
+
+
+def _same_place(command: str, words: Sequence[str]) -> str:
+    """A command with the options that were typed for the network and its folders, so that it takes the same index."""
+    text, options = shlex.join(words), []
+    for name in ("--artifact", "--index", "--precision", "--home"):
+        if found := re.search(rf"(?:^| ){name}[ =]('[^']*'|[^ ']+)", text):
+            options.append(f" {name} {found[1]}")
+    return command.replace(" --data", f"{''.join(options)} --data")
 
 
 def find_command(command: Any, words: Sequence[str]) -> list[str]:
@@ -162,6 +176,8 @@ def _find_help(error: AlexNetError, usage: str) -> str:
         return help_
     if isinstance(error, DatasetNotFoundError):  # there is nothing to check
         return usage
+    if isinstance(error, ArtifactError | DatasetError) and " --" in str(error):  # it says which option to change
+        return ""
     text = next((text for kind, text in HELP.items() if isinstance(error, kind)), usage)
     failed = usage.removesuffix("--help").removeprefix(alexnet_command())
     return usage if text.startswith(f"`alexnet{failed}") else text

@@ -50,4 +50,6 @@ def quantize(
     path = artifact_path(artifact, home)
     options = (max_images, max_error_increase, device, typer.echo, exclude or (), ImageLimits(max_pixels))
     quantized = add_int8(path, data, archive, *options)
-    typer.echo(f"added {quantized.path / NETWORK_FILES['int8']}")
+    typer.echo(
+        f"added {quantized.path / NETWORK_FILES['int8']}: use it with --precision int8, and index images with it"
+    )

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -202,8 +203,11 @@ def load(path: Path, precision: Precision = "float32", served: Path | None = Non
         raise ArtifactError(f"unknown precision {precision!r}: use {' or '.join(NETWORK_FILES)}")
     artifact = _load_folder(path) if (path / MANIFEST).is_file() else _load_newest(path, served)
     if NETWORK_FILES[precision] not in artifact.manifest.files:
-        command = PRECISION_COMMANDS[precision]
-        raise ArtifactError(f"{artifact.path} has no network in {precision}: add it with `alexnet {command}`")
+        command = shlex.join(["alexnet", PRECISION_COMMANDS[precision], "--artifact", str(artifact.path), "--data"])
+        raise ArtifactError(
+            f"{artifact.path} has no network in {precision}: choose --precision float32 (ALEXNET_PRECISION), or add "
+            f"one with `{command} DATA`, which takes the images that it was trained on"
+        )
     return replace(artifact, precision=precision)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from model.artifacts.artifact import Artifact
 from model.artifacts.held_out import kept_splits, splits_of_ancestors
 from model.datasets.listing import count_reasons, describe_reasons
+from model.datasets.names import show_path
 from model.exceptions import DatasetError
 from model.images.contract import ImageContract
 from model.images.limits import ImageLimits
@@ -60,9 +61,16 @@ def check_same_split(
     if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
         raise DatasetError(
             f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "
-            f"got {', '.join(label.id for label in dataset.labels[:5])} ... in {data}"
+            f"got {', '.join(label.id for label in dataset.labels[:5])} ... in {data}: --data takes the images that "
+            "the network was trained on"
         )
     if split != "all" and dataset.split_sha256() not in known:
+        missing = [entry for entry in dataset.skipped if entry.reason == "missing files"]
+        if missing:
+            raise DatasetError(
+                f"missing files: {count_of(len(missing), 'image')} of the split in {data}, such as "
+                f"{show_path(missing[0].path)}; put back what was there{alternative}"
+            )
         raise DatasetError(
             f"{data} is split differently than in the network's training: files were added or removed, or it is "
             f"another dataset; use the split of its run, --data runs/NAME-DATE-TIME/split.csv{alternative}"

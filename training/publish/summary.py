@@ -135,15 +135,15 @@ def frequent_class_baseline(split: str, num_train: Sequence[int], num_held_out: 
 def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     """Commands for a new network: a few words on what each does, and the command.
 
-    `artifact`: its folder; `serve` finds one in the folder artifacts by itself. `config`: of the run that made it.
+    `artifact`: its folder, which all name, since a later version takes its place for those that don't. `config`: of the
+    run that made it.
     """
     environment, named = config.environment, ["--artifact", str(artifact)]
     home = ["--home", str(environment.home)] if environment.home != Path() else []
-    is_found = artifact.is_relative_to(environment.home / "artifacts")
     data = ["--data", environment.data, *(word for pattern in environment.exclude for word in ("--exclude", pattern))]
     lines = [
         ("search for similar images", ["index", "add", *named, *data, *home]),
-        ("serve both on a page and by HTTP", ["serve", *([] if is_found else named), *home]),
+        ("serve both on a page and by HTTP", ["serve", *named, *home]),
         ("classify images", ["classify", *named, "IMAGE"]),
     ]
     if not config.recipe.has_epochs:

@@ -77,7 +77,7 @@ def test_images_are_added_and_kept(classifier: Classifier, files: list[Path], tm
     pixels = np.asarray(Image.open(files[0]).convert("RGB").rotate(90))
     with Index(tmp_path / "index", classifier) as index:
         assert len(index) == 0
-        with pytest.raises(IndexNotFoundError, match=r"there is no index in .* yet: add images to it"):
+        with pytest.raises(IndexNotFoundError, match=r"no index at .*: build one with `alexnet index add"):
             index.search(files[0])
         assert not (tmp_path / "index").exists()
         results = index.add(files[:20], labels=[file.parent.name for file in files[:20]])

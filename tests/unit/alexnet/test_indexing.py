@@ -59,7 +59,9 @@ def test_an_index_is_built_and_follows_its_folder(
     (photos / "checks" / "00.jpg").rename(photos / "stripes" / "moved.jpg")
     (photos / "checks" / "01.jpg").unlink()
     output = invoke("index", "add", "--data", photos, "--exclude", "notes.txt", *options)
-    assert "the data has changed since: 1 moved, 1 gone; `alexnet index sync` brings" in output
+    assert f"the data has changed since: 1 moved, 1 gone; `alexnet index sync {photos}` brings" in output
+    output = invoke("index", "add", "--data", photos / "checks", *options)
+    assert "the index keeps other labels, the names of folders above these images (checks): --data takes" in output
     planned = json.loads(invoke("index", "sync", photos, "--dry-run", "--prune", "--json", *options))
     assert (planned["counts"]["moved"], planned["counts"]["gone"], planned["dry_run"]) == (1, 1, True)
     output = invoke("index", "sync", photos, "--prune", *options)
@@ -96,7 +98,7 @@ def test_an_index_follows_a_table(
     rows = ["photos/checks/01.jpg,checks", "photos/moved.jpg,checks", "photos/checks/03.jpg,other", rows[-1]]
     Path("table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     output = invoke("index", "add", "--data", "table.csv", *options)
-    assert "the data has changed since: 1 moved, 1 relabeled, 1 gone; `alexnet index sync`" in output
+    assert "the data has changed since: 1 moved, 1 relabeled, 1 gone; `alexnet index sync table.csv`" in output
     output = invoke("index", "sync", "table.csv", "--prune", *options)
     assert "relabeled: photos/checks/03.jpg (checks -> other)\n" in output
     assert "gone: photos/checks/01.jpg (image 6)\n" in output

@@ -107,7 +107,7 @@ def test_other_images_are_refused(artifact: Artifact, few: Path) -> None:
 
 
 def test_without_int8_it_cannot_be_chosen(artifact: Artifact) -> None:
-    with pytest.raises(ArtifactError, match="`alexnet quantize`"):
+    with pytest.raises(ArtifactError, match="`alexnet quantize --artifact "):
         artifacts.load(artifact.path, "int8")
 
 

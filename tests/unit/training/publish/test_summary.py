@@ -94,7 +94,7 @@ def test_the_next_commands_use_the_artifact_wherever_it_is() -> None:
     config = create_config(epochs=3)
     index, serve, _ = (line for _, line in next_commands(Path("artifacts/cats/1"), config))
     assert index.endswith("index add --artifact artifacts/cats/1 --data 'my data' --exclude '*.gif'")
-    assert serve.endswith(" serve")
+    assert serve.endswith(" serve --artifact artifacts/cats/1")
     _, serve, _ = (line for _, line in next_commands(Path("/elsewhere/artifacts/cats/1"), config))
     assert serve.endswith(" serve --artifact /elsewhere/artifacts/cats/1")
 
@@ -107,7 +107,7 @@ def test_the_next_commands_name_the_folders_of_the_run() -> None:
     further, index, serve, _ = (line for _, line in next_commands(path, config))
     assert further.endswith(" --publish best --home /srv/a --runs /runs")
     assert index.endswith(f" index add --artifact {path} --data data --home /srv/a")
-    assert serve.endswith(" serve --home /srv/a")
+    assert serve.endswith(f" serve --artifact {path} --home /srv/a")
 
 
 def test_after_the_output_layer_all_layers_can_be_trained_on_the_same_split() -> None:
