@@ -103,7 +103,8 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
     assert printed.splitlines()[1].endswith("alexnet similar --help")
     assert status == 1
     printed, status = failure_of("index", "list", "--index", str(tmp_path))
-    assert printed == f"error: no index at {tmp_path}: build one with `alexnet index add --data FOLDER`\n"
+    command = f"alexnet index add --index {tmp_path} --data FOLDER"  # with what was typed
+    assert printed == f"error: no index at {tmp_path}: build one with `{command}`\n"
     assert status == 1
     printed, _ = failure_of("index", "list", "--index", str(tmp_path / "a b"), "--home", str(tmp_path))
     assert f"build one with `alexnet index add --index '{tmp_path}/a b' --home {tmp_path} --data FOLDER`" in printed
