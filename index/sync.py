@@ -85,7 +85,7 @@ class SyncReport:
         elif self.counts["gone"] and not self.pruned:
             lines.append("images whose file is gone are still in the index: remove them with --prune")
         elif self.counts["gone"]:
-            lines.append("`alexnet index restore` brings removed images back until the index is compacted")
+            lines.append("`alexnet index restore ID` brings a removed image back until the index is compacted")
         return "\n".join(lines)
 
 

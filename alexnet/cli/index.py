@@ -226,7 +226,10 @@ def restore(
     precision: PrecisionOption = "float32",
     home: HomeOption = HOME,
 ) -> None:
-    """Restore removed images."""
+    """Restore removed images.
+
+    By the ids that they had, or by their label or key, until the index is compacted.
+    """
     _change_many(_select(ids, label, keys), index, artifact, home, precision, removed=False)
 
 

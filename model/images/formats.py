@@ -33,6 +33,7 @@ _SIGNATURES = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
 )
+_SUPPORTED = f"{', '.join(FORMATS)}; with extras: {', '.join(EXTRA_FORMATS)}"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")
 _UNSUPPORTED_SIGNATURES = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
@@ -110,7 +111,7 @@ def identify_format(head: bytes) -> str:
         return "PPM"
     if head[4:8] == b"ftyp":
         return _identify_boxes(head)
-    raise UnsupportedImageError(f"not an image in a supported format ({', '.join(FORMATS)}): {describe_file(head)}")
+    raise UnsupportedImageError(f"not an image in a supported format ({_SUPPORTED}): {describe_file(head)}")
 
 
 def describe_file(head: bytes) -> str:
@@ -149,4 +150,4 @@ def _identify_boxes(head: bytes) -> str:
         return "HEIC"
     else:
         name = f"a video ({brands[0].decode('latin-1').strip()})"
-    raise UnsupportedImageError(f"not an image in a supported format ({', '.join(FORMATS)}): it is {name}")
+    raise UnsupportedImageError(f"not an image in a supported format ({_SUPPORTED}): it is {name}")
