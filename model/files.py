@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -53,14 +53,15 @@ def _open_locked(path: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             opened = os.fstat(descriptor)
-            if path.exists() and os.path.samestat(opened, path.stat()):
-                if opened.st_size:  # of a writer that was killed
-                    os.ftruncate(descriptor, 0)
-                return descriptor
+            with suppress(FileNotFoundError):  # the other process renamed the file, or removed it
+                if os.path.samestat(opened, path.stat()):
+                    if opened.st_size:  # of a writer that was killed
+                        os.ftruncate(descriptor, 0)
+                    return descriptor
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # while this waited, the other process renamed the file or removed it
+        os.close(descriptor)
 
 
 def move_durably(source: Path, target: Path) -> None:

@@ -116,8 +116,8 @@ def _same_place(command: str, words: Sequence[str]) -> str:
     """A command with the options that were typed for the network and its folders, so that it takes the same index."""
     text, options = shlex.join(words), []
     for name in ("--artifact", "--index", "--precision", "--home"):
-        if found := re.search(rf"(?:^| ){name}[ =]('[^']*'|[^ ']+)", text):
-            options.append(f" {name} {found[1]}")
+        if option := re.search(rf"(?:^| ){name}[ =]('[^']*'|[^ ']+)", text):
+            options.append(f" {name} {option[1]}")
     return command.replace(" --data", f"{''.join(options)} --data")
 
 
