@@ -3,6 +3,7 @@ PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
+EXCLUSIVE = $$(grep --recursive --files-with-matches --include='*.py' 'mark\.exclusive' tests)
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # Bytecode is written at the first import, not of all files when they are installed.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,12 +19,12 @@ demo: $(DEMO)/installed ## serve the bundled network and an index of 1,000 photo
 test: chromium hosts ## all tests of continuous integration
 	$(MAKE) --jobs 2 --output-sync check package test-milvus test-networks
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -m "not slow and not exclusive" --numprocesses 3 --dist loadfile --ignore tests/milvus
-	$(DEV)/bin/pytest -m "exclusive and not slow" --ignore tests/milvus
+	$(DEV)/bin/pytest -m "exclusive and not slow" $(EXCLUSIVE)
 
 coverage: $(DEV)/installed chromium hosts ## branch coverage of the tests of `make test`, subprocesses included
 	rm -rf build/coverage
 	OMP_NUM_THREADS=1 $(DEV)/bin/coverage run -m pytest -m "not slow and not exclusive" --numprocesses 3 --dist loadfile --ignore tests/milvus
-	$(DEV)/bin/coverage run -m pytest -m "exclusive and not slow" --ignore tests/milvus
+	$(DEV)/bin/coverage run -m pytest -m "exclusive and not slow" $(EXCLUSIVE)
 	$(DEV)/bin/coverage combine --quiet
 	$(DEV)/bin/coverage report
 

@@ -72,7 +72,8 @@ def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) 
     assert all(tensor.isfinite().all() for tensor in network.values())
 
 
-@pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("resumed", [False, True])
 def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path, resumed: bool) -> None:
     process = training_runs.start(
         tmp_path, "--data", few, *training_runs.UNSAVED, "--precision", "float32", "--epochs", 30

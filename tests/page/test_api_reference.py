@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.page.conftest import OpenPage
 
 
+@pytest.mark.slow
 def test_operations_are_shown_without_a_network(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/live")
     hosts = set[str]()

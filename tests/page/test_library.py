@@ -308,6 +308,7 @@ def test_the_detail_view_relabels_and_deletes_each_image(own_url: str, open_page
     expect(page.get_by_role("dialog")).to_contain_text(f"Label of {name}")
 
 
+@pytest.mark.slow
 def test_a_double_click_deletes_one_image(own_url: str, open_page: OpenPage) -> None:
     page = open_page(f"{own_url}/?view=library&label=checks")
     count = httpx2.get(f"{own_url}/images?label=checks&limit=1").json()["total"]

@@ -358,6 +358,7 @@ def test_a_server_without_an_index_offers_no_search(url: str, open_page: OpenPag
     expect(page.get_by_role("button", name="Search with all of them")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_label_that_no_image_has_is_said_to_have_none(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?label=nope")
     expect(page.get_by_role("heading", name="No image has the label nope")).to_be_visible()
@@ -370,6 +371,7 @@ def test_a_label_that_no_image_has_is_said_to_have_none(url: str, open_page: Ope
     expect(page.get_by_role("link", name="Show all images")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_names_have_one_order_everywhere(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/live")
     patch = """const names = ["B 10", "b 2", "a"];
@@ -496,6 +498,7 @@ def full(url: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_overloaded_then_answered(small_url: str, open_page: OpenPage, jpeg: bytes) -> None:
     page = open_page(small_url)
     expect(page.locator(".start .card")).to_have_count(3)

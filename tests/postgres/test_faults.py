@@ -63,6 +63,7 @@ def check_stored(index: Index, acknowledged: dict[int, int]) -> None:
         assert index.search(Query(random_feature(number)[0], 1))[0].entry.id == image_id
 
 
+@pytest.mark.slow
 def test_postgres_is_killed_while_images_are_added(postgres: PostgresServer, uri: IndexUri) -> None:
     """All that was acknowledged is there, and the indexes that were open go on when it is back."""
     acknowledged: list[dict[int, int]] = [{}, {}]

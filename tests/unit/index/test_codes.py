@@ -83,6 +83,7 @@ def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encode
     )
 
 
+@pytest.mark.slow
 def test_codes_without_features_yet_are_not_searched(encoder: Encoder, tmp_path: Path) -> None:
     """An addition appends codes before features: a search that has begun must not get rows beyond its own."""
     rows, num_rows = clusters(300, 1), 200

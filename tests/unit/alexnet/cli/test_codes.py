@@ -53,6 +53,7 @@ def test_encoder_belongs_to_the_artifact(coded: Artifact) -> None:
     assert (coded.path.parents[1] / "i" / "features-1.f16").stat().st_size == 420 * 64 * 2
 
 
+@pytest.mark.slow
 def test_codes_of_an_index_in_int8(artifact: Artifact, images: Path, few: Path, tmp_path: Path) -> None:
     shutil.copytree(artifact.path, tmp_path / "a" / "1")
     invoke("quantize", "--data", images, "--artifact", tmp_path / "a", "--max-images", 30, "--device", "cpu")

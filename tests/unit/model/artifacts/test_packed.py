@@ -68,6 +68,7 @@ def test_the_network_for_photographs_is_small_and_its_card_says_what_was_measure
             assert f"({100 * m.top5_interval[0]:.1f} to {100 * m.top5_interval[1]:.1f})" in rows[0]
 
 
+@pytest.mark.slow
 def test_processes_that_use_it_first_at_once_unpack_it_once(tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from model.artifacts.packed import bundled_folder as unpack; "
     command = [sys.executable, "-c", f"{script}print(unpack('elpv', Path(sys.argv[1])))", str(tmp_path / "networks")]

@@ -139,6 +139,7 @@ def test_a_diverged_run_shows(norm: Norm, value: float, relu: bool) -> None:
     assert y[0, 6:, 0, 1].isfinite().all()  # the other group
 
 
+@pytest.mark.slow
 def test_the_operator_is_what_autograd_and_the_compiler_expect(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schema, gradient, and the shapes and strides that torch.compile is told."""
     x = random((2, 12, 3, 5)).contiguous(memory_format=torch.channels_last).requires_grad_()

@@ -290,6 +290,7 @@ def test_nothing_is_half_published(written: Written, tmp_path: Path, monkeypatch
     assert list((tmp_path / "artifacts" / "bvlc-alexnet").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_same_file_is_imported_once(written: Written, tmp_path: Path) -> None:
     published, file = written("bvlc opset 12")
     said: list[str] = []

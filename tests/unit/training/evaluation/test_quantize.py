@@ -93,6 +93,7 @@ def test_int8_that_is_worse_is_refused_and_leaves_nothing(artifact: Artifact, im
     assert artifacts.load(path).manifest == artifact.manifest
 
 
+@pytest.mark.slow
 def test_copies_that_training_left_out_do_not_decide(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     path, data, dataset = make_leaky(artifact, images, tmp_path)
     lines: list[str] = []

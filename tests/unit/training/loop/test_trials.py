@@ -73,6 +73,7 @@ def test_a_trial_changes_no_weight(trainer: Trainer, threads: int) -> None:
     assert all(parameter.grad is None for parameter in trainer.engine.network.parameters())
 
 
+@pytest.mark.slow
 def test_a_range_test_of_a_real_network(trainer: Trainer) -> None:
     test = trials.run_range_test(trainer, fitted=False)
     assert 10 < len(test.losses) <= NUM_STEPS

@@ -37,6 +37,7 @@ def test_the_terms_of_the_start_network_are_kept(images: str, start: str, combin
     assert combine_licenses(images, start) == combined
 
 
+@pytest.mark.slow
 def test_names_of_images_that_are_not_utf_8(few: Path, tmp_path: Path) -> None:
     """As an archive of another system has them: all tables and pages are written, and the run can be resumed."""
     folder = tmp_path / os.fsdecode("K\xe4fer".encode("latin-1"))
