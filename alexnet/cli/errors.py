@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,11 +115,12 @@ def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = 
 
 def _same_place(command: str, words: Sequence[str]) -> str:
     """A command with the options that were typed for the network and its folders, so that it takes the same index."""
-    text, options = shlex.join(words), []
-    for name in ("--artifact", "--index", "--precision", "--home"):
-        if option := re.search(rf"(?:^| ){name}[ =]('[^']*'|[^ ']+)", text):
-            options.append(f" {name} {option[1]}")
-    return command.replace(" --data", f"{''.join(options)} --data")
+    options = list[str]()
+    for word, following in pairwise([*words, ""]):
+        name, _, value = word.partition("=")
+        if name in ("--artifact", "--index", "--precision", "--home"):
+            options += [name, value or following]
+    return command.replace(" --data", f" {shlex.join([*options, '--data'])}")
 
 
 def find_command(command: Any, words: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ def splits_of_ancestors(training: Mapping[str, Any]) -> tuple[Split, ...]:
 
 def splits_of_descendants(training: Mapping[str, Any]) -> tuple[Split, ...]:
     """`splits_of_ancestors` of a network that starts from this one."""
-    own = str(training.get("dataset", "")), str(training.get("split_sha256", ""))
+    own = _own_split(training)
     return tuple(dict.fromkeys([*([own] if own[1] else []), *splits_of_ancestors(training)]))
 
 
@@ -43,5 +43,8 @@ def other_splits(ancestors: Iterable[Split], dataset: str, split: str, kept: Col
 
 def may_know_held_out(training: Mapping[str, Any]) -> bool:
     """Whether a network, or one that it descends from, may have been trained on images that its own split holds out."""
-    own = str(training.get("dataset", "")), str(training.get("split_sha256", ""))
-    return bool(other_splits(splits_of_ancestors(training), *own, kept_splits(training)))
+    return bool(other_splits(splits_of_ancestors(training), *_own_split(training), kept_splits(training)))
+
+
+def _own_split(training: Mapping[str, Any]) -> Split:
+    return str(training.get("dataset", "")), str(training.get("split_sha256", ""))

@@ -34,14 +34,13 @@ class DatasetInfo(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_an_earlier_release(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _read_an_earlier_release(cls, values: Any) -> Any:
         """Which stored one split."""
-        if "kept_split" not in values:
+        if not isinstance(values, dict) or "kept_split" not in values:
             return values
-        kept = values["kept_split"]
-        return {name: value for name, value in values.items() if name != "kept_split"} | {
-            "kept_splits": (kept,) if kept else ()
-        }
+        others, kept = dict(values), values["kept_split"]
+        del others["kept_split"]
+        return others | {"kept_splits": (kept,) if kept else ()}
 
 
 class Example(NamedTuple):

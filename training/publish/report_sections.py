@@ -110,10 +110,10 @@ def _length(summary: Summary, config: TrainConfig) -> str:
     if not config.recipe.has_epochs:
         return "no epoch: only the output layer was fitted"
     training = summary.artifact.manifest.training
-    length = f"{count_of(summary.epochs, 'epoch')} in {format_duration(summary.seconds)}"
     steps = training.get("published_steps")
     if steps and not summary.epochs:
         return f"{count_of(steps, 'step')} of the first epoch"
+    length = f"{count_of(summary.epochs, 'epoch')} in {format_duration(summary.seconds)}"
     if steps:
         length += f", and {count_of(steps, 'step')} of the next"
     elif training.get("published_epoch") not in (None, summary.epochs):

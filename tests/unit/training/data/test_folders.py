@@ -149,7 +149,7 @@ def test_a_run_s_split_is_the_same_dataset(tmp_path: Path) -> None:
     info.write_text(info.read_text().replace("mono-33", "mono-34"))
     with pytest.raises(DatasetError, match="unknown class 'mono-33'"):
         load_table(path)
-    for content in ("{}", before.info().model_copy(update={"license": "MIT\33[2J"}).model_dump_json()):
+    for content in ("{}", "5", before.info().model_copy(update={"license": "MIT\33[2J"}).model_dump_json()):
         info.write_text(content)
         with pytest.raises(DatasetError, match="invalid dataset metadata"):  # not when the network is published
             load_table(path)
