@@ -172,9 +172,8 @@ def list_images(
     """List the images of an index: id, label, file."""
     if key is not None and label is not None:
         raise InvalidRequestError("give either --label or --key")
-    form = choose_format(as_json, as_jsonl, as_csv)
+    printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), ("id", "key", "label", "path"))
     with open_index(index, artifact, home, precision) as store:
-        printer = ResultPrinter(form, ("id", "key", "label", "path"))
         for e in islice(_iter_entries(store, label, key), limit):
             row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
             text = f"{e.id:8}  {show_text(e.label or '-')}  {show_path(e.source or e.key or '')}"

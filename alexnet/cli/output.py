@@ -45,19 +45,17 @@ class ResultPrinter:
     """Prints results one after the other, so that any number of them takes no memory.
 
     As JSON they are the list `results` of one object, which ends with the counts that `close` gets. `columns`: names of
-    the columns of CSV.
+    the columns of CSV, which the first result follows, so that an error before it leaves no table.
     """
 
     def __init__(self, form: Format, columns: Sequence[str] = ()) -> None:
-        self.form = form
+        self.form, self.columns = form, columns
         self._num_printed = 0
-        if form == "csv":
-            self._print_csv([columns])
 
     def print(self, row: Mapping[str, Any], text: str, lines: Iterable[Sequence[object]] = ()) -> None:
         """Print one result: as JSON, as text, or as lines of CSV."""
         if self.form == "csv":
-            self._print_csv(lines)
+            self._print_csv(lines if self._num_printed else [self.columns, *lines])
         elif self.form == "text":
             typer.echo(text)
         elif self.form == "jsonl":
@@ -72,6 +70,8 @@ class ResultPrinter:
         if self.form == "json":
             tail = "".join(f', "{name}": {count}' for name, count in counts.items())
             typer.echo(("\n" if self._num_printed else '{"results": [') + f"]{tail}}}")
+        elif self.form == "csv" and not self._num_printed:
+            self._print_csv([self.columns])
 
     def _print_csv(self, lines: Iterable[Sequence[object]]) -> None:
         buffer = io.StringIO()

@@ -106,6 +106,9 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
     command = f"alexnet index add --index {tmp_path} --data FOLDER"  # with what was typed
     assert printed == f"error: no index at {tmp_path}: build one with `{command}`\n"
     assert status == 1
+    for words in (["index", "list"], ["index", "duplicates"], ["similar", "a.jpg"]):
+        done = run_alexnet(*words, "--csv", "--index", str(tmp_path))
+        assert done.stdout == "", words  # no table that a program would take for an empty one
     printed, _ = failure_of("index", "list", "--index", str(tmp_path / "a b"), "--home", str(tmp_path))
     assert f"build one with `alexnet index add --index '{tmp_path}/a b' --home {tmp_path} --data FOLDER`" in printed
 
