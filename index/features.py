@@ -92,6 +92,8 @@ class FeatureFile:
         self.count += count
 
     def close(self) -> None:
+        if isinstance(self.scanner, QuantizedScanner):
+            self.scanner.stop()
         if self._file is not None:
             self._file.close()
 

@@ -96,6 +96,7 @@ class QuantizedScanner:
         self._blocks: list[Block] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._stopped = False
         self._full_scanner = FullScanner()
 
     def find_candidates(
@@ -162,9 +163,13 @@ class QuantizedScanner:
         if self._thread is not None:
             self._thread.join()
 
+    def stop(self) -> None:
+        """Make no more copies. Searches use those that exist."""
+        self._stopped = True
+
     def _start_copying(self, features: FeatureMatrix) -> None:
         with self._lock:
-            missing = len(features) // BLOCK_ROWS > len(self._blocks)
+            missing = len(features) // BLOCK_ROWS > len(self._blocks) and not self._stopped
             if missing and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._copy, args=(features,), name=COPY_THREAD, daemon=True)
                 self._thread.start()
@@ -172,6 +177,8 @@ class QuantizedScanner:
     def _copy(self, features: FeatureMatrix) -> None:
         try:
             for number in range(len(self._blocks), len(features) // BLOCK_ROWS):
+                if self._stopped:
+                    return
                 self._blocks.append(_quantize(features[BLOCK_ROWS * number : BLOCK_ROWS * (number + 1)]))
         except MemoryError:
             logger.warning("too little memory for 8-bit copies of all features: searches read the others in full")

@@ -43,11 +43,11 @@ def calibrate(
     was trained on. The result is the next version of the artifact, with the same weights. `alexnet train` does this for
     every network.
     """
-    from model.artifacts.default import networks_folder
+    from model.artifacts.default import is_unpacked_bundled
     from training.publish.calibrate import calibrate_artifact
 
     path = artifact_path(artifact, home)
-    if networks_folder(home) in path.parents:
+    if is_unpacked_bundled(path, home):
         raise InvalidRequestError("bundled networks are calibrated: name one of yours with --artifact")
     limits = ImageLimits(max_pixels)
     calibrated = calibrate_artifact(path, data, archive, exclude or (), max_images, device, typer.echo, limits)

@@ -175,13 +175,14 @@ def load_artifact_while_importing(
     Checksums take as long as importing onnxruntime does. Standard error says which artifact of a folder is used.
     Raises ArtifactError.
     """
-    from model.artifacts.default import networks_folder  # with what loading imports, so that no two threads import it
+    # Here, with what loading imports, so that no two threads import it.
+    from model.artifacts.default import is_unpacked_bundled
 
     with ThreadPoolExecutor(1) as executor:
         loading = executor.submit(load_artifact, artifact, home, precision)
         import_module(module)
     loaded = loading.result()
-    if loaded.path != artifact and networks_folder(home) not in loaded.path.parents:  # the bundled one was named
+    if loaded.path != artifact and not is_unpacked_bundled(loaded.path, home):  # the bundled one was named
         typer.echo(f"using {loaded.manifest.name} version {loaded.manifest.version} in {loaded.path}", err=True)
     return loaded
 

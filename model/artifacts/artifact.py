@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from model.artifacts.held_out import check_splits
 from model.artifacts.intervals import Interval, wilson_interval
 from model.artifacts.names import ClassName, PathName, PlainText
 from model.exceptions import ArtifactError
@@ -138,6 +139,12 @@ class Manifest(BaseModel):
     calibration: Calibration | None = None
     export_difference: float
     files: dict[PathName, FileRecord] = {}
+
+    @field_validator("training")
+    @classmethod
+    def _check_training(cls, training: dict[str, Any]) -> dict[str, Any]:
+        check_splits(training)
+        return training
 
     @property
     def main_measurement(self) -> Measurement | None:

@@ -64,3 +64,8 @@ def _holds_artifact(folder: Path) -> bool:
 def networks_folder(home: Path) -> Path:
     """Where bundled networks are unpacked, and get codes and int8 networks; it can be deleted at any time."""
     return home / "cache" / "networks"
+
+
+def is_unpacked_bundled(artifact: Path, home: Path) -> bool:
+    """Whether this is the folder of a bundled network that was unpacked below `home`."""
+    return networks_folder(home) in artifact.parents

@@ -12,12 +12,23 @@ Split = tuple[str, str]
 """Name of a dataset, and checksum of the split of it that a network was trained on."""
 
 
+def check_splits(training: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the names and checksums that are read here are what `alexnet train` writes."""
+    try:
+        read = [*_own_split(training), *kept_splits(training)]
+        read += [part for split in splits_of_ancestors(training) for part in split]
+    except (TypeError, ValueError):
+        raise ValueError("splits_of_ancestors takes pairs of a name and a checksum, kept_splits checksums") from None
+    if not all(isinstance(part, str) for part in read):
+        raise ValueError("names of datasets and checksums of splits are text")
+
+
 def splits_of_ancestors(training: Mapping[str, Any]) -> tuple[Split, ...]:
     """Of the network that this one started from, of the one that it started from, and so on; none from scratch."""
     stored = training.get("splits_of_ancestors")
     if stored is None:  # an earlier release stored that of the first one only
         stored = [[training.get("start_dataset"), training.get("start_split_sha256")]]
-    return tuple((str(dataset), str(split)) for dataset, split in stored if split)
+    return tuple((dataset, split) for dataset, split in stored if split)
 
 
 def splits_of_descendants(training: Mapping[str, Any]) -> tuple[Split, ...]:
@@ -32,7 +43,7 @@ def kept_splits(training: Mapping[str, Any]) -> tuple[str, ...]:
     stored = training.get("kept_splits")
     if stored is None:
         stored = [training.get("kept_split_sha256")]
-    return tuple(str(split) for split in stored if split)
+    return tuple(split for split in stored if split)
 
 
 def other_splits(ancestors: Iterable[Split], dataset: str, split: str, kept: Collection[str]) -> list[str]:
@@ -47,4 +58,4 @@ def may_know_held_out(training: Mapping[str, Any]) -> bool:
 
 
 def _own_split(training: Mapping[str, Any]) -> Split:
-    return str(training.get("dataset", "")), str(training.get("split_sha256", ""))
+    return training.get("dataset") or "", training.get("split_sha256") or ""

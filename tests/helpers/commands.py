@@ -28,6 +28,7 @@ def run_alexnet(*words: object, folder: Path | None = None) -> Completed:
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["alexnet", *map(str, words)]),
+        mock.patch.object(sys.modules["__main__"], "__package__", None),  # else it is called "python -m pytest"
         contextlib.chdir(folder or Path()),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

@@ -73,8 +73,13 @@ def check_same_split(
             )
         raise DatasetError(
             f"{data} is split differently than in the network's training: files were added or removed, or it is "
-            f"another dataset; use the split of its run, --data runs/NAME-DATE-TIME/split.csv{alternative}"
+            f"another dataset; use the split of its run, --data {split_of_run(training)}{alternative}"
         )
+
+
+def split_of_run(training: Mapping[str, Any]) -> str:
+    """Where the run of a network has written its split, if its folder is where `alexnet train` makes it."""
+    return f"runs/{training.get('run', 'NAME-DATE-TIME')}/split.csv"
 
 
 def with_labels_of(dataset: Dataset, artifact: Artifact, data: str) -> Dataset:

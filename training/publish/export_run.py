@@ -135,6 +135,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
     """How the network was trained, for the manifest. It names no path of the machine."""
     config, dataset, device = trainer.config, trainer.dataset, trainer.context.device
     return {
+        "run": trainer.run.path.name,
         "dataset": dataset.name,
         "split": dataset.split_description,
         "split_method": config.run.split if config.run.split_from is None else EARLIER,

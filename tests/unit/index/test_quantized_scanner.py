@@ -146,6 +146,19 @@ def test_copies_follow_a_growing_matrix() -> None:
             scanner.prepare(features[:end])
 
 
+def test_no_more_copies_are_made_for_a_closed_index() -> None:
+    features = exponential(np.random.default_rng(4))
+    scanner = QuantizedScanner()
+    with SearchPool() as pool:
+        scanner.prepare(features[:MIN_ROWS])
+        scanner.stop()
+        scanner.prepare(features)
+        assert scanner.is_ready(features[:MIN_ROWS])
+        assert not scanner.is_ready(features)
+        full = nearest(features, features[5], 5, pool)
+        assert nearest(features, features[5], 5, pool, None, scanner).rows.tolist() == full.rows.tolist()
+
+
 def test_a_query_far_from_all_rows_is_left_to_the_full_scan() -> None:
     features = np.full((COUNT, DIM), 1, np.float32)
     features += np.random.default_rng(3).uniform(0, 0.01, features.shape).astype(np.float32)

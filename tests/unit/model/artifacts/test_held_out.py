@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from model.artifacts.held_out import kept_splits, may_know_held_out, splits_of_ancestors, splits_of_descendants
+from model.artifacts.held_out import (
+    check_splits,
+    kept_splits,
+    may_know_held_out,
+    splits_of_ancestors,
+    splits_of_descendants,
+)
 
 CATS = {"dataset": "cats", "split_sha256": "a"}
 
@@ -59,3 +65,25 @@ def test_a_network_hands_on_its_splits() -> None:
     assert splits_of_descendants(third) == (("cats", "a"), ("dogs", "d"))
     assert splits_of_ancestors({}) == splits_of_descendants({}) == ()
     assert kept_splits({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"splits_of_ancestors": 5}, "pairs of a name and a checksum"),
+        ({"splits_of_ancestors": [["cats"]]}, "pairs of a name and a checksum"),
+        ({"splits_of_ancestors": [["cats", 1]]}, "are text"),
+        ({"kept_splits": 5}, "kept_splits checksums"),
+        ({"kept_splits": [["a"]]}, "are text"),
+        ({"dataset": ["cats"]}, "are text"),
+        ({"split_sha256": 5}, "are text"),
+    ],
+)
+def test_what_other_programs_wrote_is_checked(training: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_splits(training)
+
+
+@pytest.mark.parametrize("training", [{}, {"dataset": None, "split_sha256": None}, CATS, {"start_dataset": "cats"}])
+def test_splits_of_all_releases_pass(training: dict[str, Any]) -> None:
+    check_splits(training)

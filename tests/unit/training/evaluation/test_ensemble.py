@@ -61,7 +61,8 @@ def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Pat
         evaluate_ensemble([artifact.path], str(images), "test", None, True, "cpu", "float32", print)
     with pytest.raises(DatasetError, match=r"is split differently.*/split\.csv, or measure .* with --split all"):
         evaluate_ensemble([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
-    with pytest.raises(DatasetError, match=r"use the split of its run, --data runs/NAME-DATE-TIME/split\.csv$"):
+    run = artifact.manifest.training["run"]
+    with pytest.raises(DatasetError, match=rf"use the split of its run, --data runs/{run}/split\.csv$"):
         add_int8(artifact.path, str(few), None, 8, 100.0, "cpu", print)
     assert evaluate_ensemble([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].num_images == 33
     with pytest.raises(DatasetError, match=r"does not know 8 classes of elpv: .* \.\.\.; leave"):

@@ -40,7 +40,9 @@ def test_held_out_images_of_a_split_that_is_not_drawn_again(artifact: Artifact, 
     manifest = json.loads((kept / MANIFEST).read_text())
     manifest["training"] |= {"split_method": "earlier", "split_sha256": "0"}
     (kept / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(DatasetError, match=r"use the split of its run, --data runs/NAME-DATE-TIME/split\.csv"):
+    with pytest.raises(
+        DatasetError, match=rf"use the split of its run, --data runs/{manifest['training']['run']}/split\.csv"
+    ):
         draw_figures(kept, str(images), None, tmp_path, 5, 0)
 
 
