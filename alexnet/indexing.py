@@ -88,6 +88,7 @@ class IndexedData:
             "index": str(self.index),
             "num_images": self.size,
             "added": self.report.added,
+            "restored": self.report.restored,
             "existing": self.report.existing,
             "copies": self.report.copies,
             "unreadable": self.report.unreadable,
@@ -100,7 +101,10 @@ class IndexedData:
 
     def __str__(self) -> str:
         report = self.report
-        counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
+        restored = f", {report.restored:,} of them restored" if report.restored else ""
+        counts = (
+            f"{report.added:,} added{restored}, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
+        )
         if report.copies:
             counts += f", {count_of(report.copies, 'copy of another', 'copies of others')}"
         text = f"{self.summary}\nindex {self.index}: {count_of(self.size, 'image')} ({counts})"

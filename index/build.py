@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from index.entries import FileState
+from index.entries import AddStatus, FileState
 from index.protocol import Index, SupportsSync
 from index.reading import ImageSource, ReadImage, add_read, read_batches, to_sources
 from index.shards import Shard
@@ -25,8 +25,8 @@ from model.runtime import OnnxModel
 class BuildReport:
     """Number of images that were added, and that the index had already (same bytes); and what can't be read.
 
-    `copies`: further files with the bytes of one of these images. `read`: each file as it was read, or why it couldn't
-    be.
+    `restored`: those of the added ones that the index had, and that had been removed. `copies`: further files with the
+    bytes of one of these images. `read`: each file as it was read, or why it couldn't be.
     """
 
     added: int
@@ -35,6 +35,7 @@ class BuildReport:
     skipped: tuple[Skipped, ...] = ()
     read: Mapping[str, FileState | Skipped] = field(default_factory=dict, repr=False, compare=False)
     warnings: Mapping[WarningKind, int] = field(default_factory=dict)
+    restored: int = 0
 
     @property
     def unreadable(self) -> int:
@@ -46,7 +47,7 @@ def build(
     index: Index, model: OnnxModel, sources: Sequence[ImageSource], limits: ImageLimits = DEFAULT_LIMITS
 ) -> BuildReport:
     """Add all `sources`. What the index has already, by its checksum, isn't computed again."""
-    added = 0
+    statuses = Counter[AddStatus]()
     skipped: list[Skipped] = []
     read: dict[str, FileState | Skipped] = {}
     warnings = Counter[WarningKind]()
@@ -55,14 +56,15 @@ def build(
         failed = [result for _, result in batch if isinstance(result, Skipped)]
         for entry in failed:
             tqdm.write(f"skipped {entry}")
-        added += add_read(index, model, new)
+        statuses.update(result.status for result in add_read(index, model, new))
         record_states(index, new)
         skipped += failed
         read |= {source.file: result if isinstance(result, Skipped) else result.state for source, result in batch}
         warnings.update(count_warnings(image.warnings for image in new))
     states = [result for result in read.values() if isinstance(result, FileState)]
     images = len({state.sha256 for state in states})
-    return BuildReport(added, images - added, len(states) - images, tuple(skipped), read, warnings)
+    added, copies = statuses["added"] + statuses["restored"], len(states) - images
+    return BuildReport(added, images - added, copies, tuple(skipped), read, warnings, statuses["restored"])
 
 
 def find_images(root: Path) -> list[ImageSource]:

@@ -124,4 +124,4 @@ def _add_batch(target: Index, images: Sequence[_Image]) -> int:
             features[places] = index.features([batch[place].id for place in places])
         return features
 
-    return add_new(target, [image.entry for image in images], read_features)
+    return len(add_new(target, [image.entry for image in images], read_features))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.entries import FileState, NewEntry
+from index.entries import AddResult, FileState, NewEntry
 from index.protocol import Index, find_ids
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file, skipped_file
@@ -113,8 +113,8 @@ def _read(
     return ReadImage(state, image.pixels, entry, image.info.warnings)
 
 
-def add_read(index: Index, model: OnnxModel, images: Sequence[ReadImage]) -> int:
-    """Add decoded images with their features, each once. Returns how many."""
+def add_read(index: Index, model: OnnxModel, images: Sequence[ReadImage]) -> list[AddResult]:
+    """Add decoded images with their features, each once. Returns the results of those that the index didn't have."""
 
     def compute_features(numbers: Sequence[int]) -> NDArray[np.float32]:
         return model.features(np.stack([images[number].pixels for number in numbers]), index.crops)
@@ -126,8 +126,8 @@ def add_new(
     index: Index,
     entries: Sequence[NewEntry],
     compute_features: Callable[[Sequence[int]], NDArray[np.float32]],
-) -> int:
-    """Add those of `entries` whose bytes the index doesn't have, once each. Returns how many.
+) -> list[AddResult]:
+    """Add those of `entries` whose bytes the index doesn't have, once each. Returns their results.
 
     `compute_features`: numbers of n entries -> their (n, dim) features.
     """
@@ -136,7 +136,7 @@ def add_new(
         new.setdefault(entry.sha256, number)
     for sha256 in find_ids(index, list(new)):
         del new[sha256]
-    if new:
-        numbers = list(new.values())
-        index.add(compute_features(numbers), [entries[number] for number in numbers])
-    return len(new)
+    if not new:
+        return []
+    numbers = list(new.values())
+    return index.add(compute_features(numbers), [entries[number] for number in numbers])

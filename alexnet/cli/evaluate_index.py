@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ from alexnet.cli.options import (
     open_index,
 )
 from alexnet.cli.output import log_to_stderr, print_json
+
+if TYPE_CHECKING:
+    from index.evaluation import Evaluation
+    from model.artifacts.artifact import Artifact
 
 
 def evaluate(
@@ -60,8 +64,21 @@ def evaluate(
         print_json(result.to_dict())
     else:
         typer.echo(format_table(result))
+    _note_training_images(result, loaded, home)
     if plot is not None:
         draw_plot(result, plot)
+
+
+def _note_training_images(result: Evaluation, artifact: Artifact, home: Path) -> None:
+    """Say, unless the network is a bundled one, that it may have been trained on the images that it was measured on."""
+    from model.artifacts.default import is_unpacked_bundled
+
+    if result.num_indexed and not is_unpacked_bundled(artifact.path, home):
+        typer.echo(
+            "note: images that the network was trained on find more neighbors of their class than new ones do: to "
+            "measure with images that it doesn't know, name their folder with --data",
+            err=True,
+        )
 
 
 def _check_plot(path: Path | None) -> None:

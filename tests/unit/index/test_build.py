@@ -45,6 +45,9 @@ def test_broken_images_are_skipped_and_known_ones_are_not_computed_again(
     assert [(entry.path, entry.reason) for entry in first.skipped] == [(broken.file, "not images")]
     assert len(index) == 5
     assert index.catalog.get(1).label == "checks"
+    index.remove(1)
+    third = build(index, model, files)
+    assert (third.added, third.restored, third.existing) == (1, 1, 4)
     index.close()
 
 
