@@ -53,8 +53,11 @@ class Catalog(CatalogFile, EntryReader):
         rows = self.query_in("SELECT key, id, removed FROM images WHERE key", keys)
         return {key: FoundImage(image_id, bool(removed)) for key, image_id, removed in rows}
 
-    def add(self, first_row: int, checksums: Sequence[int], entries: Sequence[NewEntry]) -> list[int]:
-        """Commit entries in the rows `first_row`, `first_row` + 1, ... Returns their ids."""
+    def add(
+        self, first_row: int, checksums: Sequence[int], entries: Sequence[NewEntry], restored: Sequence[int] = ()
+    ) -> list[int]:
+        """Commit entries in the rows `first_row`, `first_row` + 1, ..., and that the images `restored` are no longer
+        removed. Returns the ids of the entries."""
         marks = ", ".join("?" * (len(CHECKED_COLUMNS) + 2))
         statement = f"INSERT INTO images ({COLUMNS}, entry_checksum, thumbnail) VALUES ({marks})"
         with self.transaction() as database:
@@ -63,6 +66,8 @@ class Catalog(CatalogFile, EntryReader):
             for number, (checksum, entry) in enumerate(zip(checksums, entries, strict=True)):
                 values = _values(first_id + number, first_row + number, checksum, entry)
                 database.execute(statement, (*values, entry_checksum(values), entry.thumbnail))
+            for image_id in restored:
+                self._change(database, image_id, removed=0)
         return list(range(first_id, first_id + len(entries)))
 
     def compact(self, deleted: Iterable[int], rows: Iterable[tuple[int, int]], generation: int) -> None:

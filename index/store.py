@@ -316,26 +316,29 @@ class FolderIndex(BaseIndex):
         self._check_files()
         for addition in additions:
             batch.accept(addition)
-        ids = self._append(list(batch.new.values()))
-        if batch.removed_ids:
-            self._apply(batch.removed_ids, BulkChange(removed=False))
+        ids = self._append(list(batch.new.values()), batch.removed_ids)
         self._check_files()  # replaced meanwhile: what was written is in an index that nobody will open
         return batch, ids
 
-    def _append(self, images: Sequence[tuple[NewEntry, NDArray[np.float32]]]) -> list[int]:
-        """Write new images to the disk, then make them visible to searches. Returns their ids."""
+    def _append(self, images: Sequence[tuple[NewEntry, NDArray[np.float32]]], restored: Sequence[int]) -> list[int]:
+        """Write new images to the disk, then make them and the restored ones visible to searches. Returns the ids of
+        the new ones."""
         if not images:
+            if restored:
+                self._apply(restored, BulkChange(removed=False))
             return []
         entries, stacked = [entry for entry, _ in images], np.stack([feature for _, feature in images])
         features, rows, codes = self._current.features, self._current.rows, self._current.codes
         new_codes = None if codes is None else codes.encoder.encode(as_stored(stacked, self.space.dtype))
         features.append(stacked)
         with self._committing():
-            ids = self.catalog.add(features.count, features.checksums(stacked), entries)
+            ids = self.catalog.add(features.count, features.checksums(stacked), entries, restored)
             if codes is not None and new_codes is not None:
                 codes.append(new_codes)
             features.commit(len(entries))
             rows.append(ids, [entry.label for entry in entries])
+            for image_id in restored:
+                rows.set_active(image_id, image_id not in self.damaged)
         return ids
 
     def _encode_all(self, encoder: Encoder, features: FeatureFile, generation: int) -> Codes:

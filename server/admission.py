@@ -54,8 +54,10 @@ class Admission:
 
     def overloaded_error(self, limit: str, held: int) -> OverloadedError:
         """The error of a client that holds so much of what is limited."""
-        share = f" (this client has {held:,} of them)" if held else ""
-        return OverloadedError(f"server busy: {limit} reached{share}; retry later", self.suggest_retry_after())
+        share = f"; this one has {held:,}" if held else ""
+        return OverloadedError(
+            f"server busy: {limit}, shared by all clients{share}; retry later", self.suggest_retry_after()
+        )
 
 
 class BodyQuota:

@@ -44,7 +44,9 @@ async def run_until_deadline(request: Request, deadline: float, work: Awaitable[
             return task.result()
         if disconnect.done():
             raise ClientDisconnect
-        raise DeadlineExceededError(f"deadline exceeded: raise {TIMEOUT_HEADER} or retry later")
+        raise DeadlineExceededError(
+            f"deadline exceeded: allow more time ({TIMEOUT_HEADER}), send fewer images at once, or retry later"
+        )
     finally:
         task.cancel()
         disconnect.cancel()

@@ -16,8 +16,9 @@ from server.service import Service
 
 def count_images(service: Service) -> float:
     """Images in the index; NaN while its database does not answer."""
+    index = service.current.index  # once: another thread may reload the service
     try:
-        return 0 if service.current.index is None else len(service.current.index)
+        return 0 if index is None else len(index)
     except IndexStoreError:
         return math.nan
 

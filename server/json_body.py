@@ -58,6 +58,10 @@ class _UniqueNamesRequest(Request):
             raise InvalidBodyError("the body is not JSON: it is not UTF-8") from error
         except RecursionError as error:
             raise InvalidBodyError("the JSON is nested too deeply") from error
+        except json.JSONDecodeError:
+            raise  # the framework says where
+        except ValueError as error:  # an integer of more digits than Python reads
+            raise InvalidBodyError("the body has a number of too many digits") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

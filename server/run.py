@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from model.exceptions import InvalidRequestError
 from model.shell_command import alexnet_command
 from server.app import create_app
 from server.exceptions import SettingsFileError
@@ -82,6 +83,7 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
     signals.install()
     return_memory_to_os()
     check_grpc(settings)
+    check_limits(settings)
     listeners = [bind_unix(settings.uds)] if settings.uds else bind(settings.host, settings.port)
     configure_logging(settings.log_format, settings.log_level)
     if settings.log_format == "json":
@@ -108,6 +110,18 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
     logger.info("stopped")
     if not service.closed:
         exit_at_once()
+
+
+def check_limits(settings: Settings) -> None:
+    """Raise InvalidRequestError for a queue in which one client's share (`server.fairness.fits_share`) is smaller than
+    a request of as many images, each of ten crops, as are allowed: an idle server would refuse it."""
+    images = settings.max_images_per_request
+    needed = max(10 * images, 20 * (images - 1))
+    if settings.max_queued_crops < needed:
+        raise InvalidRequestError(
+            f"--max-images-per-request {images:,} needs --max-queued-crops of at least {needed:,}, and it is "
+            f"{settings.max_queued_crops:,}: raise it, or allow fewer images"
+        )
 
 
 def _call_when_started(server: uvicorn.Server, show_page: Callable[[str], None], url: str) -> None:

@@ -109,19 +109,26 @@ class Settings(BaseSettings):
         description="Maximum seconds for accepted requests once no new connections are taken (503 beyond).",
     )
     request_timeout: float = Field(
-        30.0, gt=0, description="Maximum seconds for the body of a request (408 beyond), and for its response (504)."
+        30.0,
+        gt=0,
+        description="Maximum seconds of a request: 408 if its body is not there by then, 504 if the response is not.",
     )
     requests_per_second: float | None = Field(
         None,
         gt=0,
         description="Maximum requests per second of each API key, or without keys of each address (429 beyond).",
     )
-    max_concurrent_requests: int = Field(64, ge=1, description="Maximum requests in flight (503 beyond).")
+    max_concurrent_requests: int = Field(
+        64, ge=1, description="Maximum requests in flight, of which one client gets about half (503 beyond)."
+    )
     max_inflight_bytes: int = Field(
         256 * 1024 * 1024, ge=1, description="Maximum bytes of all bodies in flight (503 beyond)."
     )
     max_queued_crops: int = Field(
-        640, ge=1, description="Maximum crops waiting for the network, up to ten per image (503 beyond)."
+        640,
+        ge=1,
+        description="Maximum crops waiting for the network, up to ten per image, of which one client gets about half "
+        "(503 beyond). At least 20 for each of --max-images-per-request but the first.",
     )
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1, description="Maximum bytes of the body of a request (413 beyond)."

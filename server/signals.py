@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -45,7 +46,8 @@ class Signals:
     def _handle_stop(self, number: int, frame: FrameType | None) -> None:
         if self._stop is None or self._stopping:
             self._before_exit()
-            os.write(2, b"" if self._stopping else b"stopped\n")
+            with suppress(OSError):
+                os.write(2, b"" if self._stopping else b"stopped\n")
             os._exit(128 + number)  # threads may be busy, and would be waited for
         self._stopping = True
         self._stop()

@@ -104,7 +104,9 @@ def parse_infer_request(body: bytes, header_length: str | None, model: Requested
     outputs = _parse_outputs(document.get("outputs"), parameters.binary_output, model.outputs)
     request_id = document.get("id", "")
     if not isinstance(request_id, str) or len(request_id) > MAX_ID_LENGTH or not request_id.isprintable():
-        raise InvalidRequestError(f"invalid id {_short(request_id)}: it must have at most {MAX_ID_LENGTH} characters")
+        raise InvalidRequestError(
+            f"invalid id {_short(request_id)}: it must be text of at most {MAX_ID_LENGTH} printable characters"
+        )
     return InferRequest(request_id, images, pixels, parameters, outputs)
 
 

@@ -30,7 +30,8 @@ class SyncChange(Schema):
 class SyncResponse(Schema):
     """The last comparison of the folder with the index; while it runs there is only `state`.
 
-    `counts`: changes by kind; `changes`, `mislabeled`: the first 1000, the latter paths of copies under another label.
+    `counts`: changes by kind. `changes`: the first 1000. `mislabeled`: paths of copies under another label, the first
+    1000.
     """
 
     state: State
@@ -66,8 +67,8 @@ async def start_sync(
     dry_run: Annotated[bool, Query(description="Change nothing.")] = False,
 ) -> SyncResponse:
     """Compare the folder of `--sync-folder` with the index: images that were added, moved, relabeled, edited in place,
-    or are gone. It runs in the background; `GET /sync` has the result. A request while it runs
-    doesn't start another."""
+    or are gone. An image that was removed from the index while its file is still in the folder is restored. It runs in
+    the background; `GET /sync` has the result. A request while it runs doesn't start another."""
     return SyncResponse.of(context.service.folder_sync.start(context.loaded_model, prune, dry_run))
 
 

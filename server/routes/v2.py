@@ -83,10 +83,10 @@ async def get_model_metadata(loaded_model: LoadedModelDep, name: ModelName) -> d
     return model_metadata(loaded_model)
 
 
-@authenticated_router.get(MODEL + "/ready", responses=MODEL_RESPONSES, summary="Model readiness")
+@authenticated_router.get(MODEL + "/ready", responses=MODEL_RESPONSES | {503: {}}, summary="Model readiness")
 @authenticated_router.get(VERSIONED + "/ready", include_in_schema=False)
-async def model_ready(name: ModelName) -> dict[str, Any]:
-    return {"name": name, "ready": True}
+async def model_ready(service: ServiceDep, name: ModelName) -> JSONResponse:
+    return JSONResponse({"name": name, "ready": service.ready}, 200 if service.ready else 503)
 
 
 @authenticated_router.post(

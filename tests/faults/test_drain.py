@@ -31,6 +31,10 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
 
         def is_draining() -> bool:
             ready = httpx2.get(f"{url}/ready")
+            of_model = httpx2.get(f"{url}/v2/models/patterns/ready")
+            assert of_model.json()["ready"] == (of_model.status_code == 200)
+            if ready.status_code == 503:
+                assert of_model.status_code == 503
             return (ready.status_code, ready.json()["status"]) == (503, "draining")
 
         def ask() -> None:

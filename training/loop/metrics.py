@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from model.artifacts.history import Epoch
+from model.exceptions import TrainingError
 from model.files import atomic_write
 
 METRICS = "metrics.jsonl"
@@ -40,16 +41,22 @@ def _parse_record(line: bytes) -> dict[str, Any] | None:
 class MetricsLog:
     """Writes the records of one run. Those after `epochs` are removed: the run is resumed from there.
 
-    What can't be written, as on a full disk, is said in a warning: it must cost neither the run nor its network.
+    Raises TrainingError if that can't be done. What can't be written later, as on a full disk, is said in a warning: it
+    must cost neither the run nor its network.
     """
 
     def __init__(self, folder: Path, epochs: int = 0) -> None:
         self.folder = folder
         kept = [record for record in read_metrics(folder) if record["epoch"] <= epochs]
-        if kept or (folder / METRICS).is_file():
-            with atomic_write(folder / METRICS) as file:
-                file.writelines(json.dumps(record) + "\n" for record in kept)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)
+        try:
+            if kept or (folder / METRICS).is_file():
+                with atomic_write(folder / METRICS) as file:
+                    file.writelines(json.dumps(record) + "\n" for record in kept)
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write the logs in {folder}: {error.strerror}; mend that, then run the command again"
+            ) from error
 
     def write(self, record: dict[str, Any]) -> None:
         """Add one epoch's record: the fields of `model.artifacts.history.Epoch`, times and speed."""

@@ -38,7 +38,7 @@ LOG_INTERVAL = {"cpu": 1, "cuda": 20}
 
 
 class Best(NamedTuple):
-    """The epoch with the lowest validation error so far, or of several the one with the lowest loss.
+    """The epoch with the lowest validation error so far, of equal ones that with the lowest loss.
 
     Epoch 0 is the start network; before anything was measured, `error` is infinite.
     """

@@ -1,4 +1,4 @@
-"""Trials before the first epoch: how many threads are fastest on this machine, and which learning rate is."""
+"""Trials before the first epoch: which number of threads is fastest, and which learning rate lowers the loss most."""
 
 from __future__ import annotations
 

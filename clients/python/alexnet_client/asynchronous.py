@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 import httpx2
 
 from alexnet_client import calls
-from alexnet_client.exceptions import AlexNetServerError
+from alexnet_client.exceptions import AlexNetServerError, InvalidInputError
 from alexnet_client.images import ImageKey, ImageLike
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, parse_neighbors
@@ -24,10 +24,19 @@ class AsyncClient:
     """Client for asyncio; see `Client`. `async with AsyncClient(address) as client: await client.classify(image)`."""
 
     def __init__(
-        self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
+        self,
+        address: str,
+        key: str | None = None,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        max_concurrent_calls: int = 16,
     ) -> None:
-        """As `Client`."""
+        """As `Client`. `max_concurrent_calls`: further calls wait, since the server refuses a client that sends too
+        many requests at once."""
+        if max_concurrent_calls < 1:
+            raise InvalidInputError("max_concurrent_calls must be at least 1")
         self._connection = Connection(address, key, timeout, retries or Retries())
+        self._slots = asyncio.Semaphore(max_concurrent_calls)
         self._http = httpx2.AsyncClient(**self._connection.options())
 
     @overload
@@ -59,7 +68,7 @@ class AsyncClient:
     async def iter_similar(
         self, image: ImageLike | int | ImageKey, page_size: int = 100, **query: Any
     ) -> AsyncIterator[Neighbor]:
-        """As `Client.iter_similar`."""
+        """As `Client.iter_similar`, but a file is read at the first neighbor."""
         first = await asyncio.to_thread(calls.first_similar_request, image, page_size, query)  # it reads a file
         async for neighbor in self._iterate(first, parse_neighbors):
             yield neighbor
@@ -125,11 +134,12 @@ class AsyncClient:
 
     async def _run(self, call: calls.Call[Result]) -> Result:
         """The call's result. It goes on in a thread, because it reads files."""
-        step = await asyncio.to_thread(_advance, call, None)
-        while not isinstance(step, _Finished):
-            await asyncio.sleep(step.pause)
-            step = await asyncio.to_thread(_advance, call, await self._send(step))
-        return step.result
+        async with self._slots:
+            step = await asyncio.to_thread(_advance, call, None)
+            while not isinstance(step, _Finished):
+                await asyncio.sleep(step.pause)
+                step = await asyncio.to_thread(_advance, call, await self._send(step))
+            return step.result
 
     async def _send(self, attempt: Attempt) -> Outcome:
         try:

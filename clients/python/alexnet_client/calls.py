@@ -213,4 +213,8 @@ def _to_texts(texts: str | Sequence[str], name: str) -> list[str]:
         return [texts]
     if not isinstance(texts, Iterable):
         raise InvalidInputError(f"{name} must be text, or a list of texts, not {texts!r}")
-    return list(texts)
+    listed = list(texts)
+    for text in listed:
+        if not isinstance(text, str):
+            raise InvalidInputError(f"{name} must be a list of texts, and {text!r} is none")
+    return listed

@@ -89,8 +89,8 @@ def _is_pil(image: object) -> bool:
 def _encode_pil(image: Any) -> bytes:
     """A PNG, or for other modes a TIFF, with orientation and color profile."""
     buffer = io.BytesIO()
-    metadata = {"icc_profile": image.info.get("icc_profile"), "exif": image.getexif().tobytes()}
     try:
+        metadata = {"icc_profile": image.info.get("icc_profile"), "exif": image.getexif().tobytes()}
         if image.mode not in (*_PNG_MODES, *_TIFF_MODES):
             image = _convert(image)
         if image.mode in _PNG_MODES:

@@ -465,3 +465,43 @@ def test_another_programs_answers_are_errors_of_the_client(body: object) -> None
     for call in calls:
         with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
             call()
+
+
+@pytest.mark.parametrize("ruin", [lambda image: image.close(), lambda image: None], ids=["closed", "cut off"])
+def test_a_pil_image_that_cannot_be_read_is_refused(ruin: Callable[[Image.Image], None]) -> None:
+    image = Image.open(io.BytesIO(encode(Image.fromarray(PIXELS), "PNG")[:60]))
+    ruin(image)
+    with pytest.raises(InvalidInputError, match="damaged or closed"):
+        images_module.to_bytes(image)
+
+
+@pytest.mark.parametrize("texts", [[("a", "b")], [None], [5]])
+def test_labels_are_texts(texts: list[Any]) -> None:
+    with connect(lambda _: httpx2.Response(500)) as client:
+        with pytest.raises(InvalidInputError, match=r"labels must be a list of texts, and .* is none"):
+            client.add([b"image"], labels=texts)
+        with pytest.raises(InvalidInputError, match="keys must be a list of texts"):
+            client.add([b"image"], keys=texts)
+
+
+def test_calls_at_once_are_limited() -> None:
+    """Others wait: a server refuses a client that sends too many requests."""
+    num_open, max_open = 0, 0
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal num_open, max_open
+        num_open += 1
+        max_open = max(max_open, num_open)
+        await asyncio.sleep(0.01)
+        num_open -= 1
+        return httpx2.Response(200, json={"model": {"name": "m", "version": 1}, "predictions": [PREDICTION]})
+
+    async def ask() -> int:
+        async with AsyncClient("http://server", max_concurrent_calls=3) as client:
+            client._http = httpx2.AsyncClient(base_url="http://server", transport=httpx2.MockTransport(answer))
+            return len(await asyncio.gather(*[client.classify(b"image") for _ in range(20)]))
+
+    assert asyncio.run(ask()) == 20
+    assert max_open == 3
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        AsyncClient("http://server", max_concurrent_calls=0)

@@ -49,6 +49,11 @@ class HttpResponse:
         return json.loads(self.body)
 
     @property
+    def is_not_ready(self) -> bool:
+        """Whether it is the answer of a server that isn't ready, which is no error."""
+        return self.status == 503 and self.json().get("ready") is False
+
+    @property
     def error(self) -> str:
         """What is wrong."""
         try:

@@ -138,7 +138,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         except InvalidRequestError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         _set_trailers(context, response)
-        if response.status != 200:
+        if response.status != 200 and not (name == "ModelReady" and response.is_not_ready):
             await context.abort(STATUS_CODES.get(response.status, grpc.StatusCode.INTERNAL), response.error)
         return METHODS[name].parse(response)
 

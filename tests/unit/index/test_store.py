@@ -397,10 +397,12 @@ class BlockedWriter:
         self._first.start()
         wait_until(lambda: len(self.commits) == 1)
 
-    def _blocked_add(self, row: int, checksums: Sequence[int], entries: Sequence[NewEntry]) -> list[int]:
+    def _blocked_add(
+        self, row: int, checksums: Sequence[int], entries: Sequence[NewEntry], restored: Sequence[int]
+    ) -> list[int]:
         self.commits.append(row)
         assert self._waiting.wait(30)
-        return self._add(row, checksums, entries)
+        return self._add(row, checksums, entries, restored)
 
     def run(self, threads: Sequence[threading.Thread]) -> None:
         """Start the threads, each of which adds to the index, in this order, and let them commit."""
@@ -440,6 +442,26 @@ def test_additions_that_wait_are_one_commit(index: FolderIndex, monkeypatch: pyt
     assert results[4] == [AddResult(11, "added")]
     assert index.pending == 0
     assert sorted(search_ids(index, 20)) == list(range(1, 12))
+
+
+def test_new_and_restored_images_are_one_commit(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the disk is full in the middle of it, nothing was changed."""
+    index.remove(2)
+    entries, before = [make_entry(20), make_entry(1)], len(index)
+
+    def fail(*args: object, **columns: object) -> None:
+        raise StorageFullError("no space left")
+
+    with monkeypatch.context() as full:
+        full.setattr(index.catalog, "_change", fail)
+        with pytest.raises(StorageFullError):
+            index.add(features_at(20, 1), entries)
+    assert len(index) == before
+    assert index.catalog.find([entries[0].sha256]) == {}
+    results = index.add(features_at(20, 1), entries)
+    assert [result.status for result in results] == ["added", "restored"]
+    assert len(index) == before + 2
+    assert {result.id for result in results} <= set(search_ids(index, 20))
 
 
 def test_an_entry_that_cannot_be_stored_fails_alone(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:

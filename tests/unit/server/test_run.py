@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from model.artifacts.artifact import Artifact
-from server.run import describe
+from model.exceptions import InvalidRequestError
+from server.run import check_limits, describe
 from server.service import Service
 from server.settings import Settings
 
@@ -32,3 +35,11 @@ def test_a_folder_to_sync_that_is_not_there_is_named(artifact: Artifact, tmp_pat
     assert warning in lines_at_start(artifact=artifact.path, home=tmp_path, sync_folder=folder)
     folder.mkdir()
     assert warning not in lines_at_start(artifact=artifact.path, home=tmp_path, sync_folder=folder)
+
+
+@pytest.mark.parametrize(("images", "crops", "needed"), [(16, 299, "300"), (64, 640, "1,260"), (1, 9, "10")])
+def test_a_queue_that_the_largest_request_never_fits_in_is_refused(images: int, crops: int, needed: str) -> None:
+    settings = Settings(max_images_per_request=images, max_queued_crops=crops)
+    with pytest.raises(InvalidRequestError, match=f"needs --max-queued-crops of at least {needed}, and it is {crops}"):
+        check_limits(settings)
+    check_limits(Settings(max_images_per_request=images, max_queued_crops=int(needed.replace(",", ""))))

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.artifacts.artifact import Artifact
 from model.artifacts.history import HISTORY, Epoch, read_history
 from model.artifacts.intervals import format_interval
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, TrainingError
 from training.data.loading import load_dataset
 from training.evaluation.baselines import HOG
 from training.loop.metrics import METRICS, MetricsLog, read_metrics
@@ -193,6 +193,12 @@ def test_records_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     (tmp_path / METRICS).write_text(make_lines(1, 2, 3))
     MetricsLog(tmp_path, 2).close()
     assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_logs_that_cannot_be_written_are_named_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.raises(TrainingError, match=r"cannot write the logs in .*: File exists; mend that"):
+        MetricsLog(tmp_path)
 
 
 def test_tower_one_stands_above_tower_two() -> None:

@@ -220,7 +220,7 @@ def test_idle_streams_keep_neither_health_nor_other_clients_waiting(
         wait_until(lambda: sum(not stream.is_active() for stream in streams) == 5)
         assert client.is_server_live()
         assert client.get_server_metadata(headers={"x-api-key": "s" * 16}).name == "alexnet-server"
-        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*4 concurrent requests.*client has 3"):
+        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*4 concurrent requests.*this one has 3"):
             client.get_server_metadata(headers=HEADERS)
         for stream in streams:
             with pytest.raises(grpc.RpcError):
