@@ -68,9 +68,9 @@ class IndexedData:
     """What was done: `size`, of the index afterwards; `summary`, of the data.
 
     `differences`: number of images, by kind, that have moved, changed or gone in the data since they were indexed.
-    `mislabeled`: files with the bytes of an image that has another label. `data`: as it was
-    named. `labels_above`: labels in the index of images of this data, if they are names of folders above it: one of the
-    class folders was given, and not all.
+    `mislabeled`: files with the bytes of an image that has another label. `labels_above`: labels in the index
+    of images of this data, if they are names of folders above it: one of the class folders was given, and not all.
+    `data`: as it was named.
     """
 
     index: IndexUri

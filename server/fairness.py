@@ -43,6 +43,11 @@ def fits_share(amount: float, held_by_client: float, held_by_all: float, limit: 
     return amount <= free and held_by_client <= free
 
 
+def limit_for_share(amount: int, count: int) -> int:
+    """The smallest limit of which `fits_share` gives a client alone `amount`, `count` times one after the other."""
+    return amount * max(count, 2 * (count - 1))
+
+
 class HasClient(Protocol):
     """What waits in a fair queue."""
 

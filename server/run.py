@@ -16,9 +16,11 @@ from typing import Any
 import uvicorn
 
 from model.exceptions import InvalidRequestError
+from model.images.crops import TEN_CROP
 from model.shell_command import alexnet_command
 from server.app import create_app
 from server.exceptions import SettingsFileError
+from server.fairness import limit_for_share
 from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
 from server.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
 from server.log_output import configure_logging
@@ -113,10 +115,10 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
 
 
 def check_limits(settings: Settings) -> None:
-    """Raise InvalidRequestError for a queue in which one client's share (`server.fairness.fits_share`) is smaller than
-    a request of as many images, each of ten crops, as are allowed: an idle server would refuse it."""
+    """Raise InvalidRequestError for a queue in which one client's share is smaller than a request of as many images as
+    are allowed: an idle server would refuse it."""
     images = settings.max_images_per_request
-    needed = max(10 * images, 20 * (images - 1))
+    needed = limit_for_share(len(TEN_CROP), images)
     if settings.max_queued_crops < needed:
         raise InvalidRequestError(
             f"--max-images-per-request {images:,} needs --max-queued-crops of at least {needed:,}, and it is "

@@ -16,7 +16,7 @@ from model.images.crops import TEN_CROP
 from server.admission import Admission
 from server.app import create_app
 from server.exceptions import OverloadedError, RateLimitedError
-from server.fairness import FairQueue, FairSemaphore, RateLimit, client_at, fits_share
+from server.fairness import FairQueue, FairSemaphore, RateLimit, client_at, fits_share, limit_for_share
 from server.service import Service
 from server.settings import Settings
 from server.workers.inference import InferenceJob
@@ -63,6 +63,16 @@ def test_shares(limit: int, alone: int, third: int) -> None:
     assert held["a"] == alone
     take(held, "b")
     assert held["b"] == third
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 64])
+def test_the_limit_for_a_share_is_the_smallest(count: int) -> None:
+    def all_fit(limit: int) -> bool:
+        return all(fits_share(10, 10 * held, 10 * held, limit) for held in range(count))
+
+    needed = limit_for_share(10, count)
+    assert all_fit(needed)
+    assert not all_fit(needed - 1)
 
 
 def test_a_flood_leaves_places_and_bytes_for_others() -> None:
