@@ -16,7 +16,7 @@ from model.artifacts.artifact import Artifact
 from model.artifacts.packed import unpack_bundled
 from model.checksums import verify_checksums
 from model.exceptions import IndexFormatError, IndexNotFoundError
-from server.listening import check_address
+from server.connections.listening import check_address
 from server.run import load_settings, serve
 from training.data.archives import load_elpv
 

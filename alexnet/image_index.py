@@ -17,7 +17,7 @@ from index import protocol
 from index.backends import IndexUri, open_or_create, open_readonly
 from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
 from index.feature_space import no_index_error
-from index.folder import missing_index_error
+from index.folder.layout import missing_index_error
 from index.protocol import find_ids, require_codes
 from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor

@@ -26,8 +26,8 @@ from PIL import Image
 from benchmarks.baselines.hashing import itq, linear_encoder, lsh, pca
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.evaluation import average_precision
+from index.folder.store import FolderIndex
 from index.protocol import intact_entries
-from index.store import FolderIndex
 from training.hashing.autoencoder import CodeConfig, train_autoencoder
 from training.hashing.binary_encoder import Array, BinaryEncoder
 

@@ -20,8 +20,8 @@ import typer
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import CHUNK_ROWS, DIM, Array
 from benchmarks.synthetic_index import create_index
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 
 REPEATS = 3
 

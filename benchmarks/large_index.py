@@ -25,9 +25,9 @@ from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import CHUNK_ROWS, Array, iter_mixed_features, mix_features, read_labeled_features
 from benchmarks.synthetic_index import create_index
 from benchmarks.timing import summarize_latencies
-from index.quantized_scanner import COPY_THREAD
+from index.folder.store import FolderIndex
+from index.scanning.quantized_scanner import COPY_THREAD
 from index.search import Query, SearchMode
-from index.store import FolderIndex
 from model.encoder import Encoder
 from training.hashing.autoencoder import CodeConfig, train_autoencoder
 

@@ -32,9 +32,9 @@ from benchmarks.synthetic_features import (
     read_labeled_features,
 )
 from index.features import FeatureFile
-from index.nearest import nearest, nearest_batch
-from index.quantized_scanner import QuantizedScanner
-from index.scanners import FeatureMatrix, SearchPool
+from index.scanning.nearest import nearest, nearest_batch
+from index.scanning.quantized_scanner import QuantizedScanner
+from index.scanning.scanners import FeatureMatrix, SearchPool
 from model.runtime import available_cpus
 
 NUM_NEIGHBORS = 10

@@ -22,8 +22,8 @@ from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import Array, draw_features
 from benchmarks.synthetic_index import create_index, make_entries, split_into_chunks
 from benchmarks.timing import summarize_latencies, time_call
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 
 NUM_NEIGHBORS = 6
 NUM_QUERIES = 50

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 
 Array = NDArray[np.float32]
 DIM = 4096

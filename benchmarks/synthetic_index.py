@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.synthetic_features import CHUNK_ROWS, Array
 from index.entries import NewEntry
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.packed import unpack_bundled
 from model.encoder import Encoder
 

@@ -17,7 +17,7 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
 MODULES = (
     "model.network.spec", "model.network.registry", "model.network.torch_module", "model.network.onnx_graph",
     "model.images.preprocess", "model.images.contract", "model.images.info", "model.images.crops", "model.runtime",
-    "model.artifacts.artifact", "index.store", "index.search", "training.config", "training.data.datasets",
+    "model.artifacts.artifact", "index.folder.store", "index.search", "training.config", "training.data.datasets",
     "server.settings",
 )  # fmt: skip
 OUTSIDE = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}

@@ -21,7 +21,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.default import choose_artifact
 from model.runtime import OnnxModel

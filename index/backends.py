@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.feature_space import FeatureSpace, RowDType
-from index.folder import create_empty_index, is_index
+from index.folder.layout import create_empty_index, is_index
+from index.folder.store import FolderIndex
 from index.milvus.collection import SCHEME, MilvusAddress, create_collection
 from index.milvus.store import MilvusIndex
 from index.postgres.address import PostgresAddress, is_postgres
 from index.protocol import Index
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.images.crops import CENTER_CROP

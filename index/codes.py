@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from index.files import open_regular
-from index.scanners import FeatureMatrix, Mask, SearchPool
+from index.scanning.scanners import FeatureMatrix, Mask, SearchPool
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError, InvalidRequestError
 

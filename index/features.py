@@ -18,8 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from index.feature_space import RowDType
 from index.files import check_same, descriptor_id, open_regular, storage_error
-from index.quantized_scanner import QuantizedScanner
-from index.scanners import FeatureMatrix, GpuScanner, Scanner
+from index.scanning.quantized_scanner import QuantizedScanner
+from index.scanning.scanners import FeatureMatrix, GpuScanner, Scanner
 from model.exceptions import DeviceError
 
 COPY_ROWS = 1024

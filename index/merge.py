@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from index.backends import IndexUri, create_like, open_readonly, open_writable
 from index.entries import NewEntry
-from index.folder import is_index, lock_for_writing
+from index.folder.layout import is_index, lock_for_writing
 from index.protocol import Index, SupportsCompaction
 from index.reading import add_new
 from model.exceptions import IndexStoreError, InvalidRequestError

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
+from index.catalog.file_records import FileRecords
 from index.entries import AddResult, Entry, FoundImage, NewEntry, unknown_key_error
 from index.feature_space import FeatureSpace
-from index.file_records import FileRecords
 from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -24,7 +24,7 @@ from model.images.contract import ImageContract
 
 
 class CatalogReader(Protocol):
-    """Which images an index holds; see `index.catalog.Catalog`."""
+    """Which images an index holds; see `index.catalog.catalog.Catalog`."""
 
     def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
     def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]: ...
@@ -37,7 +37,7 @@ class CatalogReader(Protocol):
 
 
 class Index(Protocol):
-    """Images with their features, labels and thumbnails; see `index.store.FolderIndex`."""
+    """Images with their features, labels and thumbnails; see `index.folder.store.FolderIndex`."""
 
     uri: str
     space: FeatureSpace

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog_rows import LabelGroup, RowRecord
-from index.scanners import Mask
+from index.catalog.rows import LabelGroup, RowRecord
+from index.scanning.scanners import Mask
 from model.exceptions import InvalidRequestError
 
 NO_LABEL = -1

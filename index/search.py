@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.codes import MAX_LOOKUP_BITS, Codes
-from index.distances import NearestRows, nearest_candidates, rerank
 from index.entries import Entry
 from index.features import FeatureFile
-from index.nearest import MIN_BATCH_QUERIES, nearest, nearest_batch
 from index.row_table import RowTable
-from index.scanners import FeatureMatrix, GpuScanner, Mask, SearchPool
+from index.scanning.distances import NearestRows, nearest_candidates, rerank
+from index.scanning.nearest import MIN_BATCH_QUERIES, nearest, nearest_batch
+from index.scanning.scanners import FeatureMatrix, GpuScanner, Mask, SearchPool
 from model.exceptions import InvalidRequestError
 
 SearchMode = Literal["exact", "binary", "hash_lookup"]
@@ -139,7 +139,7 @@ class Snapshot:
 
 
 class EntryLookup(Protocol):
-    """See `index.catalog.Catalog.lookup`."""
+    """See `index.catalog.catalog.Catalog.lookup`."""
 
     def lookup(self, ids: Sequence[int]) -> list[Entry]: ...
 

@@ -20,7 +20,7 @@ from model.exceptions import IndexUnavailableError, InvalidRequestError
 
 
 class StoredImages(Protocol):
-    """What a batch needs of a catalog; see `index.catalog.Catalog`."""
+    """What a batch needs of a catalog; see `index.catalog.catalog.Catalog`."""
 
     def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
     def check_new_keys(self, keys: Sequence[str]) -> None: ...

@@ -14,27 +14,26 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from model.exceptions import InvalidRequestError
-from server import error_handlers
 from server.api_reference.page import add_api_reference
-from server.body_limits import BodyLimitMiddleware
-from server.content_encoding import ContentEncodingMiddleware
 from server.dependencies import require_read, require_same_origin
-from server.forwarded import ForwardedMiddleware
 from server.gauges import GaugeCollector
-from server.middleware import (
-    AccessLogMiddleware,
-    HeadMiddleware,
-    HostMiddleware,
-    InternalErrorMiddleware,
-    RequestIdMiddleware,
-    SecurityHeadersMiddleware,
-    ShutdownMiddleware,
-)
+from server.limits.bodies import BodyLimitMiddleware
+from server.middleware.access_log import AccessLogMiddleware
+from server.middleware.errors import InternalErrorMiddleware, ShutdownMiddleware
+from server.middleware.forwarded import ForwardedMiddleware
+from server.middleware.head import HeadMiddleware
+from server.middleware.hosts import HostMiddleware
+from server.middleware.request_id import RequestIdMiddleware
+from server.middleware.security_headers import SecurityHeadersMiddleware
 from server.open_inference.grpc.extra import load_serve_grpc
 from server.open_inference.infer_request import LENGTH_HEADER
 from server.page import WEB, show_page
 from server.parameters import check_query
-from server.responses import AUTH_ERRORS, responses_for
+from server.process.shutdown import close_service
+from server.request_body.content_encoding import ContentEncodingMiddleware
+from server.responses import error_handlers
+from server.responses.errors import AUTH_ERRORS, responses_for
+from server.responses.schemas import ProtocolError
 from server.routes import (
     classify,
     compact,
@@ -48,10 +47,8 @@ from server.routes import (
     v2,
     v2_management,
 )
-from server.schemas import ProtocolError
 from server.security import AllowedHosts
 from server.service import Service
-from server.shutdown import close_service
 
 AUTHENTICATED = tuple(
     module.router for module in (classify, features, similar, preview, images, compact, sync, network)

@@ -9,14 +9,22 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from index.entries import MAX_ID
-from server.deadlines import TIMEOUT_HEADER, parse_deadline
 from server.exceptions import ForbiddenError
+from server.limits.deadlines import TIMEOUT_HEADER, parse_deadline
 from server.loaded_model import LoadedModel
 from server.parameters import P, known_parameters, merge_parameters
+from server.request_body.uploads import (
+    Upload,
+    is_form,
+    is_json,
+    parse_form_upload,
+    parse_json_upload,
+    read_body,
+    read_form,
+)
 from server.request_context import RequestContext
 from server.security import api_key_scheme, bearer_scheme, check_same_origin, key_of
 from server.service import Service
-from server.uploads import Upload, is_form, is_json, parse_form_upload, parse_json_upload, read_body, read_form
 
 
 async def get_service(request: Request) -> Service:

@@ -1,4 +1,4 @@
-"""Gauges of `/metrics`: read from the service whenever Prometheus asks. Counters are in `server.metrics`."""
+"""Gauges of `/metrics`: read from the service whenever Prometheus asks. Counters: `server.observability.metrics`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from model.exceptions import IndexStoreError
-from server.log_output import num_dropped_lines
+from server.observability.log_output import num_dropped_lines
 from server.service import Service
 
 

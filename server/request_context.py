@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from index.protocol import Index
 from index.search import Query
 from model.images.info import DecodedImage
-from server.admission import BodyQuota
-from server.deadlines import run_until_deadline
 from server.exceptions import OverloadedError
+from server.limits.admission import BodyQuota
+from server.limits.deadlines import run_until_deadline
 from server.loaded_model import LoadedModel
+from server.observability.timing import Timings
 from server.service import Service
-from server.timing import Timings
 from server.workers.inference import InferenceJob, InferenceResult, Pixels
 from server.workers.search import SearchJob, SearchResult
 

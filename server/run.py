@@ -19,18 +19,18 @@ from model.exceptions import InvalidRequestError
 from model.images.crops import TEN_CROP
 from model.shell_command import alexnet_command
 from server.app import create_app
+from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.connections.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
 from server.exceptions import SettingsFileError
-from server.fairness import limit_for_share
-from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
-from server.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
-from server.log_output import configure_logging
-from server.malloc import return_memory_to_os
+from server.limits.fairness import limit_for_share
+from server.observability.log_output import configure_logging
 from server.open_inference.grpc.extra import check_grpc
 from server.parameters import unknown_name_error
+from server.process.malloc import return_memory_to_os
+from server.process.shutdown import DrainingServer, exit_at_once
+from server.process.signals import Signals
 from server.service import Service
 from server.settings import Settings
-from server.shutdown import DrainingServer, exit_at_once
-from server.signals import Signals
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from model.images.crops import TEN_CROP
 from model.images.limits import ImageLimits
 from model.plurals import count_of
 from model.runtime import available_cpus
-from server.admission import Admission
 from server.exceptions import ReloadError
-from server.fairness import FairSemaphore, RateLimit, client_at
-from server.folder_sync import FolderSync
-from server.index_job import IndexJob
+from server.jobs.folder_sync import FolderSync
+from server.jobs.index_job import IndexJob
+from server.limits.admission import Admission
+from server.limits.fairness import FairSemaphore, RateLimit, client_at
 from server.loaded_model import LoadedModel
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 from server.security import Keys
 from server.settings import Settings
 from server.workers.decode import DecodePool

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
 from server.addresses import UNIX_SOCKET, normalize_prefix
-from server.log_output import LogLevel
+from server.observability.log_output import LogLevel
 
 HOST_NAME = re.compile(r"\*|(\*\.)?[^*:/\s]+|\[?[0-9A-Fa-f:.]+\]?")
 """A name, names below a domain, any name, or an IPv6 address."""

@@ -22,7 +22,7 @@ def main() -> None:
 def _start() -> None:
     exit_if_damaged()
     if sys.argv[1:2] and sys.argv[1] in SERVING:
-        from server.signals import Signals
+        from server.process.signals import Signals
 
         Signals().install()
     from alexnet.cli.app import main

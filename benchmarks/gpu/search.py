@@ -20,9 +20,9 @@ from benchmarks.gpu.rows import PartOptions, RowWriter
 from benchmarks.retrieval import NUM_NEIGHBORS
 from benchmarks.synthetic_features import CHUNK_ROWS, DIM, NUM_CLUSTERS
 from benchmarks.timing import time_call
-from index.distances import NearestRows, nearest_candidates
-from index.nearest import OVERFETCH, nearest
-from index.scanners import FullScanner, GpuScanner, Mask, Scanner, SearchPool
+from index.scanning.distances import NearestRows, nearest_candidates
+from index.scanning.nearest import OVERFETCH, nearest
+from index.scanning.scanners import FullScanner, GpuScanner, Mask, Scanner, SearchPool
 from model.exceptions import DeviceError
 from model.requirements import INSTALL_GPU
 from model.runtime import available_cpus

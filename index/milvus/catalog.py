@@ -1,4 +1,4 @@
-"""MilvusCatalog: which images a Milvus collection holds; the counterpart of `index.catalog`."""
+"""MilvusCatalog: which images a Milvus collection holds; the counterpart of `index.catalog.catalog`."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ from index.feature_space import FeatureSpace
 from index.milvus import collection
 from index.milvus.catalog import NOT_REMOVED, MilvusCatalog
 from index.milvus.collection import FIELDS, MilvusAddress, quote
-from index.nearest import OVERFETCH
 from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
+from index.scanning.nearest import OVERFETCH
 from index.search import NearestIds, Query, rank_candidates
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact

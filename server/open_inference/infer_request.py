@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from model.exceptions import InvalidRequestError
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_IDS
-from server.json_body import parse_json
 from server.open_inference.tensors import decode_base64, decode_pixels, split_elements
 from server.parameters import unknown_name_error
+from server.request_body.json_body import parse_json
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 MAX_IMAGES_AS_NUMBERS = 16

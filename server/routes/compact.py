@@ -9,9 +9,9 @@ from pydantic import Field
 
 from index.protocol import require_compaction
 from server.dependencies import ContextDep, require_admin
-from server.index_job import JobStatus, State, require_writable
-from server.responses import ADMITTED_RESPONSES, WRITE_RESPONSES
-from server.schemas import Schema
+from server.jobs.index_job import JobStatus, State, require_writable
+from server.responses.errors import ADMITTED_RESPONSES, WRITE_RESPONSES
+from server.responses.schemas import Schema
 
 router = APIRouter(tags=["index"])
 ADMIN = [Depends(require_admin)]

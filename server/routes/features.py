@@ -9,12 +9,12 @@ from pydantic import Field
 
 from model.images.crops import CROP_IDS
 from server.dependencies import ContextDep, UploadDep, parameters_of
-from server.image_answers import answer_each
 from server.parameters import Crops, Parameters
+from server.request_body.uploads import OPENAPI_BODY
 from server.request_context import RequestContext
-from server.responses import UPLOAD_RESPONSES
-from server.schemas import ErrorResponse, FeaturesResponse, ImageInfo, ModelRef
-from server.uploads import OPENAPI_BODY
+from server.responses.errors import UPLOAD_RESPONSES
+from server.responses.schemas import ErrorResponse, FeaturesResponse, ImageInfo, ModelRef
+from server.routes.image_answers import answer_each
 
 router = APIRouter(tags=["classification and search"])
 

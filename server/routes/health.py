@@ -9,11 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from model.exceptions import IndexUnavailableError
 from model.network.registry import build_spec
-from server.deadlines import TIMEOUT_HEADER, parse_deadline, run_until_deadline
 from server.dependencies import ApiKeyDep, LoadedModelDep, ServiceDep, require_admin, require_read
 from server.exceptions import DeadlineExceededError, InvalidHeaderError, ReloadError
-from server.responses import Responses, responses_for
-from server.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
+from server.limits.deadlines import TIMEOUT_HEADER, parse_deadline, run_until_deadline
+from server.responses.errors import Responses, responses_for
+from server.responses.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
 
 router = APIRouter(tags=["operation"])
 """Health, for anybody."""

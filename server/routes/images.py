@@ -18,8 +18,6 @@ from index.entries import MAX_ID, Entry, NewEntry
 from index.protocol import Index, ids_of_keys
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
-from server.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
-from server.deadlines import gather_all
 from server.dependencies import (
     ContextDep,
     ImageId,
@@ -37,11 +35,12 @@ from server.exceptions import (
     RequestTimeoutError,
     UnsupportedEncodingError,
 )
-from server.json_body import UniqueNamesRoute
-from server.originals import iter_chunks, open_original
+from server.limits.deadlines import gather_all
 from server.parameters import MAX_SELECTED, LookupText, Parameters, StoredId, StoredText
+from server.request_body.json_body import UniqueNamesRoute
+from server.request_body.uploads import OPENAPI_BODY, Upload
 from server.request_context import RequestContext
-from server.responses import (
+from server.responses.errors import (
     ADMITTED_RESPONSES,
     INDEX_RESPONSES,
     UPLOAD_RESPONSES,
@@ -50,7 +49,7 @@ from server.responses import (
     merge_responses,
     responses_for,
 )
-from server.schemas import (
+from server.responses.schemas import (
     AddedImage,
     AddImagesResponse,
     BulkChangeResponse,
@@ -63,7 +62,8 @@ from server.schemas import (
     LabelCount,
     LabelsResponse,
 )
-from server.uploads import OPENAPI_BODY, Upload
+from server.routes.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
+from server.routes.originals import iter_chunks, open_original
 
 router = APIRouter(
     route_class=UniqueNamesRoute, tags=["index"], responses=merge_responses(INDEX_RESPONSES, ADMITTED_RESPONSES)

@@ -12,8 +12,8 @@ from PIL import Image
 from model.artifacts.kernels import draw_sheet
 from server.dependencies import ContextDep
 from server.exceptions import NoKernelsError
-from server.responses import ADMITTED_RESPONSES, merge_responses, responses_for
-from server.schemas import ClassRef, HistoryResponse
+from server.responses.errors import ADMITTED_RESPONSES, merge_responses, responses_for
+from server.responses.schemas import ClassRef, HistoryResponse
 
 router = APIRouter(tags=["operation"])
 

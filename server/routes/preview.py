@@ -9,12 +9,12 @@ from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
 from server.dependencies import ContextDep, ImageId, UploadDep
-from server.originals import read_original
+from server.request_body.uploads import OPENAPI_BODY
 from server.request_context import RequestContext
-from server.responses import INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
-from server.uploads import OPENAPI_BODY
+from server.responses.errors import INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
+from server.routes.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
+from server.routes.originals import read_original
 
 router = APIRouter(tags=["classification and search"])
 

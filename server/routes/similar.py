@@ -15,14 +15,14 @@ from index.protocol import Index, ids_of_keys
 from index.search import MAX_PAGE_SIZE, SEARCH_MODE_HELP, Position, SearchMode
 from index.search import Query as SearchQuery
 from model.exceptions import InvalidRequestError
-from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
+from server.limits.deadlines import gather_all
 from server.parameters import LookupText, Parameters, StoredId, StoredText
+from server.request_body.uploads import OPENAPI_BODY
 from server.request_context import RequestContext
-from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
-from server.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
-from server.search_cursor import decode_cursor, encode_cursor, query_fingerprint
-from server.uploads import OPENAPI_BODY
+from server.responses.errors import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
+from server.responses.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
+from server.routes.search_cursor import decode_cursor, encode_cursor, query_fingerprint
 
 router = APIRouter(tags=["classification and search"])
 NEGATIVE_WEIGHT = 0.5

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from index.sync import SyncReport
 from server.dependencies import ContextDep, require_write
-from server.index_job import JobStatus, State
-from server.responses import ADMITTED_RESPONSES, WRITE_RESPONSES
-from server.schemas import Schema
+from server.jobs.index_job import JobStatus, State
+from server.responses.errors import ADMITTED_RESPONSES, WRITE_RESPONSES
+from server.responses.schemas import Schema
 
 router = APIRouter(tags=["index"])
 WRITE = [Depends(require_write)]

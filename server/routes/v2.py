@@ -18,17 +18,17 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from model.runtime import top_k
-from server.deadlines import gather_all
 from server.dependencies import BodyDep, ContextDep, LoadedModelDep, ServiceDep, require_read
 from server.exceptions import UnknownModelError
+from server.limits.deadlines import gather_all
 from server.loaded_model import LoadedModel
 from server.open_inference.infer_request import LENGTH_HEADER, InferRequest, RequestedOutput, parse_infer_request
 from server.open_inference.infer_response import EncodedResponse, encode_infer_response
 from server.open_inference.model_description import EXTENSIONS, model_metadata, requested_model
 from server.open_inference.tensors import Tensor
 from server.request_context import RequestContext
-from server.responses import UPLOAD_ERRORS, responses_for
-from server.schemas import ProtocolError
+from server.responses.errors import UPLOAD_ERRORS, responses_for
+from server.responses.schemas import ProtocolError
 from server.workers.inference import InferenceResult
 
 TAG = "Open Inference Protocol v2"

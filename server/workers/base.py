@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from server.fairness import FairQueue
+from server.limits.fairness import FairQueue
 
 R = TypeVar("R")
 

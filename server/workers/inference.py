@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.runtime import MAX_CROPS, OnnxModel
 from server.exceptions import DeadlineExceededError, InferenceError, OverloadedError
-from server.fairness import fits_share
+from server.limits.fairness import fits_share
 from server.workers.base import BatchWorker, Job
 
 MAX_BATCH_CROPS = {"cpu": MAX_CROPS, "cuda": 320}

@@ -1,4 +1,4 @@
-"""The search worker: searches that wait run together, in the time of a few (see `index.nearest`)."""
+"""The search worker: searches that wait run together, in the time of a few (see `index.scanning.nearest`)."""
 
 from __future__ import annotations
 

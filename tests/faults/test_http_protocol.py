@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from model.artifacts.artifact import Artifact
-from server import http_protocol
-from server.http_protocol import MAX_HEADER_BYTES
+from server.connections import http_protocol
+from server.connections.http_protocol import MAX_HEADER_BYTES
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.polling import wait_until

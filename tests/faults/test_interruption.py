@@ -13,8 +13,8 @@ import pytest
 
 from alexnet.cli.errors import HELP
 from index.build import build, find_images
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError

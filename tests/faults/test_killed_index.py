@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from tests.helpers.indexes import random_feature
 
 WRITER = """
 import sys
 from pathlib import Path
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from tests.helpers.indexes import make_entry, random_feature
 index = FolderIndex.open(Path(sys.argv[1]), writable=True)
 number = int(sys.argv[2])

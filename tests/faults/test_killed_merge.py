@@ -14,8 +14,8 @@ import pytest
 
 from index.backends import IndexUri
 from index.entries import NewEntry
+from index.folder.store import FolderIndex
 from index.merge import merge
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from tests.helpers.indexes import read_files
 

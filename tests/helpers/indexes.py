@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.build import build, find_images
-from index.catalog_schema import METADATA_CHECKSUM, metadata_checksum
+from index.catalog.schema import METADATA_CHECKSUM, metadata_checksum
 from index.entries import NewEntry
-from index.folder import CATALOG
-from index.store import FolderIndex
+from index.folder.layout import CATALOG
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 

@@ -20,7 +20,7 @@ import uvicorn
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
 from server.app import create_app
-from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
 from server.service import Service
 
 ALEXNET = Path(sys.executable).parent / "alexnet"

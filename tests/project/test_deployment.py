@@ -20,9 +20,9 @@ import yaml
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
+from server.process.shutdown import CLOSE_SECONDS
 from server.service import Service
 from server.settings import Settings
-from server.shutdown import CLOSE_SECONDS
 from tests.helpers.server import served_in_thread
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ TORCH_FREE = [
     "alexnet.cli.app",
     "server.app",
     "server.service",
-    "index.store",
+    "index.folder.store",
     "index.build",
     "model.runtime",
     "model.artifacts.packed",

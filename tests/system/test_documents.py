@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from index.entries import NewEntry
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from tests.helpers.documents import DOCUMENTS, ROOT, shell_blocks
 from tests.helpers.drawings import CLASSES, encode

@@ -7,8 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from model.requirements import install_extra
+from server.connections.listening import check_address
 from server.exceptions import BindError, MissingExtraError
-from server.listening import check_address
 from server.settings import Settings
 
 if TYPE_CHECKING:

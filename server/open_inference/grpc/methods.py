@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.exceptions import InvalidRequestError
-from server.http_protocol import MAX_HEADER_BYTES
+from server.connections.http_protocol import MAX_HEADER_BYTES
 from server.open_inference.grpc.calls import HttpResponse
 from server.open_inference.grpc.messages import (
     Message,

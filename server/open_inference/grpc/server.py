@@ -14,10 +14,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
 from model.exceptions import AlexNetError, InvalidRequestError
-from server.admission import Admission
-from server.deadlines import TIMEOUT_HEADER
+from server.connections.listening import join_address
 from server.exceptions import BindError, OverloadedError, error_info
-from server.listening import join_address
+from server.limits.admission import Admission
+from server.limits.deadlines import TIMEOUT_HEADER
 from server.open_inference.grpc.calls import Caller, HttpResponse, send_request
 from server.open_inference.grpc.messages import SERVICE, Message, message_class, service_methods
 from server.open_inference.grpc.methods import METHODS

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from index.backends import IndexUri, open_for_serving
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.exceptions import AlexNetError
 from tests.cases.attack.harness import ARTIFACTS, HOME, INDEX, report

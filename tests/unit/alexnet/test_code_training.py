@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet.code_training import train_codes
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import ENCODER, Artifact
 from model.exceptions import TrainingError
 from tests.helpers.indexes import DIM, make_entry

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from alexnet.demo import EXAMPLES, GALLERY, TABLE, describe_requests, prepare_demo, run_demo
 from experiments.photos.make_gallery import decode_name
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.checksums import verify_checksums, write_checksums
 from model.exceptions import ArtifactError

@@ -16,7 +16,7 @@ from alexnet import Classifier, Index
 from alexnet.image_index import Neighbor
 from alexnet.image_kinds import decode_batches
 from index.entries import AddResult
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import (
     IndexNotFoundError,

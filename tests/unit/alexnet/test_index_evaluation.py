@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet.index_evaluation import evaluate_index
 from index.evaluation import format_table
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 from tests.helpers.indexes import build_index

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
 from index import reading
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file

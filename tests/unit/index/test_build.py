@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from index.build import BuildReport, build, find_images
+from index.folder.store import FolderIndex
 from index.reading import ImageSource, to_sources
-from index.store import FolderIndex
 from index.sync import sync
 from model.artifacts.artifact import Artifact
 from model.datasets.reader import read_folder

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from index.codes import Codes
-from index.scanners import SearchPool
+from index.folder.store import FolderIndex
+from index.scanning.scanners import SearchPool
 from index.search import Position, Query
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError

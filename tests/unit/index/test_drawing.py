@@ -14,8 +14,8 @@ from PIL import Image
 
 from index.drawing import draw, embed_2d, folder_queries, indexed_queries
 from index.entries import make_thumbnail
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, IndexStoreError
 from model.runtime import OnnxModel

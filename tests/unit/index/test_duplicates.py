@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from index.duplicates import find_duplicates
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
 from tests.helpers.indexes import features_at, make_entry

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from index.evaluation import LabeledQuery, average_precision, evaluate, format_table, plot
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
 from tests.helpers.indexes import features_at, make_entry

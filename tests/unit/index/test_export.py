@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from index.export import export_features
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from tests.helpers.indexes import features_at, make_entry

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from index.files import WriteLock, open_regular
-from index.folder import CATALOG, LOCK
+from index.folder.layout import CATALOG, LOCK
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexReplacedError, IndexStoreError, ReadOnlyIndexError
 from tests.helpers.indexes import features_at, make_entry

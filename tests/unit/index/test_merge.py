@@ -10,13 +10,13 @@ import pytest
 from index.backends import IndexUri
 from index.build import build, find_images, list_folder
 from index.feature_space import RowDType
-from index.folder import lock_for_writing
+from index.folder.layout import lock_for_writing
+from index.folder.store import FolderIndex
 from index.merge import MergeReport
 from index.merge import merge as merge_indexes
 from index.reading import to_sources
 from index.search import Query
 from index.shards import Shard
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.runtime import OnnxModel

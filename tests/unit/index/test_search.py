@@ -9,8 +9,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from index.folder.store import FolderIndex
 from index.search import SEARCHERS, Position, Query, SearchMode, attach_entries, parse_search_mode
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
 from tests.helpers.indexes import features_at, make_entry

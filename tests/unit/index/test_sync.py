@@ -15,7 +15,7 @@ import pytest
 
 from index import reading
 from index.build import build, find_images
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from index.sync import SyncReport, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.reader import read_folder

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError
 from server.exceptions import ReloadError

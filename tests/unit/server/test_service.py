@@ -9,8 +9,8 @@ import pytest
 from starlette.requests import Request
 
 from model.artifacts.artifact import Artifact
-from server.admission import Admission, BodyQuota
 from server.exceptions import OverloadedError
+from server.limits.admission import Admission, BodyQuota
 from server.request_context import RequestContext
 from server.service import Service
 from server.settings import Settings

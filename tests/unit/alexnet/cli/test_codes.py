@@ -12,7 +12,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder

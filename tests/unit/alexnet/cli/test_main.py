@@ -12,8 +12,8 @@ import pytest
 
 from alexnet.cli.index import list_images
 from alexnet.cli.main import main
+from index.folder.store import FolderIndex
 from index.search import Query
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.image_files import decode_file
 from model.exceptions import InvalidRequestError, UnsupportedImageError

@@ -15,7 +15,7 @@ from alexnet.cli.app import app
 from alexnet.cli.image_results import Result, print_results
 from alexnet.cli.output import Format
 from alexnet.cli.similar import COLUMNS, _format
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
 from tests.helpers.commands import invoke

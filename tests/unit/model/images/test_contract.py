@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import ArtifactError, IndexStoreError

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from starlette.testclient import TestClient
 
+from index.folder.store import FolderIndex
 from index.protocol import intact_entries
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from index.entries import MAX_ID, make_thumbnail
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from model.images.preprocess import decode_image
 from server.app import create_app
-from server.http_protocol import MAX_HEADER_BYTES
+from server.connections.http_protocol import MAX_HEADER_BYTES
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.indexes import features_at, make_entry

@@ -14,8 +14,8 @@ from model.images.crops import CENTER_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import create_app
+from server.responses.schemas import similarity
 from server.routes.similar import move_away
-from server.schemas import similarity
 from server.service import Service
 from server.settings import Settings
 

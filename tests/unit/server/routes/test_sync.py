@@ -12,7 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 from server.app import create_app

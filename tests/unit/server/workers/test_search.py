@@ -11,8 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.entries import NewEntry
+from index.folder.store import FolderIndex
 from index.search import NearestIds, Position, Query, attach_entries
-from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError
 from server.app import create_app

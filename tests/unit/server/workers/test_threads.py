@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from server.service import Service
 from server.workers import threads
 from server.workers.threads import MAX_WORK_PER_THREAD, WRITE_THREADS

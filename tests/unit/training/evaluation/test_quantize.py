@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
-from index.store import FolderIndex
+from index.folder.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
 from model.artifacts.artifact import Artifact

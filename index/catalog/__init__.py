@@ -1,0 +1,1 @@
+"""The catalog of an index in a folder: an SQLite file."""

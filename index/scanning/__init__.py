@@ -1,0 +1,1 @@
+"""Nearest features of an array: exact, and by 8-bit copies."""

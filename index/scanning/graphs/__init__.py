@@ -1,0 +1,1 @@
+"""ONNX graphs of `index.scanning.integer_products`."""

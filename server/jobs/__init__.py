@@ -1,0 +1,1 @@
+"""Long changes of the served index."""

@@ -1,0 +1,52 @@
+"""FolderSync: brings the served index to what is in a configured folder, on request and in the background."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from index.sync import SyncReport, sync
+from model.datasets.reader import read_folder
+from model.exceptions import InvalidRequestError
+from model.images.limits import ImageLimits
+from server.jobs.index_job import IndexJob, JobStatus
+from server.loaded_model import LoadedModel
+
+
+class FolderSync:
+    """One comparison of a folder with the index at a time, in a thread. `folder` None: none is followed."""
+
+    def __init__(self, folder: Path | None, limits: ImageLimits) -> None:
+        self._folder, self._limits = folder, limits
+        self._stopped = threading.Event()
+        self._job: IndexJob[SyncReport] = IndexJob(f"sync with {folder}", lambda report: str(report).partition("\n")[0])
+
+    @property
+    def status(self) -> JobStatus[SyncReport]:
+        return self._job.status
+
+    def start(self, loaded_model: LoadedModel, prune: bool, dry_run: bool) -> JobStatus[SyncReport]:
+        """Begin, unless a comparison is running. Called by the event loop.
+
+        Raises InvalidRequestError without a folder, NoIndexError, ReadOnlyIndexError.
+        """
+        folder = self._folder
+        if folder is None:
+            raise InvalidRequestError("this server follows no folder: start it with --sync-folder")
+        return self._job.start(loaded_model, lambda: self._sync(folder, loaded_model, prune, dry_run))
+
+    def close(self) -> None:
+        """Stop after the images that are being added, and wait."""
+        self._stopped.set()
+        self._job.close()
+
+    def _sync(self, folder: Path, loaded_model: LoadedModel, prune: bool, dry_run: bool) -> SyncReport:
+        return sync(
+            loaded_model.require_index(),
+            loaded_model.model,
+            read_folder(folder.resolve()),
+            prune=prune,
+            dry_run=dry_run,
+            is_stopped=self._stopped.is_set,
+            limits=self._limits,
+        )

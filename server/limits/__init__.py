@@ -1,0 +1,1 @@
+"""Limits: requests in flight, shares of clients, time, and size of bodies."""

@@ -1,0 +1,1 @@
+"""Middleware, around the application: one module for each."""

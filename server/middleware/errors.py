@@ -1,0 +1,65 @@
+"""Errors that the framework leaves: exceptions of middleware, and requests that a shutdown ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.exceptions import INTERNAL_ERROR, OverloadedError
+from server.responses.error_handlers import respond_to_error
+
+
+class _WatchedResponse:
+    """Passes on what is sent. `has_begun`: whether anything was."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.has_begun = send, False
+
+    async def send(self, message: Message) -> None:
+        self.has_begun = True
+        await self._send(message)
+
+
+class ShutdownMiddleware:
+    """Answers with 503 a request that was cancelled because the time of a shutdown was over (`is_over`).
+
+    A response that has begun is cut off.
+    """
+
+    def __init__(self, app: ASGIApp, is_over: Callable[[], bool]) -> None:
+        self.app, self.is_over = app, is_over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = _WatchedResponse(send)
+        try:
+            await self.app(scope, receive, response.send)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or not self.is_over():
+                raise
+            if not response.has_begun:
+                error = OverloadedError("the server is stopping: send the request again")
+                await respond_to_error(Request(scope), error)(scope, receive, send)
+
+
+class InternalErrorMiddleware:
+    """Answers an exception that nothing else has answered. The framework raises others again, which end here.
+
+    A response that has begun is cut off: the exception goes on to the HTTP server.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = _WatchedResponse(send)
+        try:
+            await self.app(scope, receive, response.send)
+        except Exception as error:
+            is_answered = response.has_begun and scope.get("error_code") == INTERNAL_ERROR.code
+            if scope["type"] != "http" or (response.has_begun and not is_answered):
+                raise
+            if not is_answered:
+                await respond_to_error(Request(scope), error)(scope, receive, send)

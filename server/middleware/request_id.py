@@ -1,0 +1,38 @@
+"""Request ids: from the client, or new ones, in the response, in errors and in the log."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.middleware.response_headers import with_headers
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+"""W3C Trace Context; the group is the trace id."""
+
+
+class RequestIdMiddleware:
+    """Gives a request the id of its `X-Request-ID`, or a new one, and returns it in the response.
+
+    `scope["request_id"]` and `scope["trace_id"]` (of `traceparent`, else empty) go into errors and the log. An id of
+    other characters, or longer than 128, is replaced.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        trace = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+        scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["trace_id"] = trace.group(1) if trace else ""
+        own = [(b"x-request-id", scope["request_id"].encode())]
+        await self.app(scope, receive, with_headers(send, lambda: own))

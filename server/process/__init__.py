@@ -1,0 +1,1 @@
+"""The process: signals, its end, and its memory."""

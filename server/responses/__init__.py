@@ -1,0 +1,1 @@
+"""Responses: their schemas, and what becomes of an exception."""

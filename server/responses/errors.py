@@ -1,0 +1,117 @@
+"""Error responses: the JSON of an error, and the `responses=` of the OpenAPI document, from the table of exceptions."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from model.exceptions import (
+    AlexNetError,
+    ImageTooLargeError,
+    IndexLockedError,
+    IndexUnavailableError,
+    InvalidImageError,
+    InvalidRequestError,
+    ReadOnlyIndexError,
+    StorageFullError,
+    UnknownImageError,
+    UnsupportedImageError,
+)
+from server.exceptions import (
+    BodyTooLargeError,
+    CrossOriginError,
+    DeadlineExceededError,
+    ForbiddenError,
+    HostNotAllowedError,
+    InferenceError,
+    InvalidBodyError,
+    InvalidHeaderError,
+    MissingBodyError,
+    NoIndexError,
+    OverloadedError,
+    RateLimitedError,
+    RequestTimeoutError,
+    UnauthorizedError,
+    UnsupportedEncodingError,
+    error_info,
+)
+from server.responses.schemas import ErrorDetail, ErrorResponse
+
+logger = logging.getLogger(__name__)
+
+Responses = dict[int | str, dict[str, Any]]
+"""What FastAPI takes as `responses=`."""
+
+
+def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorResponse) -> Responses:
+    """The OpenAPI responses of exceptions; those of one status share an entry."""
+    descriptions: dict[int, list[str]] = {}
+    for info in map(error_info, errors):
+        descriptions.setdefault(info.status, []).append(f"`{info.code}`: {info.description}")
+    return {
+        status: {"model": schema, "description": "\n\n".join(texts)} for status, texts in sorted(descriptions.items())
+    }
+
+
+AUTH_ERRORS = (UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
+INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError, IndexUnavailableError)
+ADMITTED_ERRORS = (
+    InvalidRequestError,
+    InvalidHeaderError,
+    RateLimitedError,
+    OverloadedError,
+    DeadlineExceededError,
+)
+"""Of every request that is counted as in flight."""
+ADMITTED_RESPONSES = responses_for(*ADMITTED_ERRORS)
+UPLOAD_ERRORS = (
+    RequestTimeoutError,
+    BodyTooLargeError,
+    ImageTooLargeError,
+    UnsupportedImageError,
+    UnsupportedEncodingError,
+    InvalidImageError,
+    InvalidBodyError,
+    MissingBodyError,
+    InferenceError,
+    *ADMITTED_ERRORS,
+)
+UPLOAD_RESPONSES = responses_for(*UPLOAD_ERRORS)
+
+
+def merge_responses(*parts: Responses) -> Responses:
+    """Several `responses=` as one; where two describe the same status, both descriptions stand."""
+    merged: Responses = {}
+    for part in parts:
+        for status, entry in part.items():
+            descriptions = [merged[status]["description"]] if status in merged else []
+            texts = "\n\n".join([*descriptions, entry["description"]]).split("\n\n")
+            merged[status] = entry | {"description": "\n\n".join(dict.fromkeys(texts))}
+    return merged
+
+
+WRITE_RESPONSES = merge_responses(
+    INDEX_RESPONSES, ADMITTED_RESPONSES, responses_for(ReadOnlyIndexError, IndexLockedError, StorageFullError)
+)
+"""Of every change of the index."""
+
+
+def error_detail(request: Request, code: str, message: str) -> ErrorDetail:
+    """The error with the id of its request."""
+    text = message.encode(errors="backslashreplace").decode()  # JSON may contain lone surrogates, which no UTF-8 can
+    return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
+
+
+def log_cause(request: Request, error: Exception) -> None:
+    """Log the cause of an error that is the server's, such as a network that fails: its response doesn't tell it."""
+    if error_info(type(error)).status >= 500 and error.__cause__ is not None:
+        logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+
+
+def image_error(request: Request, error: AlexNetError) -> ErrorResponse:
+    """The entry of one of several images that failed alone."""
+    log_cause(request, error)
+    return ErrorResponse(error=error_detail(request, error_info(type(error)).code, str(error)))

@@ -1,0 +1,34 @@
+"""Answers to uploaded images: one to an image, a list to several, in which an image that fails has its own error."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from model.exceptions import InvalidImageError
+from server.exceptions import InferenceError
+from server.limits.deadlines import gather_all
+from server.request_context import RequestContext
+from server.responses.errors import image_error
+from server.responses.schemas import ErrorResponse, Schema
+
+Answer = TypeVar("Answer", bound=Schema)
+
+
+async def answer_each(
+    context: RequestContext, images: Sequence[bytes], answer: Callable[[bytes], Awaitable[Answer]]
+) -> Answer | list[Answer | ErrorResponse]:
+    """The answer to the only image, or the answers or errors of several, in their order.
+
+    Raises what `answer` raises; of several images, what ends the whole request, such as OverloadedError.
+    """
+
+    async def answer_or_error(data: bytes) -> Answer | ErrorResponse:
+        try:
+            return await answer(data)
+        except (InvalidImageError, InferenceError) as error:
+            return image_error(context.request, error)
+
+    if len(images) == 1:
+        return await context.run(answer(images[0]))
+    return await context.run(gather_all([answer_or_error(data) for data in images]))

@@ -1,0 +1,111 @@
+"""Compressed bodies: undone within the limits of bodies, also when they come in pieces."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.request_body.content_encoding import (
+    ACCEPTED_ENCODINGS,
+    DECOMPRESSORS,
+    MAX_CHUNK_BYTES,
+    MAX_SMALL_MEMBERS,
+    MIN_MEMBER_BYTES,
+)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    return zlib.compress(data)[2:-4]
+
+
+def zstd(data: bytes) -> bytes:
+    compressed: bytes = pytest.importorskip("backports.zstd").compress(data)
+    return compressed
+
+
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "DEFLATE": raw_deflate, "zstd": zstd,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ENCODERS)
+def test_images_and_forms_and_json(client: TestClient, jpeg: bytes, encoding: str) -> None:
+    expected, encode = client.post("/classify", content=jpeg).json(), ENCODERS[encoding]
+    form = client.build_request("POST", "/classify", files={"image": jpeg})
+    bodies = [(jpeg, "image/jpeg"), (form.read(), form.headers["content-type"])]
+    for body, content_type in bodies:
+        headers = {"Content-Encoding": encoding, "Content-Type": content_type}
+        assert client.post("/classify", content=encode(body), headers=headers).json() == expected
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    answer = client.patch("/images/1", content=encode(b'{"labels": 1}'), headers=headers)
+    assert "did you mean 'label'" in answer.json()["error"]["message"]
+
+
+def test_pieces_and_several_files_in_one(client: TestClient, jpeg: bytes) -> None:
+    body = gzip.compress(jpeg[:1000]) + gzip.compress(jpeg[1000:])
+
+    def pieces() -> Iterator[bytes]:
+        for start in range(0, len(body), 997):
+            yield body[start : start + 997]
+
+    headers = {"Content-Encoding": "gzip"}
+    assert client.post("/classify", content=pieces(), headers=headers).status_code == 200
+
+
+def test_a_bomb_is_refused_before_it_has_opened(client: TestClient) -> None:
+    bomb = gzip.compress(bytes(100_000_000), 9)
+    answer = client.post("/classify", content=bomb, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    assert client.patch("/images/1", content=bomb, headers=headers).status_code == 413
+    assert all(len(chunk) <= MAX_CHUNK_BYTES for chunk in DECOMPRESSORS["gzip"]().feed(bomb))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+def test_very_many_small_members_are_refused(client: TestClient, jpeg: bytes, encoding: str) -> None:
+    """30 MB of them kept every other request waiting for six seconds."""
+    encode = ENCODERS[encoding]
+    few = encode(jpeg) + MAX_SMALL_MEMBERS // 2 * encode(b"")
+    assert client.post("/classify", content=few, headers={"Content-Encoding": encoding}).status_code == 200
+    answer = client.post(
+        "/classify", content=(MAX_SMALL_MEMBERS + 1) * encode(b""), headers={"Content-Encoding": encoding}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_body")
+    assert "consists of 1,001 gzip members or zstd frames" in answer.json()["error"]["message"]
+    large = encode(os.urandom(2 * MIN_MEMBER_BYTES))
+    assert sum(map(len, DECOMPRESSORS[encoding]().feed(2000 * large))) == 2000 * 2 * MIN_MEMBER_BYTES
+
+
+def test_a_compressed_body_is_as_large_as_any_at_most(client: TestClient) -> None:
+    """Also one that has no length in its headers, and nothing in it."""
+    header = gzip.compress(b"")[:3] + b"\x10" + gzip.compress(b"")[4:10]  # a comment follows, of any length
+
+    def pieces() -> Iterator[bytes]:
+        yield header
+        for _ in range(40):
+            yield b"x" * 2**20
+
+    answer = client.post("/classify", content=pieces(), headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "compress", "<x>"])
+def test_an_unknown_encoding_is_named(client: TestClient, jpeg: bytes, encoding: str) -> None:
+    answer = client.post("/classify", content=jpeg, headers={"Content-Encoding": encoding})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_encoding")
+    assert answer.headers["accept-encoding"] == ACCEPTED_ENCODINGS
+    assert "gzip, deflate" in answer.json()["error"]["message"]
+    assert client.get("/live", headers={"Content-Encoding": encoding}).status_code == 200
+
+
+def test_damaged_bodies(client: TestClient, jpeg: bytes) -> None:
+    whole = gzip.compress(jpeg)
+    for body in (jpeg, whole[:-20], whole[:500] + b"x" + whole[501:], whole + b"x", b""):
+        answer = client.post("/classify", content=body, headers={"Content-Encoding": "gzip"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_body")
+    assert client.post("/classify", content=jpeg, headers={"Content-Encoding": "identity"}).status_code == 200
