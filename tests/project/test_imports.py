@@ -1,4 +1,4 @@
-"""Server and index never import torch, and `__init__` files import nothing."""
+"""Server and index never import torch, training not its compiler, and `__init__` files import nothing."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def test_no_torch() -> None:
     loaded = loaded_after(f"import {', '.join(TORCH_FREE)}")
     assert not {"torch", "onnx"} & loaded
     assert set(TORCH_FREE) <= loaded
+
+
+def test_training_on_a_cpu_does_not_wait_for_torch_s_compiler() -> None:
+    """Its import takes two seconds."""
+    loaded = loaded_after("import training.train")
+    assert "torch" in loaded
+    assert "torch._dynamo" not in loaded
 
 
 @pytest.mark.parametrize("package", ["model", "index", "training", "server", "server.routes"])

@@ -16,7 +16,6 @@ from model.artifacts.bundled import is_bundled
 from model.datasets.listing import write_skipped
 from model.exceptions import TrainingError
 from model.images.contract import IMAGE_SIZE, ImageContract
-from model.lrn.functional import gpu_kernel_problem
 from model.network.spec import LRN
 from model.plurals import count_of
 from model.shell_command import option_name
@@ -278,6 +277,8 @@ def _log_start(trainer: Trainer, split_warning: str | None) -> None:
     if trainer.initial.origin:
         context.log(f"initialized from {trainer.initial.origin}")
     if context.device.type == "cuda" and any(isinstance(layer, LRN) for layer in trainer.initial.spec.layers):
+        from model.lrn.gpu_check import gpu_kernel_problem
+
         problem = gpu_kernel_problem(context.device)
         how = f"as matrix products, which is slower: {problem}" if problem else "by the Triton kernels"
         context.log(f"response normalization is computed {how}")

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from model.lrn.formula import CONSTANTS
-from model.lrn.functional import find_gpu_kernel_problem, gpu_kernel_problem, local_response_norm
+from model.lrn.functional import local_response_norm
+from model.lrn.gpu_check import find_gpu_kernel_problem, gpu_kernel_problem
 from model.network.registry import build_spec
 from model.network.spec import NetworkConfig
 from model.network.torch_module import AlexNet
@@ -196,7 +197,7 @@ def test_the_kernels_are_compared_with_the_formula_before_they_are_used(
         monkeypatch.setattr("model.lrn.gpu_kernels.response_norm", broken)
         find_gpu_kernel_problem.cache_clear()
         assert gpu_kernel_problem(cpu) == problem
-    monkeypatch.setattr("model.lrn.functional.find_spec", lambda name: None)
+    monkeypatch.setattr("model.lrn.gpu_check.find_spec", lambda name: None)
     find_gpu_kernel_problem.cache_clear()
     assert gpu_kernel_problem(cpu) == "triton is not installed"
     find_gpu_kernel_problem.cache_clear()
