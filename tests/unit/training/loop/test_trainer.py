@@ -368,7 +368,10 @@ def test_gradients_of_micro_batches_add_up(make: Make) -> None:
         torch.testing.assert_close(trained[1][name], tensor, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "precision",
+    ["float32", *(pytest.param(precision, marks=pytest.mark.slow) for precision in ("bfloat16", "float64"))],
+)
 def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: Path, precision: str) -> None:
     recipe, saved = options(epochs=2, batch_size=6), list[dict[str, Any]]()
 
