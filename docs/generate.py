@@ -136,7 +136,9 @@ def _responses(responses: Schema, is_refused: bool) -> Iterator[str]:
         kinds = response.get("content", {})
         if status < "300" and is_refused:
             continue
-        if status < "300":
+        if status.startswith("3"):
+            yield f"Response {status}: {response['description']}\n"
+        elif status < "300":
             bodies = [
                 _type(content["schema"]) if content.get("schema") else f"`{kind}`" for kind, content in kinds.items()
             ]
@@ -171,7 +173,10 @@ def _type(schema: Schema) -> str:
     if "const" in schema:
         return f"`{json.dumps(schema['const'])}`"
     if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}"
+        size = f" (up to {schema['maxItems']:,})" if "maxItems" in schema else ""
+        return f"list{size} of {_type(schema.get('items', {}))}"
+    if "maxLength" in schema:
+        return f"{schema.get('format') or 'string'} of up to {schema['maxLength']:,} characters"
     limits = [f"{word} {schema[key]:.15g}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
     if schema.get("maximum", 0) >= 2**53:
         limits = limits[:1]

@@ -108,6 +108,10 @@ class EntryReader(ABC):
         """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
         used = self.find_keys(keys)
         for key, count in Counter(keys).items():
+            if key in used and used[key].removed:
+                raise InvalidRequestError(
+                    f"the key {key[:80]!r} belongs to a removed image: restore that, or compact the index"
+                )
             if key in used or count > 1:
                 raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
 

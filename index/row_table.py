@@ -123,16 +123,18 @@ class RowTable:
     def select(self, num_rows: int, label: str | None) -> tuple[NDArray[np.int64], Mask | None]:
         """The ids of the first `num_rows` rows, and which of them to search; None: all.
 
-        Raises InvalidRequestError for a label that no image ever had.
+        Raises InvalidRequestError for a label that no image has, removed ones included.
         """
         with self._lock:
             known = min(num_rows, self._size)
             ids, mask = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.bool_)
             ids[:known], mask[:known] = self._ids[:known], self._active[:known]
             if label is not None:
-                if label not in self._label_numbers:
+                number = self._label_numbers.get(label)
+                has_label = self._labels[:known] == number
+                if number is None or not has_label.any():
                     raise unknown_label_error(label)
-                mask[:known] &= self._labels[:known] == self._label_numbers[label]
+                mask[:known] &= has_label
         return ids, None if mask.all() else mask
 
     def append(self, ids: Sequence[int], labels: Sequence[str | None]) -> None:

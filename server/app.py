@@ -59,6 +59,7 @@ ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)
 PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=ProtocolError)
 """Errors that every route may return: of its API key, origin, Host header and parameters."""
 
+METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 EXPOSED_HEADERS = ("Server-Timing", "X-Request-ID", "Retry-After", "ETag", LENGTH_HEADER)
 """Headers that pages of allowed origins can read, besides those that any page can."""
 
@@ -113,7 +114,7 @@ def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
     origins = settings.allowed_origins
     if origins:  # around all that refuses a request, so that a page can read why
         wrapped = CORSMiddleware(
-            wrapped, origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED_HEADERS
+            wrapped, origins, allow_methods=METHODS, allow_headers=["*"], expose_headers=EXPOSED_HEADERS
         )
     wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
     wrapped = AccessLogMiddleware(InternalErrorMiddleware(wrapped), service.metrics)

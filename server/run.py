@@ -19,7 +19,7 @@ from model.exceptions import InvalidRequestError
 from model.images.crops import TEN_CROP
 from model.shell_command import alexnet_command
 from server.app import create_app
-from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol, TimeoutH11ProtocolBesideGrpc
 from server.connections.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
 from server.exceptions import SettingsFileError
 from server.limits.fairness import limit_for_share
@@ -100,8 +100,9 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
             "warning: other machines may reach this server, and it needs no API key: set ALEXNET_KEYS=write:KEY, or "
             "listen on 127.0.0.1"
         )
+    protocol = TimeoutH11Protocol if settings.grpc_port is None else TimeoutH11ProtocolBesideGrpc
     config = uvicorn.Config(
-        create_app(service), http=TimeoutH11Protocol, proxy_headers=False,
+        create_app(service), http=protocol, proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES, timeout_keep_alive=65, log_config=None, access_log=False,
     )  # fmt: skip
     server = DrainingServer(config, service, signals)

@@ -143,7 +143,7 @@ def check_same_origin(request: Request, allowed_origins: Sequence[str]) -> None:
     own = {request.headers.get("host"), request.scope.get("forwarded_host")} - {None, ""}
     if site is not None or (origin is not None and origin.partition("://")[2] not in own):
         raise CrossOriginError(
-            f"cross-origin request from {(origin or 'another site')[:80]}: allow the page with --cors-origins ORIGIN "
+            f"cross-origin request from {(origin or 'another site')[:80]}: allow its origin with --cors-origins ORIGIN "
             "(ALEXNET_CORS_ORIGINS)"
         )
 

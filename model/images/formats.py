@@ -61,7 +61,7 @@ _UNSUPPORTED_SIGNATURES = (
     (b"BPG\xfb", "a BPG image"),
     (b"FLIF", "a FLIF image"),
     (b"\0\0\1\0", "a Windows icon (ICO)"),
-    (b"\0\0\2\0", "a Windows cursor (CUR)"),
+    (b"\0\0\2\0", "a Windows cursor (CUR) or a Targa image (TGA)"),
     (b"icns", "an icon of macOS (ICNS)"),
     (b"gimp xcf", "a GIMP document (XCF)"),
     (b"AT&TFORM", "a DjVu document"),

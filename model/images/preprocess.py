@@ -66,7 +66,8 @@ def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList)
         warnings.add("color_profile_ignored", "its color profile was ignored, as this network asks")
     shorter, longer = sorted((raster.width, raster.height))
     if longer > 2 * shorter:
-        warnings.add("narrow", f"only the middle {100 * shorter / longer:.0f} % of its longer side was used")
+        share = f"{100 * shorter / longer:.0f}" if 100 * shorter >= longer else "less than 1"
+        warnings.add("narrow", f"only the middle {share} % of its longer side was used")
     box = _center(raster, opened.orientation)
 
     def reduce_center(side: int) -> Image.Image:

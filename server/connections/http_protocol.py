@@ -47,9 +47,18 @@ TOO_MANY_CONNECTIONS = (
 )
 
 
+GRPC_SHARE = 4
+"""Where gRPC is served, too, one connection in so many is for it."""
+
+
 def max_connections() -> int:
     """How many connections the process can have open."""
     return max(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES)
+
+
+def max_grpc_connections() -> int:
+    """How many of them may be connections of gRPC, where it is served."""
+    return max_connections() // GRPC_SHARE
 
 
 class StrictConnection(h11.Connection):
@@ -77,7 +86,7 @@ class StrictConnection(h11.Connection):
     def _check_size(self, request: h11.Request) -> None:
         headers = sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers)
         if len(request.method) + len(request.target) + headers > MAX_HEADER_BYTES:
-            self._refuse(f"headers of more than {MAX_HEADER_BYTES:,} bytes: send smaller ones")
+            self._refuse(f"the headers exceed {MAX_HEADER_BYTES:,} bytes: shorten them")
 
     def _check_length(self, request: h11.Request) -> None:
         """A proxy might take the other length for the right one, and see two requests where there is one."""
@@ -150,8 +159,11 @@ class TimeoutH11Protocol(H11Protocol):
         self.transport = LingeringTransport(transport, self)  # type: ignore[assignment]
         self.idle_since = self.loop.time()
         self._start_header_timer()
-        if len(self.connections) > max_connections():
+        if len(self.connections) > self._max_connections():
             self._make_room(transport)
+
+    def _max_connections(self) -> int:
+        return max_connections()
 
     def _make_room(self, transport: asyncio.Transport) -> None:
         """Close the connection that has waited longest for a request; this one, if none waits."""
@@ -272,3 +284,10 @@ class TimeoutH11Protocol(H11Protocol):
             self.transport.abort()
         else:
             self._start_write_timer()
+
+
+class TimeoutH11ProtocolBesideGrpc(TimeoutH11Protocol):
+    """Leaves gRPC its share of the connections."""
+
+    def _max_connections(self) -> int:
+        return max_connections() - max_grpc_connections()

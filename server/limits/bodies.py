@@ -7,7 +7,8 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.exceptions import BodyTooLargeError, RequestTimeoutError
+from server.exceptions import BodyTooLargeError, InvalidHeaderError, RequestTimeoutError
+from server.limits.deadlines import TIMEOUT_HEADER, parse_timeout
 
 MAX_PATCH_BYTES = 32_768
 """Size of a PATCH body."""
@@ -26,9 +27,18 @@ class BodyLimitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] != "GET":
             limit = min(MAX_PATCH_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
-            declared = Headers(scope=scope).get("content-length", "")
-            receive = _LimitedBody(receive, self.timeout, limit, declared).receive
+            headers = Headers(scope=scope)
+            timeout = requested_seconds(headers, self.timeout)
+            receive = _LimitedBody(receive, timeout, limit, headers.get("content-length", "")).receive
         await self.app(scope, receive, send)
+
+
+def requested_seconds(headers: Headers, max_seconds: float) -> float:
+    """The time that a request asks for; `max_seconds` if it asks for none, or for one that its route refuses."""
+    try:
+        return parse_timeout(headers.get(TIMEOUT_HEADER), max_seconds)
+    except InvalidHeaderError:
+        return max_seconds
 
 
 class _LimitedBody:

@@ -18,7 +18,12 @@ TIMEOUT_HEADER = "X-Request-Timeout"
 
 
 def parse_deadline(value: str | None, max_seconds: float) -> float:
-    """When (time.monotonic) a request that starts now must be answered. `value`: its X-Request-Timeout, in seconds.
+    """When (time.monotonic) a request that starts now must be answered. Arguments and errors: `parse_timeout`."""
+    return time.monotonic() + parse_timeout(value, max_seconds)
+
+
+def parse_timeout(value: str | None, max_seconds: float) -> float:
+    """How many seconds a request may take. `value`: its X-Request-Timeout.
 
     Raises InvalidHeaderError.
     """
@@ -28,7 +33,7 @@ def parse_deadline(value: str | None, max_seconds: float) -> float:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise InvalidHeaderError(f"invalid {TIMEOUT_HEADER} {value!r}: send a number of seconds above 0")
-    return time.monotonic() + min(seconds, max_seconds)
+    return min(seconds, max_seconds)
 
 
 async def run_until_deadline(request: Request, deadline: float, work: Awaitable[T]) -> T:

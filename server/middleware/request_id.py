@@ -29,10 +29,12 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        trace = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-        scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        scope["trace_id"] = trace.group(1) if trace else ""
+        scope["request_id"], scope["trace_id"] = read_ids(Headers(scope=scope))
         own = [(b"x-request-id", scope["request_id"].encode())]
         await self.app(scope, receive, with_headers(send, lambda: own))
+
+
+def read_ids(headers: Headers) -> tuple[str, str]:
+    """The request id and the trace id of a request."""
+    given, trace = headers.get("x-request-id", ""), TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex, trace.group(1) if trace else ""

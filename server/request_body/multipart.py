@@ -69,7 +69,7 @@ async def parse_form(content_type: str, stream: AsyncIterable[bytes], file_field
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
-        raise InvalidBodyError(f"invalid multipart body; send up to {max_files} images in '{file_field}'") from error
+        raise InvalidBodyError("the multipart body is malformed: let your HTTP library make it") from error
     if not form.complete:
         raise InvalidBodyError("the multipart body ends before its last boundary: send it whole")
     return form.parts

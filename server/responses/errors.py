@@ -57,7 +57,7 @@ def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorRe
 
 
 AUTH_ERRORS = (UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
-INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError, IndexUnavailableError)
+INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError, ReadOnlyIndexError, IndexUnavailableError)
 ADMITTED_ERRORS = (
     InvalidRequestError,
     InvalidHeaderError,
@@ -67,13 +67,13 @@ ADMITTED_ERRORS = (
 )
 """Of every request that is counted as in flight."""
 ADMITTED_RESPONSES = responses_for(*ADMITTED_ERRORS)
+DECODING_ERRORS = (ImageTooLargeError, UnsupportedImageError, InvalidImageError)
+DECODING_RESPONSES = responses_for(*DECODING_ERRORS)
 UPLOAD_ERRORS = (
     RequestTimeoutError,
     BodyTooLargeError,
-    ImageTooLargeError,
-    UnsupportedImageError,
+    *DECODING_ERRORS,
     UnsupportedEncodingError,
-    InvalidImageError,
     InvalidBodyError,
     MissingBodyError,
     InferenceError,
@@ -93,8 +93,13 @@ def merge_responses(*parts: Responses) -> Responses:
     return merged
 
 
+def file_response(media_type: str) -> Responses:
+    """The OpenAPI response of a route that returns a file."""
+    return {200: {"description": "The file.", "content": {media_type: {}}}}
+
+
 WRITE_RESPONSES = merge_responses(
-    INDEX_RESPONSES, ADMITTED_RESPONSES, responses_for(ReadOnlyIndexError, IndexLockedError, StorageFullError)
+    INDEX_RESPONSES, ADMITTED_RESPONSES, responses_for(IndexLockedError, StorageFullError)
 )
 """Of every change of the index."""
 

@@ -194,7 +194,7 @@ class NeighborInfo(Schema):
             ge=0,
             le=1,
             description="1 / (1 + distance / length of the query's feature): 1 for the same image, 0.5 where the "
-            "distance is the length, towards 0 beyond. It orders as the distance does, and is no probability.",
+            "distance is the length, towards 0 beyond. It ranks like the distance, and is no probability.",
         ),
     ]
     label: Annotated[str | None, Field(examples=["mono, defect 100 %"])]
@@ -403,7 +403,7 @@ class ProtocolError(Schema):
 
 
 class ErrorResponse(Schema):
-    """Every response with a status of 400 or more."""
+    """Responses with a status of 400 or more, except under `/v2`."""
 
     error: ErrorDetail
 

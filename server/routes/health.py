@@ -12,7 +12,7 @@ from model.network.registry import build_spec
 from server.dependencies import ApiKeyDep, LoadedModelDep, ServiceDep, require_admin, require_read
 from server.exceptions import DeadlineExceededError, InvalidHeaderError, ReloadError
 from server.limits.deadlines import TIMEOUT_HEADER, parse_deadline, run_until_deadline
-from server.responses.errors import Responses, responses_for
+from server.responses.errors import Responses, file_response, responses_for
 from server.responses.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
 
 router = APIRouter(tags=["operation"])
@@ -46,7 +46,9 @@ async def ready(service: ServiceDep, response: Response) -> HealthResponse:
     return HealthResponse(status=service.stopped_worker or "draining")
 
 
-@authenticated_router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@authenticated_router.get(
+    "/metrics", responses=file_response("text/plain"), response_class=Response, summary="Metrics for Prometheus"
+)
 async def metrics(service: ServiceDep, api_key: ApiKeyDep) -> Response:
     """Requests by route, status and error code, seconds by phase, batches, the queue, and the model."""
     if not service.settings.public_metrics:

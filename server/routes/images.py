@@ -45,6 +45,7 @@ from server.responses.errors import (
     INDEX_RESPONSES,
     UPLOAD_RESPONSES,
     WRITE_RESPONSES,
+    file_response,
     image_error,
     merge_responses,
     responses_for,
@@ -221,7 +222,7 @@ async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeRe
     label, or null for none. `removed`: true removes them, false restores those that are removed, until the index is
     compacted."""
     if [update.ids, update.keys, update.with_label].count(None) != 2:
-        raise InvalidRequestError("name the images: send exactly one of 'ids', 'keys' and 'with_label'")
+        raise InvalidRequestError("select the images by exactly one of 'ids', 'keys' and 'with_label'")
     change = _change_of(update)
     return await context.run(_change_many(context, Selection(update.ids, update.with_label, update.keys), change))
 
@@ -240,7 +241,7 @@ async def remove_images(context: ContextDep, params: Annotated[SelectionParams, 
     `"removed": false` restores them until the index is compacted."""
     ids, keys, label = params.id or None, params.key or None, params.label
     if [ids, keys, label].count(None) != 2:
-        raise InvalidRequestError("name the images: send exactly one of 'id', 'key' (once for each image) and 'label'")
+        raise InvalidRequestError("select the images by exactly one of 'id', 'key' (once for each image) and 'label'")
     selection = Selection(ids, label, keys)
     return await context.run(_change_many(context, selection, BulkChange(removed=True)))
 
@@ -272,7 +273,7 @@ async def remove_image(context: ContextDep, image_id: ImageId) -> None:
 
 @router.get(
     "/images/{image_id}/thumbnail",
-    responses=CACHED_RESPONSES,
+    responses=merge_responses(file_response("image/jpeg"), CACHED_RESPONSES),
     response_class=Response,
     summary="Thumbnail, a 256 x 256 JPEG",
 )
@@ -287,7 +288,10 @@ async def get_thumbnail(context: ContextDep, image_id: ImageId, if_none_match: I
 
 
 @router.get(
-    "/images/{image_id}/image", responses=CACHED_RESPONSES, response_class=Response, summary="The original file"
+    "/images/{image_id}/image",
+    responses=merge_responses(file_response("image/*"), CACHED_RESPONSES),
+    response_class=Response,
+    summary="The original file",
 )
 async def get_original(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
     """The bytes that were indexed, while the file is unchanged; an uploaded image has none."""

@@ -12,7 +12,7 @@ from PIL import Image
 from model.artifacts.kernels import draw_sheet
 from server.dependencies import ContextDep
 from server.exceptions import NoKernelsError
-from server.responses.errors import ADMITTED_RESPONSES, merge_responses, responses_for
+from server.responses.errors import ADMITTED_RESPONSES, file_response, merge_responses, responses_for
 from server.responses.schemas import ClassRef, HistoryResponse
 
 router = APIRouter(tags=["operation"])
@@ -21,7 +21,7 @@ router = APIRouter(tags=["operation"])
 @router.get(
     "/kernels",
     response_class=Response,
-    responses=merge_responses(responses_for(NoKernelsError), ADMITTED_RESPONSES),
+    responses=merge_responses(file_response("image/png"), responses_for(NoKernelsError), ADMITTED_RESPONSES),
     summary="Kernels of the first layer",
 )
 async def get_kernels(context: ContextDep) -> Response:

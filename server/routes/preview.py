@@ -12,7 +12,14 @@ from PIL import Image
 from server.dependencies import ContextDep, ImageId, UploadDep
 from server.request_body.uploads import OPENAPI_BODY
 from server.request_context import RequestContext
-from server.responses.errors import INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
+from server.responses.errors import (
+    ADMITTED_RESPONSES,
+    DECODING_RESPONSES,
+    INDEX_RESPONSES,
+    UPLOAD_RESPONSES,
+    file_response,
+    merge_responses,
+)
 from server.routes.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
 from server.routes.originals import read_original
 
@@ -21,7 +28,7 @@ router = APIRouter(tags=["classification and search"])
 
 @router.post(
     "/preview",
-    responses=UPLOAD_RESPONSES,
+    responses=merge_responses(file_response("image/png"), UPLOAD_RESPONSES),
     openapi_extra=OPENAPI_BODY,
     response_class=Response,
     summary="An image as the network sees it",
@@ -38,7 +45,9 @@ async def preview(context: ContextDep, upload: UploadDep) -> Response:
 
 @router.get(
     "/images/{image_id}/preview",
-    responses=merge_responses(INDEX_RESPONSES, UPLOAD_RESPONSES, CACHED_RESPONSES),
+    responses=merge_responses(
+        file_response("image/png"), INDEX_RESPONSES, DECODING_RESPONSES, ADMITTED_RESPONSES, CACHED_RESPONSES
+    ),
     response_class=Response,
     summary="An indexed image as the network sees it",
 )

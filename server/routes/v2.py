@@ -27,7 +27,7 @@ from server.open_inference.infer_response import EncodedResponse, encode_infer_r
 from server.open_inference.model_description import EXTENSIONS, model_metadata, requested_model
 from server.open_inference.tensors import Tensor
 from server.request_context import RequestContext
-from server.responses.errors import UPLOAD_ERRORS, responses_for
+from server.responses.errors import UPLOAD_ERRORS, Responses, responses_for
 from server.responses.schemas import ProtocolError
 from server.workers.inference import InferenceResult
 
@@ -36,6 +36,9 @@ router = APIRouter(prefix="/v2", tags=[TAG])
 authenticated_router = APIRouter(prefix="/v2", tags=[TAG], dependencies=[Depends(require_read)])
 MODEL_RESPONSES = responses_for(UnknownModelError, schema=ProtocolError)
 INFER_RESPONSES = responses_for(UnknownModelError, *UPLOAD_ERRORS, schema=ProtocolError)
+INFER_BODY: Responses = {
+    200: {"description": "The outputs.", "content": {"application/json": {}, "application/octet-stream": {}}}
+}
 OPENAPI_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -93,7 +96,7 @@ async def model_ready(service: ServiceDep, name: ModelName) -> JSONResponse:
     MODEL + "/infer",
     summary="Probabilities and features of images",
     response_class=Response,
-    responses=INFER_RESPONSES,
+    responses=INFER_BODY | INFER_RESPONSES,
     openapi_extra=OPENAPI_BODY,
 )
 @authenticated_router.post(VERSIONED + "/infer", include_in_schema=False)

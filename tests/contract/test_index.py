@@ -150,6 +150,19 @@ def test_keys_are_unique(index: Index) -> None:
     with pytest.raises(InvalidRequestError, match="belongs to another image: keys are unique"):
         index.add(features_at(11), [entry(41, key='k"')])
     assert index.add(features_at(10), [entry(40, key='k"')]) == [AddResult(added.id, "exists")]
+    index.remove(added.id)
+    with pytest.raises(InvalidRequestError, match="belongs to a removed image: restore that, or compact the index"):
+        index.add(features_at(11), [entry(41, key='k"')])
+
+
+def test_a_label_that_no_image_has_any_longer(index: Index, uri: IndexUri, ids: list[int]) -> None:
+    """Before and after the index is opened again."""
+    index.update(ids[0], "once")
+    index.update(ids[0], "a")
+    with closing(open_readonly(uri)) as reader:
+        for searched in (index, reader):
+            with pytest.raises(InvalidRequestError, match="no image of the index has the label 'once'"):
+                search_ids(searched, label="once")
 
 
 def test_the_catalog(index: Index, ids: list[int]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from model.exceptions import InvalidRequestError
 from server.connections.http_protocol import MAX_HEADER_BYTES
+from server.exceptions import UnknownModelError
 from server.open_inference.grpc.calls import HttpResponse
 from server.open_inference.grpc.messages import (
     Message,
@@ -33,9 +34,11 @@ class Method:
 
 
 def _model_path(name: str, version: str, suffix: str = "") -> str:
-    """Raises InvalidRequestError for names that an HTTP client couldn't send either."""
+    """Raises InvalidRequestError or UnknownModelError for names that would be another path."""
     if len(name) + len(version) > MAX_HEADER_BYTES:
         raise InvalidRequestError(f"name and version of the model are longer than {MAX_HEADER_BYTES:,} characters")
+    if not name or "/" in name + version or (name == "stats" and not version + suffix):
+        raise UnknownModelError(f"unknown model {name[:80]!r}: ModelInfer and the others need the name of the model")
     return f"/v2/models/{name}" + (f"/versions/{version}" if version else "") + suffix
 
 

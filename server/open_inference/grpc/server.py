@@ -10,14 +10,19 @@ from functools import partial
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
-from model.exceptions import AlexNetError, InvalidRequestError
+from model.exceptions import AlexNetError
+from server.connections.http_protocol import HEADER_TIMEOUT, max_grpc_connections
 from server.connections.listening import join_address
 from server.exceptions import BindError, OverloadedError, error_info
 from server.limits.admission import Admission
 from server.limits.deadlines import TIMEOUT_HEADER
+from server.middleware.access_log import log_request
+from server.middleware.request_id import read_ids
+from server.observability.timing import Timings
 from server.open_inference.grpc.calls import Caller, HttpResponse, send_request
 from server.open_inference.grpc.messages import SERVICE, Message, message_class, service_methods
 from server.open_inference.grpc.methods import METHODS
@@ -48,22 +53,26 @@ MESSAGE_OVERHEAD = 64 * 1024
 WITHOUT_KEY = ("ServerLive", "ServerReady")
 STREAM_IDLE_SECONDS = 300.0
 """For the next message of a stream."""
+STOPPING = "the server is stopping: call again"
 
 
 @asynccontextmanager
 async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator[int]:
     """Serve on the service's host while the block runs; port 0 picks a free one. Yields the port. Raises BindError.
 
-    At the end calls in flight are finished, those that take too long are cancelled.
+    At the end calls in flight are finished, those that take too long are cancelled; idle streams end at once.
     """
     settings = service.settings
     options = [
         ("grpc.max_receive_message_length", settings.max_body_bytes + MESSAGE_OVERHEAD),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # else two servers may share a port without a word
+        ("grpc.max_allowed_incoming_connections", max_grpc_connections()),
+        ("grpc.server_handshake_timeout_ms", int(1000 * HEADER_TIMEOUT)),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers([ProtocolHandler(app, service)])
+    handler = ProtocolHandler(app, service)
+    server.add_generic_rpc_handlers([handler])
     address = join_address(settings.host or "::", port)  # no host: all addresses, as of HTTP
     try:
         port = server.add_insecure_port(address)
@@ -74,6 +83,7 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
     try:
         yield port
     finally:
+        handler.end_idle_streams()
         await server.stop(service.seconds_to_finish)
 
 
@@ -81,7 +91,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the handler of a call. A key that is missing or unknown is refused before the message is read.
 
     Open calls, idle streams too, are limited as requests in flight are, because each may hold a message before its
-    bytes are counted. Health calls are not: their message isn't read.
+    bytes are counted, and a response until its client takes it. Health calls are not: their message isn't read.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -91,6 +101,11 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
             settings.max_concurrent_requests, settings.max_inflight_bytes, service.suggest_retry_after
         )
         self._handlers = {f"/{SERVICE}/{method.name}": self._make_handler(method) for method in service_methods()}
+        self._stopping = asyncio.Event()
+
+    def end_idle_streams(self) -> None:
+        """End streams that wait for a message, from now on."""
+        self._stopping.set()
 
     def service(self, handler_call_details: Any) -> Any:
         path: str = handler_call_details.method
@@ -100,47 +115,58 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
             reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't have {method}"
             return refuse(grpc.StatusCode.UNIMPLEMENTED, reason)
         if path.rpartition("/")[2] not in WITHOUT_KEY:
-            headers = Headers(raw=Caller(handler_call_details.invocation_metadata, "").headers)
+            caller = Caller(handler_call_details.invocation_metadata, "")
             try:
-                self._service.keys.require("read", key_of(headers))
+                self._service.keys.require("read", key_of(Headers(raw=caller.headers)))
             except AlexNetError as error:
+                self._count_refused(path, caller, error)
                 return refuse(STATUS_CODES[error_info(type(error)).status], str(error))
         return handler
 
     def _make_handler(self, method: Any) -> Any:
         parse = message_class(method.input_type.name).FromString
         serialize = message_class(method.output_type.name).SerializeToString
-        if method.name == "ModelStreamInfer":
-            return grpc.stream_stream_rpc_method_handler(partial(self._admit, self._answer_stream), parse, serialize)
         if method.name in WITHOUT_KEY:
             answer = partial(self._answer_health, method.name, message_class(method.input_type.name)())
-        else:
-            answer = partial(self._admit, partial(self._answer_call, method.name))
-        return grpc.stream_unary_rpc_method_handler(answer, parse, serialize)  # so that they read the message
+            return grpc.stream_unary_rpc_method_handler(answer, parse, serialize)
+        # all as streams, so that they read and write their messages themselves: each within a time
+        is_stream = method.name == "ModelStreamInfer"
+        answer_call = self._answer_stream if is_stream else partial(self._answer_call, method.name)
+        admit = partial(self._admit, f"/{SERVICE}/{method.name}", answer_call)
+        return grpc.stream_stream_rpc_method_handler(admit, parse, serialize)
 
-    async def _admit(self, answer: Callable[[Any], Awaitable[Message | None]], requests: Any, context: Any) -> Any:
+    async def _admit(self, path: str, answer: Callable[[Any], Awaitable[None]], requests: Any, context: Any) -> None:
         """Answer a call, as one of the open calls of its client. Aborts it where there are too many."""
         caller = Caller(context.invocation_metadata() or (), context.peer())
         client = self._service.client_of(key_of(Headers(raw=caller.headers)), caller.address)
         try:
             with self._open_calls.admit(client):
-                return await answer(context)
+                await answer(context)
         except OverloadedError as error:
+            self._count_refused(path, caller, error)
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
-    async def _answer_call(self, name: str, context: Any) -> Message:
+    def _count_refused(self, path: str, caller: Caller, error: AlexNetError) -> None:
+        """Log and count a call that is refused before it is a request to the application."""
+        info, timings = error_info(type(error)), Timings()
+        self._service.metrics.observe_request(path, info.status, info.code, timings)
+        request_id, trace_id = read_ids(Headers(raw=caller.headers))
+        scope = {"path": path, "request_id": request_id, "trace_id": trace_id, "error_code": info.code}
+        log_request(scope, "POST", info.status, {"total": timings.total})
+
+    async def _answer_call(self, name: str, context: Any) -> None:
         """Answer a call of one message. Aborts it with a status where the response is an error."""
         request = await self._receive(context, self._service.settings.request_timeout)
         if request is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
         try:
             response = await self._send(name, request, context)
-        except InvalidRequestError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except AlexNetError as error:
+            await context.abort(STATUS_CODES[error_info(type(error)).status], str(error))
         _set_trailers(context, response)
         if response.status != 200 and not (name == "ModelReady" and response.is_not_ready):
             await context.abort(STATUS_CODES.get(response.status, grpc.StatusCode.INTERNAL), response.error)
-        return METHODS[name].parse(response)
+        await self._write(context, METHODS[name].parse(response))
 
     async def _answer_health(self, name: str, request: Message, requests: Any, context: Any) -> Message:
         """Answer a health call, whose message has no fields: `request` stands for it."""
@@ -151,29 +177,48 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _answer_stream(self, context: Any) -> None:
         """Answer messages one after the other; an error is the answer to one of them."""
         while (request := await self._receive(context, STREAM_IDLE_SECONDS)) is not grpc.aio.EOF:
-            await context.write(await self._answer_message(request, context))
+            await self._write(context, await self._answer_message(request, context))
 
     async def _answer_message(self, request: Message, context: Any) -> Message:
         """The answer to a message of a stream."""
         make, make_response = message_class("ModelStreamInferResponse"), message_class("ModelInferResponse")
         try:
             response = await self._send("ModelInfer", request, context)
-        except InvalidRequestError as error:
+        except AlexNetError as error:
             return make(error_message=str(error))
         if response.status == 200:
             return make(infer_response=METHODS["ModelInfer"].parse(response))
         return make(error_message=response.error, infer_response=make_response(id=request.id))
 
     async def _receive(self, context: Any, seconds: float) -> Message:
-        """The next message, or grpc.aio.EOF. Aborts a call that sends none in time."""
+        """The next message, or grpc.aio.EOF. Aborts a call that sends none in time, or none before a shutdown."""
+        read, stopping = (asyncio.ensure_future(task) for task in (context.read(), self._stopping.wait()))
         try:
-            async with asyncio.timeout(seconds):
-                return await context.read()
+            await asyncio.wait((read, stopping), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            is_read, is_stopping = read.done(), stopping.done()
+            read.cancel()
+            stopping.cancel()
+        code, reason = grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {seconds:g} s: call again"
+        if is_read:
+            try:
+                return read.result()
+            except DecodeError as error:
+                code, reason = grpc.StatusCode.INVALID_ARGUMENT, f"the message can't be parsed: {error}"
+        elif is_stopping:
+            code, reason = grpc.StatusCode.UNAVAILABLE, STOPPING
+        return await context.abort(code, reason)
+
+    async def _write(self, context: Any, message: Message) -> None:
+        """Send a message. Cancels a call whose client doesn't take it in time."""
+        try:
+            async with asyncio.timeout(self._service.settings.request_timeout):
+                await context.write(message)
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {seconds:g} s: call again")
+            raise asyncio.CancelledError from None  # gRPC then drops the call; no status can follow half a message
 
     async def _send(self, name: str, request: Message, context: Any) -> HttpResponse:
-        """The response of the application. Raises InvalidRequestError for a message that is no request."""
+        """The response of the application. Raises AlexNetError for a message that is no request."""
         method = METHODS[name]
         headers, body = method.encode(request)
         remaining = context.time_remaining()

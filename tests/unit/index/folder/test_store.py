@@ -90,7 +90,8 @@ def test_labels_are_updated(index: FolderIndex) -> None:
     assert index.labels() == {"a": 3, "b": 2, "c": 1}
     index.update(6, None)
     assert index.labels() == {"a": 3, "b": 2}
-    assert search_ids(index, label="c") == []
+    with pytest.raises(InvalidRequestError, match="no image of the index has the label 'c'"):
+        search_ids(index, label="c")
 
 
 def test_keys_are_unique(index: FolderIndex) -> None:

@@ -53,9 +53,10 @@ def test_a_slow_one_is_given_up() -> None:
 
     async def send(message: Message) -> None: ...
 
-    app = BodyLimitMiddleware(reads, 0.2, 1000)
-    with pytest.raises(RequestTimeoutError):
-        asyncio.run(app({"type": "http", "method": "PATCH", "headers": []}, slowly, send))
+    for seconds, headers in ((0.2, []), (30.0, [(b"x-request-timeout", b"0.2")])):
+        app = BodyLimitMiddleware(reads, seconds, 1000)
+        with pytest.raises(RequestTimeoutError, match=r"not received within 0\.2 s"):
+            asyncio.run(app({"type": "http", "method": "PATCH", "headers": headers}, slowly, send))
 
 
 @pytest.mark.parametrize(

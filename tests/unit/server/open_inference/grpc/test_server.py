@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import socket
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +244,117 @@ def test_a_call_without_its_message_ends(artifact: Artifact) -> None:
         ended.set()
         with pytest.raises(grpc.RpcError, match="the call has no message"):
             call(iter(ended.wait, True))
+
+
+def test_connections_are_limited(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else they would take the files that HTTP connections need."""
+    monkeypatch.setattr(grpc_server, "max_grpc_connections", lambda: 3)
+    port = free_port()
+    with TestClient(create_app(Service(Settings(artifact=artifact.path, grpc_port=port)))), ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(8)]
+        for connection in connections:
+            connection.settimeout(0.2)
+
+        def num_open() -> int:
+            return sum(map(is_open, connections))
+
+        wait_until(lambda: num_open() == 3)
+
+
+def is_open(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(4096) != b""
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def test_a_response_that_nobody_takes_ends_its_call(
+    artifact: Artifact, jpeg: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The flow-control window of the client is smaller than a response, and it never reads."""
+    port = free_port()
+    settings = Settings(artifact=artifact.path, grpc_port=port, request_timeout=3.0, max_concurrent_requests=1)
+    window = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+    request = service_pb2.ModelInferRequest(model_name="patterns")
+    entry = request.inputs.add(name="image", datatype="BYTES", shape=[16])
+    entry.contents.bytes_contents.extend([jpeg] * 16)
+    with (
+        TestClient(create_app(Service(settings))),
+        grpc.insecure_channel(f"127.0.0.1:{port}", options=window) as channel,
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+    ):
+        method = "/inference.GRPCInferenceService/ModelInfer"
+        call = channel.unary_stream(method, service_pb2.ModelInferRequest.SerializeToString)
+        waiting = call(request)
+        wait_until(lambda: is_refused(client))
+        wait_until(lambda: not is_refused(client), 10)
+        waiting.cancel()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def is_refused(client: Any) -> bool:
+    """Whether there are too many open calls."""
+    try:
+        client.get_server_metadata()
+    except InferenceServerException as error:
+        return "concurrent requests" in str(error)
+    return False
+
+
+def test_an_idle_stream_does_not_delay_the_end(artifact: Artifact) -> None:
+    port, ended = free_port(), threading.Event()
+    service = Service(Settings(artifact=artifact.path, grpc_port=port, shutdown_timeout=30.0))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with TestClient(create_app(service)):
+            grpc.channel_ready_future(channel).result(5)
+            stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(iter(ended.wait, True))
+            time.sleep(0.5)
+            assert stream.is_active()
+            start = time.monotonic()
+        assert time.monotonic() - start < 10
+        with pytest.raises(grpc.RpcError, match="the server is stopping: call again"):
+            next(stream)
+        ended.set()
+
+
+def test_what_is_no_message_is_refused(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError, match="the message can't be parsed") as raised:
+            call(b"\xff\xff\xff", metadata=list(HEADERS.items()))
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert not caplog.records
+
+
+def test_refused_calls_are_logged_and_counted(artifact: Artifact, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    caplog.set_level(logging.INFO, "server.middleware.access_log")
+    service = Service(Settings(artifact=artifact.path, grpc_port=port, keys=f"read:{KEY}"))
+    with (
+        TestClient(create_app(service)),
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+        pytest.raises(InferenceServerException, match="UNAUTHENTICATED"),
+    ):
+        client.get_server_metadata(headers={"x-request-id": "17"})
+    path = "/inference.GRPCInferenceService/ServerMetadata"
+    (record,) = [record for record in caplog.records if record.name == "server.middleware.access_log"]
+    fields = {"path": path, "status": 401, "code": "unauthorized", "request_id": "17"}
+    assert fields.items() <= record.__dict__.items()
+    counted = f'alexnet_requests_total{{code="unauthorized",route="{path}",status="401"}} 1.0'
+    assert counted in service.metrics.render().decode()
+
+
+@pytest.mark.parametrize("name", ["", "stats", "patterns/trace/setting", "patterns/config", "patterns/versions/1"])
+def test_a_name_that_would_be_another_path_is_unknown(port: int, name: str) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelMetadata", service_pb2.ModelMetadataRequest.SerializeToString
+        )
+        with pytest.raises(grpc.RpcError, match="unknown model") as raised:
+            call(service_pb2.ModelMetadataRequest(name=name), metadata=list(HEADERS.items()))
+    assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 def test_what_is_not_there_is_said(client: Any) -> None:
