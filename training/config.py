@@ -255,6 +255,8 @@ class TrainConfig:
             run = replace(run, init_from=Path(DEFAULT_NETWORK))
         if run.init_from == "auto" and (recipe_options.name != AUTO or network_options != NetworkOptions()):
             run = replace(run, init_from="none")  # another recipe or network than the bundled one's was chosen
+        if run.init_from == "auto" and recipe_options.epochs == 0:
+            run = replace(run, init_from=Path(DEFAULT_NETWORK))
         recipe = recipe_options.resolve(is_fine_tuning=run.init_from not in ("auto", "none"))
         recipe_if_fine_tuning = recipe_options.resolve(is_fine_tuning=True) if run.init_from == "auto" else None
         run = replace(run, name=run.name or _name_of_data(environment.data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from model.artifacts.artifact import Artifact
-from model.exceptions import StoppedError, TrainingError
+from model.exceptions import AlexNetError, StoppedError, TrainingError
 from model.plurals import count_of
+from model.shell_command import alexnet_command
 from training.config import TrainConfig
+from training.evaluation.predictions import Predictions
 from training.loop.distributed import DistributedContext, init_distributed, shut_down_distributed
+from training.loop.graceful_stop import interrupt_on_sigterm
+from training.loop.metrics import MetricsLog
 from training.loop.runtime import disable_malloc_trim, pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.publish.earlier_versions import better_version_note
-from training.publish.export_run import export_and_publish
+from training.publish.export_run import export_and_publish, report
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ def train_run(config: TrainConfig, resume: Path | None = None, finish: bool = Fa
         raise TrainingError("--compile needs a GPU: the loops for the CPU are compiled already")
     context = init_distributed(device, config.environment.processes_per_network)
     try:
-        return _train(config, context, resume, finish)
+        with interrupt_on_sigterm():
+            return _train(config, context, resume, finish)
     finally:
         shut_down_distributed()
 
@@ -68,21 +74,37 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
         weights = trainer.weights()
         if not context.is_main:
             return None
-        try:
-            artifact = export_and_publish(trainer, *_published(trainer, weights))
-        except KeyboardInterrupt:
-            raise StoppedError("stopped while the network was measured") from None
-        run.write_artifact(artifact)
-        if note := better_version_note(artifact):
-            context.log(f"warning: {note}")
-        if not trainer.config.environment.keep_checkpoint:
-            run.remove_checkpoints()
-        return FinishedRun(run.path, artifact, trainer.config)
+        if finish:  # without the records of epochs that the checkpoint doesn't have
+            MetricsLog(run.path, trainer.epoch).close()
+        artifact, predictions = _publish(trainer, weights)
     except StoppedError as stopped:
         raise StoppedError(
             f"{stopped}; resume with: {context.resume_command(run.path)}; or publish it as it is with --finish instead "
             "of --resume"
         ) from None
+    run.write_artifact(artifact)
+    if note := better_version_note(artifact):
+        context.log(f"warning: {note}")
+    if not trainer.config.environment.keep_checkpoint:
+        run.remove_checkpoints()
+    try:
+        report(trainer, artifact, predictions)
+    except KeyboardInterrupt:
+        command = shlex.join([alexnet_command(), "report", str(run.path)])
+        raise StoppedError(f"stopped: {artifact.path} is published, its report isn't written: {command}") from None
+    return FinishedRun(run.path, artifact, trainer.config)
+
+
+def _publish(trainer: Trainer, weights: dict[str, Tensor]) -> tuple[Artifact, Predictions]:
+    """Measure and publish the network. An error costs the run nothing, and how to go on is said before it."""
+    try:
+        return export_and_publish(trainer, *_published(trainer, weights))
+    except KeyboardInterrupt:
+        raise StoppedError("stopped while the network was measured") from None
+    except (AlexNetError, OSError):
+        command = trainer.context.resume_command(trainer.run.path).replace("--resume", "--finish")
+        trainer.context.log(f"the trained network isn't lost: fix what follows, then publish it with {command}")
+        raise
 
 
 def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -95,6 +117,6 @@ def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Ten
         return last, {"published_epoch": trainer.epoch, "published_steps": trainer.step}
     best = trainer.run.load_best()
     trainer.context.log(
-        f"publishing the weights of epoch {best['epoch']}, of {where}: validation error {100 * best['error']:.2f} %"
+        f"publishing epoch {best['epoch']}, the best of {where}: validation error {100 * best['error']:.2f} %"
     )
     return best["weights"], {"published_epoch": best["epoch"]}

@@ -38,5 +38,9 @@ def draw(
     """
     from training.publish.drawing import draw_figures
 
-    for file in draw_figures(artifact_path(artifact, home), data, archive, output, max_images, seed):
+    for file in draw_figures(artifact_path(artifact, home), data, archive, output, max_images, seed, _note):
         typer.echo(f"wrote {file}")
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)

@@ -17,7 +17,7 @@ def report(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Artifact to measure (without it: the one that the run published, or else the newest of its name).",
+            help="Artifact to measure (without it: the one that the run published).",
             show_default=False,
         ),
     ] = None,

@@ -259,6 +259,11 @@ def given_options(context: typer.Context) -> set[str]:
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}
     if {"resume", "finish"} <= given:
         raise TrainingError("--resume and --finish exclude each other: --finish publishes the run without training")
+    if "finish" in given and (length := {"epochs", "minutes"} & given):
+        raise TrainingError(
+            f"--{min(length)} has no effect with --finish, which publishes the run as it is: leave it out, or make the "
+            "run longer with --resume"
+        )
     if {"find_rate", "learning_rate"} <= given:
         raise TrainingError("--find-rate chooses the learning rate: leave out --learning-rate")
     return given - {"resume", "finish", "as_json", "open_report"}

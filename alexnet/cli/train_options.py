@@ -26,7 +26,12 @@ NameOption = Annotated[
 ]
 TrainingSeedOption = Annotated[
     int,
-    typer.Option(min=0, metavar="N", help="Random seed for initialization, split, shuffling, crops and dropout."),
+    typer.Option(
+        min=0,
+        max=2**64 - 1,
+        metavar="N",
+        help="Random seed for initialization, split, shuffling, crops and dropout.",
+    ),
 ]
 ResumeOption = Annotated[
     Path | None,

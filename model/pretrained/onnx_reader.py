@@ -176,6 +176,7 @@ def _step(
             output,
         )
     if op == "MaxPool":
+        _refuse_padding(node_attributes, "a pooling layer", output, file)
         pads = tuple(node_attributes.get("pads", (0,) * 4))
         pads = (0, 0, 1, 1) if node_attributes.get("ceil_mode") and not any(pads) else pads
         attributes = {
@@ -189,8 +190,7 @@ def _step(
 
 def _convolution(node_attributes: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
     weight = operands[0]  # (kernels, channels per kernel, height, width)
-    if node_attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or set(node_attributes.get("dilations", [1])) != {1}:
-        raise ArtifactError(f"{file} has a convolution with auto_pad or dilations before {output}: not supported")
+    _refuse_padding(node_attributes, "a convolution", output, file)
     bias = _bias(operands, len(weight))
     attributes = {
         "kernels": weight.shape[0],
@@ -201,6 +201,12 @@ def _convolution(node_attributes: dict[str, Any], operands: list[np.ndarray[Any,
     attributes |= {"groups": node_attributes.get("group", 1), "strides": tuple(node_attributes.get("strides", (1, 1)))}
     pads = tuple(node_attributes.get("pads", (0,) * 4))
     return Step("convolution", attributes | {"pads": pads}, output, weight, bias)
+
+
+def _refuse_padding(node_attributes: dict[str, Any], layer: str, output: str, file: str) -> None:
+    """Raise ArtifactError for padding that depends on the size of the input, and for dilations."""
+    if node_attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or set(node_attributes.get("dilations", [1])) != {1}:
+        raise ArtifactError(f"{file} has {layer} with auto_pad or dilations before {output}: not supported")
 
 
 def _bias(operands: list[np.ndarray[Any, Any]], outputs: int) -> Array:
@@ -217,9 +223,12 @@ class _FileRunner:
             model_with_outputs.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(
-            model_with_outputs.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = ort.InferenceSession(
+                model_with_outputs.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's have no common class
+            raise ArtifactError(f"onnxruntime can't run the file: {str(error).splitlines()[0][:200]}") from error
         self._entry, self._logits = entry, last.kind != "softmax"
 
     def __call__(self, crops: Array) -> tuple[Array, Array]:
@@ -234,10 +243,11 @@ class _FileRunner:
 
 def _upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
     """Opsets 3 to 6 as `MIN_OPSET`: of these operators, only attributes changed."""
-    if model.opset_import[0].version >= MIN_OPSET:
-        return copy.deepcopy(model)
     new = copy.deepcopy(model)
-    new.opset_import[0].version = MIN_OPSET
+    opset = next(entry for entry in new.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset.version >= MIN_OPSET:
+        return new
+    opset.version = MIN_OPSET
     for number, node in enumerate(new.graph.node):
         kept = [a for a in node.attribute if a.name not in ("broadcast", "is_test", "consumed_inputs", "shape")]
         shapes = [list(a.ints) for a in node.attribute if a.name == "shape" and node.op_type == "Reshape"]

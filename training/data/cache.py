@@ -134,12 +134,12 @@ def _fingerprint(
 ) -> str:
     """Changes when a file, its split, an image contract or a limit of images changes."""
     names = " ".join(dict.fromkeys(contract.name for contract in contracts))
-    digest = hashlib.sha256(f"{names} {limits} {cache_format} 4".encode())
+    digest = hashlib.sha256(f"{names} {limits} {cache_format} 5".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:
                 status = example.path.stat()
-                state = f"{status.st_size}\0{status.st_mtime_ns}"
+                state = f"{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"  # a time of change can be set
             except OSError as error:  # it will be skipped
                 state = str(error.errno)
             line = f"{split}\0{example.path.absolute()}\0{state}\n"

@@ -32,7 +32,7 @@ def _unreadable(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list[str]:
         return []
     return [
         f"{len(lost):,} of {count:,} images can't be decoded, more than {MAX_UNREADABLE_SHARE:.0%}, such as {lost[0]}: "
-        "mend the files, or leave them out with --exclude"
+        "fix the files, or leave them out with --exclude"
     ]
 
 

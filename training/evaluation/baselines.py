@@ -31,7 +31,7 @@ LINEAR = "linear classifier on the start network's features"
 
 @dataclass(frozen=True)
 class Baseline:
-    """Top-1 error of a plain method on `num_images` of a split, with `num_train_images` of the training split."""
+    """Top-1 error of a baseline on `num_images` of a split, with `num_train_images` of the training split."""
 
     method: str
     split: str
@@ -76,7 +76,7 @@ def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:
         max_cpu_seconds=MAX_CPU_SECONDS,
     )
     if probe.ran_out_of_time:
-        tqdm.write("the plain baseline took too long to try weaker regularization: it may be better than measured")
+        tqdm.write("the baseline took too long to try weaker regularization: it may be better than measured")
     predicted = (features[split] @ probe.weight.T + probe.bias).argmax(1)
     error = float((predicted != labels[rows[split]]).mean())
     return Baseline(HOG, split, error, len(rows[split]), len(rows["train"]))

@@ -48,7 +48,7 @@ def predict(
     """Run a served network on all `batches`, of `total` images. Raises DatasetError if there are none.
 
     `temperature`: of a network with logits (`model.network.temperature.write_with_logits`), for the probabilities that
-    it would have with the temperature 1.
+    it has before temperature scaling.
     """
     labels, files = list[NDArray[np.int64]](), list[str]()
     results: dict[tuple[int, ...], list[NDArray[np.float32]]] = {CENTER_CROP: []} | ({TEN_CROP: []} if ten_crop else {})
@@ -147,7 +147,7 @@ def format_measurements(measurements: Sequence[Measurement]) -> str:
             interval_text = format_interval(m.balanced_accuracy_interval)
             lines.append(f"  balanced accuracy {100 * m.balanced_accuracy:.2f} % (95 % interval {interval_text})")
         if m.calibration_error is not None:
-            before = "" if m.uncalibrated_error is None else f" ({m.uncalibrated_error:.4f} with the temperature 1)"
+            before = "" if m.uncalibrated_error is None else f" ({m.uncalibrated_error:.4f} before temperature scaling)"
             lines.append(f"  expected calibration error {m.calibration_error:.4f}{before}")
         lines += [
             f"  {grouping}: {100 * accuracy:.2f} % correct "

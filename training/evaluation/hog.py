@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients (Dalal and Triggs 2005): the hand-made features of a plain baseline."""
+"""Histograms of oriented gradients (Dalal and Triggs 2005): the hand-made features of a baseline."""
 
 from __future__ import annotations
 

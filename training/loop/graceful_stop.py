@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -38,3 +39,16 @@ class GracefulStop:
         # not print or tqdm: the signal may have interrupted one, and a buffer refuses a second writer of the thread
         with suppress(OSError):
             os.write(STDERR, b"\n" + MESSAGE if os.isatty(STDERR) else MESSAGE)  # on a terminal, below the progress bar
+
+
+@contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, while the block runs outside a `GracefulStop`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

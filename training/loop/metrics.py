@@ -55,7 +55,7 @@ class MetricsLog:
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)
         except OSError as error:
             raise TrainingError(
-                f"cannot write the logs in {folder}: {error.strerror}; mend that, then run the command again"
+                f"cannot write the logs in {folder}: {error.strerror}; fix that, then run the command again"
             ) from error
 
     def write(self, record: dict[str, Any]) -> None:

@@ -128,7 +128,10 @@ class RunDirectory:
         """What `save_best` wrote last. Raises TrainingError."""
         path = self.path / BEST
         if not path.is_file():
-            raise TrainingError(f"no checkpoint at {path}: only --publish best keeps the best epoch's weights")
+            raise TrainingError(
+                f"no weights of a best epoch at {path}: the run wasn't started with --publish best, or they couldn't "
+                "be written; --finish RUN --publish last publishes the last epoch"
+            )
         return read_checkpoint(path)
 
     def best_epoch(self) -> int | None:
@@ -194,6 +197,8 @@ def resume_config(
     if fixed:
         options = ", ".join(map(option_name, fixed))
         raise TrainingError(f"{options} cannot be combined with --resume: the run is resumed as it was started")
+    if epochs == 0:
+        raise TrainingError("--epochs 0 is for a new run: --finish RUN publishes this one as it is")
     run = RunDirectory(folder)
     config = run.read_config()
     recipe = config.recipe if epochs is None else config.recipe.with_epochs(epochs)

@@ -63,7 +63,7 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
 
 
 class FittedStart(NamedTuple):
-    """The initial state with its output layer fitted, and plain baselines."""
+    """The initial state with its output layer fitted, and baselines."""
 
     initial: InitialState
     baselines: list[Baseline]

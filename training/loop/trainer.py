@@ -139,7 +139,9 @@ class Trainer:
             return False
         if self.step:
             return True
-        return self.clock.progress(self.epoch, 0) < 1 if self.recipe.minutes else self.epoch < self.recipe.epochs
+        if self.recipe.minutes:
+            return not self.epoch or self.clock.progress(self.epoch, 0) < 1
+        return self.epoch < self.recipe.epochs
 
     def _run_epoch(self, metrics: MetricsLog | None) -> None:
         """Train, validate, log and save one epoch, or the rest of one that was stopped."""
@@ -231,7 +233,7 @@ class Trainer:
     def _begin_step(self, step: int) -> bool:
         """Set learning rates and prune. Returns False if the time limit is reached."""
         progress = self.clock.progress(self.epoch, step)
-        if self.recipe.minutes and progress >= 1:
+        if self.recipe.minutes and progress >= 1 and (self.epoch or step):  # the first step is always made
             return False
         factor = self.schedule.advance(progress) * warmup_factor(self.recipe, progress)
         self.learning_rate = self.recipe.learning_rate * factor
@@ -384,8 +386,8 @@ class Trainer:
         kept = self.context.broadcast(self.run.best_epoch() if self.context.is_main else None)
         if kept != self.best.epoch:
             self.context.log(
-                f"the weights of epoch {self.best.epoch}, the best so far, were not kept: the best one from now on is "
-                "published"
+                f"epoch {self.best.epoch} was the best so far, but its weights weren't saved: the best of the later "
+                "epochs will be published"
             )
             self.best = Best()
 

@@ -107,7 +107,7 @@ def scheduled_learning_rates(
             rate = recipe.learning_rate * multipliers.get(layer.name, 1.0)
             if kind == "bias":
                 rate *= recipe.bias_lr_multiplier
-            if kind != "bias" or recipe.bias_lr_drops:
+            if kind != "bias" or recipe.bias_lr_drops or recipe.schedule == "cosine":
                 rate *= factor
             if isinstance(layer, Conv) and layer.anneals_early and epoch >= recipe.early_anneal_epoch:
                 rate *= 0.0 if epoch >= recipe.early_freeze_epoch else 0.1

@@ -109,8 +109,8 @@ def few_images_warning(num_images: int) -> str:
     if num_images >= MIN_HELD_OUT:
         return ""
     return (
-        f"warning: calibrated on {count_of(num_images, 'validation image')}: probabilities may be too sure or too "
-        f"cautious, and {_NONE_UNFAMILIAR}: add images"
+        f"warning: calibrated on {count_of(num_images, 'validation image')}: probabilities may be overconfident or "
+        f"underconfident, and {_NONE_UNFAMILIAR}: add images"
     )
 
 

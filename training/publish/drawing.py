@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,12 @@ from training.evaluation.evaluate import decode_batches
 from training.publish import figures
 
 
-def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_images: int, seed: int) -> list[Path]:
+def draw_figures(
+    path: Path, data: str, archive: Path | None, output: Path, max_images: int, seed: int, log: Callable[[str], None]
+) -> list[Path]:
     """Write kernels.png and predictions.png, the latter with images of the held-out split; their paths.
+
+    `log`: takes a note where training images may be among them.
 
     Raises DatasetError if the data has a class that the network doesn't know, or if its training kept an earlier split,
     which can't be drawn again, and the data has another; ArtifactError if the artifact has no kernels.
@@ -29,6 +34,11 @@ def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_
     dataset = with_labels_of(load_training_dataset(artifact, data, archive), artifact, data)
     if artifact.manifest.training.get("split_method") == EARLIER:  # others would be taken for held-out images
         check_training_data(artifact, dataset, data)
+    if artifact.manifest.training.get("split_sha256", dataset.split_sha256()) != dataset.split_sha256():
+        log(
+            f"note: {data} is split differently than in the network's training: the images drawn may be among its "
+            "training images"
+        )
     held_out = dataset.splits()[dataset.held_out_split]
     examples = [held_out[place] for place in np.random.default_rng(seed).permutation(len(held_out))[:max_images]]
     batches = list(decode_batches(examples, artifact.image_contract))

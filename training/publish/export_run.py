@@ -1,4 +1,4 @@
-"""A trained network becomes an artifact: exported, checked, measured as it is served, published; and a report."""
+"""A trained network becomes an artifact: exported, checked, measured as it is served, and published."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def export_and_publish(
     weights: Mapping[str, Tensor],
     extra: dict[str, Any] | None = None,
     round_weights: Callable[[Path], None] | None = None,
-) -> Artifact:
-    """Export the whole network's `weights`, calibrate, measure, publish, and write the run's report.
+) -> tuple[Artifact, Predictions]:
+    """Export the whole network's `weights`, calibrate, measure and publish: the artifact, and what was measured.
 
     `extra` joins what the manifest records of the training. `round_weights` may change the exported file before it is
     measured. Raises AlexNetError.
@@ -78,10 +78,13 @@ def export_and_publish(
             export_difference=difference,
         )
 
-    artifact = publish(config.environment.artifacts_folder, config.run.name, dataset.labels, write)
+    return publish(config.environment.artifacts_folder, config.run.name, dataset.labels, write), measured[0]
+
+
+def report(trainer: Trainer, artifact: Artifact, predictions: Predictions) -> None:
+    """Write the report of a run that was published. `predictions`: of `export_and_publish`."""
     with stage("writing the report"):
-        write_report(trainer.run.path, config, artifact, dataset, cache, measured[0])
-    return artifact
+        write_report(trainer.run.path, trainer.config, artifact, trainer.dataset, trainer.cache, predictions)
 
 
 def _calibrate(trainer: Trainer, folder: Path) -> Calibration:
@@ -103,9 +106,9 @@ def _calibrate(trainer: Trainer, folder: Path) -> Calibration:
 
 
 def _measure_baselines(trainer: Trainer) -> list[Baseline]:
-    """The errors of plain methods on the held-out images: those with the start network's features, and HOG."""
+    """The errors of baselines on the held-out images: those with the start network's features, and HOG."""
     baselines = [baseline for baseline in read_baselines(trainer.run.path) if baseline.method != HOG]
-    with stage("measuring a plain baseline (HOG)"):
+    with stage("measuring the HOG baseline"):
         baselines.append(measure_hog(trainer.dataset, trainer.cache, trainer.config.run.seed))
     write_baselines(trainer.run.path, baselines)
     return baselines

@@ -27,7 +27,7 @@ from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
 from training.optim.pruning import pruning_masks
-from training.publish.export_run import export_and_publish
+from training.publish.export_run import export_and_publish, report
 from training.recipes import NEVER
 
 DENSITY, EPOCHS = 0.12, 8
@@ -58,6 +58,7 @@ def pack_run(
     start = None if published is None else artifacts.load(published)
     initial = None if start is None else InitialState.from_published(start)
     with set_up(config, context, run, initial) as trained, RunDirectory(run / "packing") as packing:
+        packing.claim(trained.config, trained.dataset, resumed=False)  # what `alexnet report` reads
         write_baselines(packing.path, read_baselines(run))
         if start is not None:
             trained.epoch = int(start.manifest.training["epochs"])
@@ -66,10 +67,17 @@ def pack_run(
         for rate, num_epochs in phases:
             trainer = fine_tune(trained, packing, state, rate, num_epochs)
             state = trainer.state()
-        note = {"packing": _describe_packing(state["pruning_masks"], epochs, learning_rate)}
+        note = {
+            "run": run.resolve().name,  # which has the split
+            "packing": _describe_packing(state["pruning_masks"], epochs, learning_rate),
+        }
         packed = output / PACKED
-        artifact = export_and_publish(trainer, state["weights"], note, lambda network: pack(network, packed))
+        artifact, predictions = export_and_publish(
+            trainer, state["weights"], note, lambda network: pack(network, packed)
+        )
+        packing.write_artifact(artifact)
         packing.remove_checkpoints()
+        report(trainer, artifact, predictions)
     write_bundle(artifact, output)  # packed again: its graph has a temperature now
     log(format_measurements(artifact.manifest.measurements))
     log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")

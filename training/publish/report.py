@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, list_artifacts
 from model.exceptions import DatasetError
 from model.files import atomic_write
 from model.runtime import OnnxModel
 from model.shell_command import alexnet_command
-from training.config import TrainConfig
+from training.config import Environment, TrainConfig
 from training.data.cache import ImageCache
 from training.data.data_check import check_images
 from training.data.datasets import Dataset
@@ -33,19 +33,34 @@ REPORT = "report.html"
 def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     """Measure the artifact of a run again and write its report again; its path.
 
-    `artifact`: by default the run's own, or else the newest of its name. Raises AlexNetError.
+    `artifact`: by default the run's own. Raises AlexNetError.
     """
     directory = RunDirectory(run)
     config = directory.read_config()
     environment = config.environment
-    path = artifact or directory.artifact() or environment.artifacts_folder / config.run.name
-    loaded = artifacts.load(path)
+    loaded = artifacts.load(artifact or directory.artifact() or _find_artifact(run, environment, config.run.name))
     dataset = open_dataset(config, run)
     _check_measurable(loaded, run, config, dataset)
     cache = open_cache(config, dataset)
     model = OnnxModel(loaded.network, measuring_device(environment.device))
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == 10)
     return write_report(run, config, loaded, dataset, cache, predictions)
+
+
+def _find_artifact(run: Path, environment: Environment, name: str) -> Path:
+    """The newest artifact that says that this run made it, wherever the run noted that it was. Raises DatasetError."""
+    own = [
+        (manifest.version, folder)
+        for folder, manifest in list_artifacts(environment.artifacts_folder / name)[0]
+        if manifest.training.get("run") == run.resolve().name
+    ]
+    if not own:
+        command = shlex.join([alexnet_command(), "train", "--finish", str(run)])
+        raise DatasetError(
+            f"the run in {run} has no artifact in {environment.artifacts_folder / name}: publish its checkpoint with "
+            f"`{command}`, or name its artifact with --artifact"
+        )
+    return max(own)[1]
 
 
 def _check_measurable(artifact: Artifact, run: Path, config: TrainConfig, dataset: Dataset) -> None:
@@ -97,7 +112,7 @@ def _summarize(
     cache: ImageCache,
     predictions: Predictions,
 ) -> Summary:
-    """The result in numbers, beside plain methods; and what comes next."""
+    """The result in numbers, beside baselines; and what comes next."""
     check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
     records, split = read_metrics(folder), dataset.held_out_split
     num_train, num_held_out = [size.train for size in check.sizes], [size.count(split) for size in check.sizes]

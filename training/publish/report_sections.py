@@ -117,7 +117,8 @@ def _length(summary: Summary, config: TrainConfig) -> str:
     if steps:
         length += f", and {count_of(steps, 'step')} of the next"
     elif training.get("published_epoch") not in (None, summary.epochs):
-        length += f"; published: epoch {training['published_epoch']}, the one with the lowest validation error"
+        length += f"; published: epoch {training['published_epoch']}"
+        length += ", the one with the lowest validation error" if config.environment.publish == "best" else ""
     return length
 
 
@@ -201,7 +202,7 @@ def _group_accuracy(measurement: Measurement, name: str) -> str:
 
 
 def _baseline_section(summary: Summary) -> str:
-    """The network beside plain methods."""
+    """The network beside baselines."""
     network = summary.measured
     low, high = summary.interval
     first = (
@@ -211,7 +212,7 @@ def _baseline_section(summary: Summary) -> str:
         f"{network.num_images:,}",
     )
     rows = [first, *(format_baseline(baseline) for baseline in summary.baselines)]
-    note = "The plain methods are measured on the center crop; of many images, some use a random sample."
+    note = "The baselines are measured on the center crop; of many images, some use a random sample."
     return table(("method", "accuracy", "training images", "measured on"), rows) + paragraph(note, "faint")
 
 

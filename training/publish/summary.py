@@ -1,4 +1,4 @@
-"""What a training came to, in sentences and as report.json: the result, plain baselines beside it, what follows."""
+"""What a training came to, in sentences and as report.json: the result, baselines beside it, what follows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.artifacts.held_out import may_know_held_out, splits_of_ancestors
 from model.artifacts.intervals import Interval, format_interval
 from model.files import atomic_write
 from model.shell_command import alexnet_command
-from training.config import Environment, TrainConfig
+from training.config import Environment, RunOptions, TrainConfig
 from training.data.data_check import DataCheck
 from training.data.earlier_split import split_advice
 from training.evaluation.baselines import LINEAR, Baseline
@@ -30,7 +30,7 @@ TRAIN_ALL_LAYERS = "train all layers and not only the output layer, which takes 
 
 @dataclass(frozen=True)
 class Summary:
-    """`measured`: with the most crops. `baselines`: of plain methods. `seconds`: of training and validation.
+    """`measured`: with the most crops. `seconds`: of training and validation.
     `commands`: what can be done next: a few words on what each command does, and the command."""
 
     artifact: Artifact
@@ -79,7 +79,7 @@ class Summary:
 
     @property
     def verdict(self) -> str:
-        """Whether the network is better than the best plain baseline.
+        """Whether the network is better than the best baseline.
 
         Before its first step the network is the linear classifier on the start network's features, and no rival of it.
         """
@@ -95,8 +95,8 @@ class Summary:
         if high < best.interval[0]:
             return f"Training was worth it: {beside}, {ours}."
         if low > best.interval[1]:
-            return f"A plain method is better: {beside}, {ours}. Train longer, or start from a network (--init-from)."
-        return f"No clear difference to a plain method: {beside}, {ours}; the intervals of the two overlap."
+            return f"A baseline is better: {beside}, {ours}. Train longer, or start from a network (--init-from)."
+        return f"No clear difference to a baseline: {beside}, {ours}; the intervals of the two overlap."
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -148,7 +148,8 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     ]
     if not config.recipe.has_epochs:
         further = ["train", *data, *_same_split(config), "--name", config.run.name, "--init-from", str(artifact)]
-        lines.insert(0, (TRAIN_ALL_LAYERS, [*further, *FURTHER_TRAINING, *home, *_folders(environment)]))
+        further += [*FURTHER_TRAINING, *_same_options(config), *home, *_folders(environment)]
+        lines.insert(0, (TRAIN_ALL_LAYERS, further))
     return [(what, shlex.join([alexnet_command(), *words])) for what, words in lines]
 
 
@@ -166,6 +167,16 @@ def _same_split(config: TrainConfig) -> list[str]:
     words += ["--split", run.split] if run.split != "own" else []
     words += ["--split-from", str(run.split_from)] if run.split_from is not None else []
     return [*words, *(["--drop-near-duplicates"] if run.drop_near_duplicates else [])]
+
+
+def _same_options(config: TrainConfig) -> list[str]:
+    """Options of the run that a further one needs, too: class weights, and how images are read and measured."""
+    environment, run, plain = config.environment, config.run, Environment()
+    words = ["--class-weights"] if config.recipe.class_weights else []
+    words += ["--max-pixels", str(environment.max_pixels)] if environment.max_pixels != plain.max_pixels else []
+    words += ["--cache-format", run.cache_format] if run.cache_format != RunOptions().cache_format else []
+    words += ["--crops", str(environment.crops)] if environment.crops != plain.crops else []
+    return [*words, *(["--device", environment.device] if environment.device != plain.device else [])]
 
 
 def format_baseline(baseline: Baseline) -> tuple[str, str, str, str]:

@@ -210,3 +210,10 @@ def test_numbers_that_are_not_finite_are_refused(name: str, number: float) -> No
     network without a step."""
     with pytest.raises(TrainingError, match=f"invalid --{name.replace('_', '-')} {number}: it must be a finite number"):
         RecipeOptions(**{name: number}).resolve()  # type: ignore[arg-type]
+
+
+def test_no_epoch_is_a_start_from_the_bundled_network() -> None:
+    config = TrainConfig.create(RecipeOptions(epochs=0))
+    assert (config.run.init_from, config.recipe.has_epochs) == (Path("photos"), False)
+    with pytest.raises(TrainingError, match="--epochs 0 needs a network to start from"):
+        TrainConfig.create(RecipeOptions("small", epochs=0))

@@ -30,6 +30,7 @@ def _turned(weights: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.flo
         ({"conv4": {"group": 1}}, "expected conv4 .*groups 2.*got .*groups 1"),
         ({"conv1": {"strides": [2, 2]}}, r"expected conv1 .*strides \(4, 4\).*got .*strides \(2, 2\)"),
         ({"conv3": {"dilations": [2, 2]}}, "auto_pad or dilations"),
+        ({"pool5": {"auto_pad": "SAME_UPPER"}}, "a pooling layer with auto_pad or dilations"),
         ({"pool5": {"pads": [0, 0, 0, 0]}}, r"expected pool5 .*pads \(0, 0, 1, 1\)"),
         ({"fc6": {"beta": 0.0}}, r"expected fc6 .*, got linear .*beta 0.0"),
         ({"pool_first": True}, "expected lrn1 .*, got pool"),
@@ -43,6 +44,16 @@ def test_another_architecture_is_named_by_its_layer(model: dict[str, Any], expec
     onnx.save(pretrained_files.zoo(**model), str(tmp_path / "net.onnx"))
     with pytest.raises(ArtifactError, match=expected):
         importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.onnx")
+
+
+def test_a_domain_of_other_operators_may_come_first(tmp_path: Path) -> None:
+    """As exporters write it; its version says nothing of the operators that are read."""
+    model = pretrained_files.zoo()
+    operators = helper.make_opsetid("", model.opset_import[0].version)
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid("ai.onnx.ml", 3), operators])
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    assert importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.onnx") is not None
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:

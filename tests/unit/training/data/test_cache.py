@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -169,6 +170,22 @@ def test_a_changed_file_is_read_again(images: Path, tmp_path: Path) -> None:
         with Image.open(path) as image:
             image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
     after = image_cache.build_cache(load_folder(root), tmp_path / "cache").mean
+    assert not np.array_equal(before, after)
+
+
+def test_files_swapped_with_equal_sizes_and_times_are_read_again(tmp_path: Path) -> None:
+    """As of an archive whose files all have one time."""
+    files = [tmp_path / "data" / label / f"{number}.bmp" for label in "ab" for number in range(10)]
+    for number, file in enumerate(files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), (10 * number, 90, 20)).save(file)
+        os.utime(file, (1e9, 1e9))
+    before = image_cache.build_cache(load_folder(tmp_path / "data"), tmp_path / "cache").mean
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+        os.utime(file, (1e9, 1e9))
+    after = image_cache.build_cache(load_folder(tmp_path / "data"), tmp_path / "cache").mean
     assert not np.array_equal(before, after)
 
 

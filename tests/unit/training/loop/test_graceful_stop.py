@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from training.loop.graceful_stop import MESSAGE, GracefulStop
+from training.loop.graceful_stop import MESSAGE, GracefulStop, interrupt_on_sigterm
 
 
 class Interrupted(io.RawIOBase):
@@ -38,3 +38,14 @@ def test_a_signal_may_come_while_a_line_is_written(
         assert stop.requested
     assert file.written == b"epoch 1\n"
     assert capfd.readouterr().err.encode() == MESSAGE
+
+
+def test_sigterm_is_ctrl_c_outside_the_epochs() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupt_on_sigterm():
+        with GracefulStop() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

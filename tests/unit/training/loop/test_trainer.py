@@ -171,6 +171,15 @@ def test_a_run_of_minutes_ends_within_an_epoch(make: Make, tmp_path: Path, monke
     assert trainer.epoch == 1
 
 
+def test_a_run_of_too_few_minutes_makes_one_step(make: Make, tmp_path: Path) -> None:
+    """Else random weights would be published."""
+    trainer = make(recipe=options(epochs=None, minutes=1e-6, batch_size=2))
+    trainer.fit()
+    assert trainer.epoch == 1
+    (record,) = read_metrics(tmp_path)
+    assert 0 < record["train_loss"] < 10
+
+
 def test_a_resumed_run_counts_its_seconds_on(make: Make, tmp_path: Path) -> None:
     class Stopped(Trainer):
         def _save_within_epoch(self) -> None:
@@ -293,12 +302,12 @@ def test_a_best_epoch_that_was_not_kept_is_forgotten(
     make().fit()  # publishes the last epoch, so the best one's weights aren't kept
     longer = options(epochs=2)
     trainer = make(checkpoint(tmp_path), recipe=longer, publish="best")
-    assert "the weights of epoch 1, the best so far, were not kept" in capsys.readouterr().out
+    assert "epoch 1 was the best so far, but its weights weren't saved" in capsys.readouterr().out
     trainer.fit()
     assert RunDirectory(tmp_path).best_epoch() == 2
     resumed = make(checkpoint(tmp_path), recipe=longer, publish="best")
     assert resumed.best == trainer.best
-    assert "were not kept" not in capsys.readouterr().out
+    assert "weren't saved" not in capsys.readouterr().out
 
 
 def test_a_run_without_an_epoch_has_a_checkpoint(make: Make, artifact: Artifact, tmp_path: Path) -> None:

@@ -65,6 +65,13 @@ def test_the_authors_epochs() -> None:
     ]
 
 
+def test_biases_follow_a_cosine() -> None:
+    """Those of the authors' program don't follow its drops; it had no cosine."""
+    recipe = RecipeOptions("source", schedule="cosine").resolve()
+    rates = scheduled_learning_rates(build_spec(recipe.network), recipe, 0.5, 0, {})
+    assert rates["conv2.bias"] == 2 * rates["conv2.weight"] == recipe.learning_rate
+
+
 def test_a_shorter_run_has_its_epochs_in_proportion() -> None:
     recipe = RECIPES["source"].with_epochs(9)
     assert recipe.milestones == pytest.approx((25 * 9 / 91, 51 * 9 / 91, 79 * 9 / 91))

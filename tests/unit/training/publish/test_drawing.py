@@ -29,10 +29,17 @@ def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_
     for name in ("kernels", "predictions"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 200
+    assert "note:" not in said.stderr
     other = Path(shutil.copytree(few, tmp_path / "other"))
+    notes = list[str]()
+    draw_figures(artifact.path, str(other), None, tmp_path, 5, 0, notes.append)
+    assert notes == [
+        f"note: {other} is split differently than in the network's training: the images drawn may be among its "
+        "training images"
+    ]
     shutil.copytree(few / "circles", other / "fourth class")
     with pytest.raises(DatasetError, match=r"does not know 1 class of .*: fourth class; leave"):
-        draw_figures(artifact.path, str(other), None, tmp_path, 5, 0)
+        draw_figures(artifact.path, str(other), None, tmp_path, 5, 0, print)
 
 
 def test_held_out_images_of_a_split_that_is_not_drawn_again(artifact: Artifact, images: Path, tmp_path: Path) -> None:
@@ -43,7 +50,7 @@ def test_held_out_images_of_a_split_that_is_not_drawn_again(artifact: Artifact, 
     with pytest.raises(
         DatasetError, match=rf"use the split of its run, --data runs/{manifest['training']['run']}/split\.csv"
     ):
-        draw_figures(kept, str(images), None, tmp_path, 5, 0)
+        draw_figures(kept, str(images), None, tmp_path, 5, 0, print)
 
 
 def test_images_that_can_not_be_decoded(artifact: Artifact, tmp_path: Path) -> None:
@@ -52,4 +59,4 @@ def test_images_that_can_not_be_decoded(artifact: Artifact, tmp_path: Path) -> N
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"\xff\xd8\xff" + bytes([number]))
     with pytest.raises(DatasetError, match=r"none of the 3 images drawn from .* can be decoded"):
-        draw_figures(artifact.path, str(tmp_path / "data"), None, tmp_path, 5, 0)
+        draw_figures(artifact.path, str(tmp_path / "data"), None, tmp_path, 5, 0, print)

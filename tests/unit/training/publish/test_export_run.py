@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from model.exceptions import StoppedError
+from model.artifacts.history import HISTORY
+from model.exceptions import StoppedError, TrainingError
 from model.runtime import OnnxModel
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig, TrainingDevice
 from training.evaluation.predictions import PREDICTIONS_FILE
+from training.loop.metrics import METRICS
 from training.loop.run_directory import RunDirectory, resume_config
 from training.loop.runtime import measuring_device
 from training.loop.trainer import Trainer
@@ -86,6 +91,47 @@ def test_a_run_that_was_stopped_in_its_first_epoch_is_published(
     training = finished.artifact.manifest.training
     assert (training["epochs"], training["published_epoch"], training["published_steps"]) == (0, 0, 2)
     assert "<dd>2 steps of the first epoch; " in (run / REPORT).read_text()
+
+
+def test_what_is_published_once_is_not_published_again(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while the report is written; a full disk while the network is; a checkpoint older than the records."""
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1),
+        NARROW,
+        RunOptions("few"),
+        Environment(str(few), home=tmp_path, device="cpu", precision="float32", crops=1, keep_checkpoint=True),
+    )
+    with monkeypatch.context() as stopped:
+        stopped.setattr("training.publish.export_run.write_report", interrupt)
+        with pytest.raises(StoppedError, match=r"artifacts/few/1 is published, its report isn't written: .* report "):
+            train_run(config)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert RunDirectory(run).artifact() == tmp_path / "artifacts" / "few" / "1"
+    with pytest.raises(TrainingError, match="this run is finished"):
+        resume_config(run, config.environment, set())
+    (run / "artifact.txt").unlink()
+    lines = (run / METRICS).read_text()
+    (run / METRICS).write_text(lines + lines.replace('"epoch": 1', '"epoch": 2'))
+    finish = resume_config(run, config.environment, set())
+    with monkeypatch.context() as full:
+        full.setattr("training.publish.export_run.publish", fail)
+        with pytest.raises(OSError, match="No space left"):
+            train_run(finish, run, finish=True)
+    assert re.search(r"the trained network isn't lost: fix what follows, .* train --finish ", capsys.readouterr().out)
+    finished = train_run(finish, run, finish=True)
+    assert finished is not None
+    assert len(json.loads((finished.artifact.path / HISTORY).read_text())["epochs"]) == 1
+    assert "<dd>1 epoch in " in (run / REPORT).read_text()
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def fail(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize(("device", "used"), [("cpu", "cpu"), ("auto", "auto"), ("cuda", "auto")])

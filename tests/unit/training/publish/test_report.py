@@ -110,6 +110,19 @@ def test_errors_of_another_precision_are_not_the_network_s(
     assert "<td>int8<td>98.7&nbsp;% (" in page
 
 
+def test_a_run_without_an_artifact_has_no_report(run: Path, artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    """Another run's network of the same name isn't its result; its own is, also where it wasn't noted."""
+    copy = copy_run(run, images, tmp_path)
+    (copy / "artifact.txt").unlink()
+    published = Path(shutil.copytree(artifact.path, tmp_path / "artifacts" / "patterns" / "1"))
+    with pytest.raises(DatasetError, match=r"the run in .* has no artifact in .*: publish its checkpoint with `"):
+        rewrite_report(copy)
+    manifest = json.loads((published / "manifest.json").read_text())
+    manifest["training"]["run"] = copy.name
+    (published / "manifest.json").write_text(json.dumps(manifest))
+    assert rewrite_report(copy).is_file()
+
+
 def test_a_report_that_cannot_be_written_leaves_the_one_before(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
@@ -197,7 +210,7 @@ def test_records_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
 
 def test_logs_that_cannot_be_written_are_named_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("a file")
-    with pytest.raises(TrainingError, match=r"cannot write the logs in .*: File exists; mend that"):
+    with pytest.raises(TrainingError, match=r"cannot write the logs in .*: File exists; fix that"):
         MetricsLog(tmp_path)
 
 

@@ -61,7 +61,7 @@ def test_whether_training_was_worth_it(summary: Summary, error: float, beginning
 def test_a_plain_method_may_be_better(summary: Summary) -> None:
     worse = Measurement(split="x", num_images=200, crops=10, top1_error=0.6, top5_error=None)
     compared = replace(summary, measured=worse, baselines=[Baseline("plain", "test", 0.2, 200, 9)])
-    assert compared.verdict.startswith("A plain method is better: accuracy of plain 80.0 %, of the network 40.0 %.")
+    assert compared.verdict.startswith("A baseline is better: accuracy of plain 80.0 %, of the network 40.0 %.")
 
 
 def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> None:
@@ -121,6 +121,13 @@ def test_after_the_output_layer_all_layers_can_be_trained_on_the_same_split() ->
     options = {"seed": 7, "split": "half", "drop_near_duplicates": True, "archive": Path("x.zip")}
     further = dict(next_commands(path, create_config(epochs=0, **options)))[TRAIN_ALL_LAYERS]
     assert " --archive x.zip --seed 7 --split half --drop-near-duplicates --name cats " in further
+    config = TrainConfig.create(
+        RecipeOptions(epochs=0, class_weights=True),
+        run=RunOptions("cats", init_from=path, cache_format="jpeg"),
+        environment=Environment("data", max_pixels=5_000_000, crops=1, device="cpu"),
+    )
+    further = dict(next_commands(path, config))[TRAIN_ALL_LAYERS]
+    assert further.endswith(" --class-weights --max-pixels 5000000 --cache-format jpeg --crops 1 --device cpu")
     further = dict(next_commands(path, create_config(epochs=0, split_from=Path("runs/1"))))[TRAIN_ALL_LAYERS]
     assert " --split-from runs/1 --name cats " in further
 
