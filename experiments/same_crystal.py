@@ -73,7 +73,7 @@ def compare_errors(predictions: Predictions, has_twin: NDArray[np.bool_]) -> dic
     """Number of cells, top-1 error and its 95 % interval: of all cells, those with a twin and those without."""
     errors = {}
     for name, mask in (("all", np.ones_like(has_twin)), ("with a twin", has_twin), ("without a twin", ~has_twin)):
-        for crops, scores in (("center crop", predictions.center), ("ten crops", predictions.best)):
+        for crops, scores in (("center crop", predictions.center), ("ten crops", predictions.probabilities)):
             error = float((scores.argmax(1) != predictions.labels)[mask].mean())
             errors[f"{name}, {crops}"] = [int(mask.sum()), error, *wilson_interval(error, int(mask.sum()))]
     return errors

@@ -81,7 +81,7 @@ def measure(artifact: Artifact, dataset: Dataset) -> dict[str, Any]:
 def _predict_cells(predictions: Predictions, classes: Truth) -> tuple[NDArray[np.float64], Truth]:
     """The predicted probability that each test cell is defective, and the truth."""
     truth = Truth(classes.defective[predictions.labels], classes.weights[predictions.labels])
-    return predictions.best[:, classes.defective].sum(1, dtype=np.float64), truth
+    return predictions.probabilities[:, classes.defective].sum(1, dtype=np.float64), truth
 
 
 def _measure_accuracy(probability: NDArray[np.float64], truth: Truth) -> float:

@@ -118,7 +118,9 @@ EpochsOption = Annotated[
 ]
 MinutesOption = Annotated[
     float | None,
-    typer.Option(min=0.01, metavar="X", help="Minutes of training, instead of --epochs.", rich_help_panel=RECIPE),
+    typer.Option(
+        min=0.01, metavar="X", help="Minutes of training and validation, instead of --epochs.", rich_help_panel=RECIPE
+    ),
 ]
 ScheduleOption = Annotated[
     Literal["plateau", "cosine"] | None,

@@ -110,7 +110,7 @@ def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing
     """By collection: the mean probability of its classes, and the fraction of the measured images that show one of
     them. Raises DatasetError if a class has no training images."""
     source_of = sources_of_classes(artifact, table)
-    mean = predictions.best.mean(0)
+    mean = predictions.probabilities.mean(0)
     shown = Counter(source_of[label] for label in predictions.labels)
     return {
         source: {
@@ -146,7 +146,7 @@ def draw_mistakes(artifact: Artifact, predictions: Predictions, target: Path) ->
     files = [Path(predictions.files[row]) for row in rows]
     labels, names = predictions.labels[rows].tolist(), [label.name for label in artifact.labels]
     images = [decode_file(file).pixels for file in files]
-    figures.draw_predictions(images, labels, predictions.best[rows], names).savefig(target, dpi=80)
+    figures.draw_predictions(images, labels, predictions.probabilities[rows], names).savefig(target, dpi=80)
     author_of = {Path(row["path"]).name: f"{row['author']}, {row['page']}" for row in read_gallery()}
     for file in files:
         typer.echo(f"  {file.name}: {author_of[file.name]}")

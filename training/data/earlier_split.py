@@ -31,12 +31,12 @@ RENAMED = (
 class EarlierSplit:
     """Which image was in which split.
 
-    `name`: the table's, with its folder's, for descriptions. `sides`: absolute path -> split. `sha256`:
+    `name`: the table's, with its folder's, for descriptions. `splits`: absolute path -> split. `sha256`:
     `Dataset.split_sha256` of that run. `kept`: those of still earlier splits that it kept.
     """
 
     name: str
-    sides: Mapping[str, str]
+    splits: Mapping[str, str]
     sha256: str
     kept: tuple[str, ...] = ()
 
@@ -54,7 +54,7 @@ class EarlierSplit:
             raise DatasetError(f"{table} is not the split of a run: --split-from takes a run's folder or its split.csv")
         return cls(
             name=show_path(Path(*table.absolute().parts[-2:])),
-            sides={_absolute(table.parent / path): split for path, _, split, *_ in rows},
+            splits={_absolute(table.parent / path): split for path, _, split, *_ in rows},
             sha256=checksum_of_split((split, label, Path(path).name) for path, label, split, *_ in rows),
         )
 
@@ -63,7 +63,7 @@ class EarlierSplit:
     ) -> tuple[dict[str, list[Example]], str, tuple[str, ...]]:
         """The split of `examples`, in their order; in words how it was made; and what to beware of.
 
-        Images of the earlier split keep their side. The others are drawn so that each class comes as near to the
+        Images of the earlier split keep their split. The others are drawn so that each class comes as near to the
         `shares` as they allow (`training.data.datasets.stratified_split`). Raises DatasetError if no image is in the
         earlier split, if a class isn't trained, or if nothing is held out.
         """
@@ -78,23 +78,23 @@ class EarlierSplit:
         splits = {split: sorted(part, key=lambda example: places[example.file]) for split, part in drawn.items()}
         if lack := find_lack(splits, labels):
             raise DatasetError(f"too few images for --split-from {self.name}: {lack}; add images, or leave it out")
-        num_new, num_gone = len(examples) - len(kept), len(self.sides) - len(kept)
+        num_new, num_gone = len(examples) - len(kept), len(self.splits) - len(kept)
         drawn_words = f"{count_of(num_new, 'new one', 'new ones')} drawn, {num_gone:,} gone"
         notes = (RENAMED,) if num_new and num_gone else ()
         return splits, f"{count_of(len(kept), 'image')} as in {self.name}, {drawn_words}", notes
 
     def _find(self, examples: Sequence[Example]) -> dict[int, str]:
-        """The sides of the examples that are in this split, by place.
+        """The splits of the examples that it has, by place.
 
         They are found by their paths, or, if none of these is known because the data was moved or copied, by the paths
         below the folder that holds them all.
         """
         paths = [_absolute(example.file) for example in examples]
-        sides = self.sides
-        if sides.keys().isdisjoint(paths):
-            sides = dict(zip(_below_common_folder(sides), sides.values(), strict=True))
+        splits = self.splits
+        if splits.keys().isdisjoint(paths):
+            splits = dict(zip(_below_common_folder(splits), splits.values(), strict=True))
             paths = _below_common_folder(paths)
-        return {place: sides[path] for place, path in enumerate(paths) if path in sides}
+        return {place: splits[path] for place, path in enumerate(paths) if path in splits}
 
 
 def split_advice(ancestors: Iterable[Split], dataset: str) -> str:

@@ -75,7 +75,7 @@ def evaluate_ensemble(
             )
         held_out = leave_out_copies(dataset, training, members[0].image_contract, limits, log).validation
         validation = [_predict(member, held_out, device, limits) for member in members]
-        weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
+        weights = search_weights(np.stack([p.probabilities for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}{_note_training_images(members, dataset, split, log)}"
     is_own = training.get("split_sha256") == dataset.split_sha256()
@@ -145,7 +145,7 @@ def _measure(
     predictions = [_predict(member, examples, device, limits) for member in members]
     center, ten = (
         np.tensordot(weights, np.stack(probabilities), 1).astype(np.float32)
-        for probabilities in ([p.center for p in predictions], [p.best for p in predictions])
+        for probabilities in ([p.center for p in predictions], [p.probabilities for p in predictions])
     )
     title += f", {len(members)} networks" if len(members) > 1 else ""
     mean = predictions[0]._replace(center=center, ten_crop=ten)

@@ -39,21 +39,21 @@ class Predictions(NamedTuple):
     uncalibrated_ten_crop: NDArray[np.float32] | None = None
 
     @property
-    def best(self) -> NDArray[np.float32]:
+    def probabilities(self) -> NDArray[np.float32]:
         """The probabilities from the most crops."""
         return self.center if self.ten_crop is None else self.ten_crop
 
     @property
     def predicted(self) -> NDArray[np.int64]:
         """The most probable class of each image (M,), from the most crops."""
-        predicted: NDArray[np.int64] = self.best.argmax(1)
+        predicted: NDArray[np.int64] = self.probabilities.argmax(1)
         return predicted
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
         """Places of the wrong predictions, those with the highest confidence first."""
         wrong = np.flatnonzero(self.predicted != self.labels)
-        return wrong[np.argsort(-self.best[wrong, self.predicted[wrong]], kind="stable")]
+        return wrong[np.argsort(-self.probabilities[wrong, self.predicted[wrong]], kind="stable")]
 
     def measurements(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
         """The errors, and those of the probabilities' calibration, with the center crop and with ten crops."""
@@ -106,7 +106,7 @@ def write_tables(folder: Path, predictions: Predictions, classes: Sequence[Label
     The paths of images are written as they are on the disk, also where that isn't UTF-8.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    probabilities, predicted = predictions.best, predictions.predicted
+    probabilities, predicted = predictions.probabilities, predictions.predicted
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -157,7 +157,7 @@ class _Gallery:
         return self.show(np.random.default_rng(0).permutation(len(self.rows))[: self.sample_size])
 
     def _card(self, place: int, pixels: NDArray[np.uint8]) -> str:
-        probabilities, label = self.predictions.best[place], int(self.predictions.labels[place])
+        probabilities, label = self.predictions.probabilities[place], int(self.predictions.labels[place])
         guesses = [
             Guess(self.names[c], float(probabilities[c]), c == label)
             for c in top_k(probabilities, min(NUM_GUESSES, len(self.names)))
