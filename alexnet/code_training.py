@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.backends import IndexUri, open_writable
 from index.entries import Entry
-from index.protocol import Index, intact_entries
+from index.postgres.address import PostgresAddress
+from index.protocol import Index, intact_entries, require_codes
 from model.artifacts.artifact import Artifact
+from model.encoder import Encoder
 from model.sampling import draw_sample
 from training.hashing.autoencoder import UNLABELED, CodeConfig, Objective
 from training.hashing.train_codes import add_encoder
@@ -39,6 +43,18 @@ def train_codes(
     labels = _number_labels(entries, log) if supervised else None
     config = CodeConfig(objective=objective, steps=steps, supervised=supervised, seed=seed)
     return add_encoder(path, features, bits, config, labels, log)
+
+
+def make_codes(uri: IndexUri, artifact: Artifact) -> bool:
+    """Make the codes of an index in PostgreSQL, which its readers share; False for others, whose readers make them.
+
+    Raises AlexNetError.
+    """
+    if not isinstance(uri.location, PostgresAddress):
+        return False
+    with closing(open_writable(uri)) as index:
+        require_codes(index).set_encoder(Encoder.of(artifact))
+    return True
 
 
 def _number_labels(entries: Sequence[Entry], log: Callable[[str], None]) -> NDArray[np.int64] | None:

@@ -186,7 +186,8 @@ def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: S
     if shard is None:
         return _note_lost_paths(listing)
     paths = [entry.path.absolute() for entry in listing.entries]
-    root = Path(os.path.commonpath(paths))
+    # of a named data set all files are there; those of a table may differ by machine
+    root = Path(os.path.commonpath(paths)) if data in NAMED_DATASETS else Path(data).absolute().parent
     pairs = zip(listing.entries, paths, strict=True)
     return _note_lost_paths(replace(listing, entries=tuple(e for e, path in pairs if shard.contains(path, root))))
 
@@ -235,4 +236,4 @@ def sync_data(data: Path, artifact: Artifact, index: IndexUri, options: SyncOpti
             report = sync(store, model, listing, prune=options.prune, dry_run=options.dry_run, limits=options.limits)
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
-    return report, listing.summary()
+    return report, listing.summary(report.skipped)

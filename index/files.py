@@ -20,7 +20,9 @@ MAX_LOCK_ATTEMPTS = 10
 def storage_error(path: Path, error: OSError) -> IndexStoreError:
     """The exception for what the operating system says about a file of an index."""
     if error.errno in DISK_FULL:
-        return StorageFullError("no space left on the index's disk: free some, then try again; the index is unchanged")
+        return StorageFullError(
+            "no space left on the index's disk: free some, then try again; earlier changes are kept"
+        )
     if error.errno in NOT_WRITABLE:
         return ReadOnlyIndexError(f"its {path.name} can't be written ({error.strerror}): the index can only be read")
     return IndexStoreError(f"{path} can't be opened, read or written: {error.strerror}")

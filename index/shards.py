@@ -16,8 +16,8 @@ class Shard:
     """Shard `number` of `count`, from 1.
 
     An image belongs to shard 1 + h mod `count`, where h is the number that the first eight bytes of the SHA-256 of its
-    path make (big-endian): the path below the data's folder, with `/`, in the file system's bytes. So it depends on
-    nothing else: not on the other images, not on their order, not on where the folder is.
+    path make (big-endian): the path from the data's folder, or the table's, with `/`, in the file system's bytes. So it
+    depends on nothing else: not on the other images, not on their order, not on where the folder is.
     """
 
     number: int
@@ -36,6 +36,6 @@ class Shard:
         return path.with_name(f"{path.name}.{self.number}-of-{self.count}")
 
     def contains(self, path: Path, root: Path) -> bool:
-        """Whether an image below `root` belongs to this shard."""
-        name = os.fsencode(path.relative_to(root).as_posix())
+        """Whether an image belongs to this shard. `root`: the folder that its path is from; it may be elsewhere."""
+        name = os.fsencode(os.path.relpath(path, root))
         return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % self.count == self.number - 1

@@ -47,7 +47,7 @@ class SyncReport:
     """The changes of a folder or table that were made in its index, or with `dry_run` would be made.
 
     `copies`: files with the same bytes as another file. `mislabeled`: paths of copies whose folder or row gives another
-    label than the image has. `pruned`: whether images whose file is gone were removed.
+    label than the image has. `pruned`: whether images whose file is gone were removed. `skipped`: unreadable files.
     """
 
     changes: tuple[Change, ...]
@@ -56,6 +56,7 @@ class SyncReport:
     mislabeled: tuple[str, ...]
     pruned: bool
     dry_run: bool
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -156,7 +157,7 @@ class _Sync:
         self.new_states: dict[str, FileState] = {}
         self.files_of: dict[str, list[_File]] = {}  # of the images in `stored`, by checksum
         self.added: dict[str, ImageSource] = {}  # the others
-        self.unreadable: set[str] = set()
+        self.unreadable: dict[str, Skipped] = {}
         self.changes: list[Change] = []
         self.mislabeled: list[str] = []
         self.unchanged = self.copies = 0
@@ -176,7 +177,8 @@ class _Sync:
         order = {kind: number for number, kind in enumerate(CHANGE_KINDS)}
         changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))
         mislabeled = tuple(sorted(map(self._below, self.mislabeled)))
-        return SyncReport(tuple(changes), self.unchanged, self.copies, mislabeled, prune, self.dry_run)
+        skipped = tuple(self.unreadable.values())
+        return SyncReport(tuple(changes), self.unchanged, self.copies, mislabeled, prune, self.dry_run, skipped)
 
     def _look_up(self) -> None:
         """Look up the images and files of the data in the index, rather than all entries, which may be many more."""
@@ -243,7 +245,7 @@ class _Sync:
         return None
 
     def _note_unreadable(self, source: ImageSource, skipped: Skipped) -> None:
-        self.unreadable.add(source.file)
+        self.unreadable[source.file] = skipped
         self._note("unreadable", source.file, skipped.detail or skipped.reason)
 
     def _settle(self, image: StoredSource, files: Sequence[_File]) -> tuple[int, str, str | None] | None:

@@ -74,7 +74,7 @@ class IndexFormatError(IndexStoreError):
 
 
 class StorageFullError(IndexStoreError):
-    """The disk is full; nothing was added, and the index is unchanged."""
+    """The disk is full; nothing of this change was written, and earlier ones are kept."""
 
 
 class IndexLockedError(IndexStoreError):

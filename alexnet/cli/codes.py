@@ -14,6 +14,7 @@ from alexnet.cli.options import (
     IndexOption,
     PrecisionOption,
     SeedOption,
+    index_uri,
     load_artifact,
     open_index,
 )
@@ -56,7 +57,7 @@ def train(
     Adds its encoder to the artifact that made the features. The index must have over 400 images. A server that is
     started or reloaded afterwards keeps the codes of all images and accepts search=binary.
     """
-    from alexnet.code_training import train_codes
+    from alexnet.code_training import make_codes, train_codes
     from model.artifacts.artifact import ENCODER
 
     loaded = load_artifact(artifact, home, precision)
@@ -64,6 +65,8 @@ def train(
         store.check_compatible(loaded)
         updated = train_codes(loaded.path, store, bits, steps, objective, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")
+    if make_codes(index_uri(index, loaded, home, precision), updated):
+        typer.echo("made the codes of all images of the index")
 
 
 add_command(codes_app, train)

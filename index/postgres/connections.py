@@ -184,7 +184,7 @@ def translate(error: psycopg.Error, address: PostgresAddress) -> Exception:
         case errors.InsufficientPrivilege() | errors.ReadOnlySqlTransaction():
             return ReadOnlyIndexError(f"the index can only be read here: {_first_line(error)}")
         case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName():
-            return IndexReplacedError("the index is no longer the one that was opened: open it again")
+            return IndexReplacedError("the index or its codes were replaced: open it again, or reload the server")
         case _:
             return IndexStoreError(f"the index at {address} can't be used: {_first_line(error)}")
 

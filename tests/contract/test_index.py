@@ -144,6 +144,12 @@ def test_labels_of_any_text(index: Index, ids: list[int]) -> None:
     assert index.labels() == {"a": 2, "b": 3}
 
 
+@pytest.mark.parametrize("label", ["\ud800", "a\0b", ""])
+def test_a_label_that_no_index_can_have(index: Index, ids: list[int], label: str) -> None:
+    with pytest.raises(InvalidRequestError, match="no image of the index has the label"):
+        search_ids(index, label=label)
+
+
 def test_keys_are_unique(index: Index) -> None:
     (added,) = index.add(features_at(10), [entry(40, key='k"')])
     assert index.entry(added.id).key == 'k"'

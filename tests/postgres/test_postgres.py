@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alexnet.code_training import make_codes
 from index.backends import IndexUri, open_for_serving, open_or_create, open_readonly, open_writable
 from index.feature_space import RowDType
 from index.merge import merge
@@ -129,6 +130,18 @@ def test_codes_find_what_those_of_a_folder_find(pair: tuple[Index, Index], mode:
             actual = NearestIds(*(column[np.isin(actual.ids, expected.ids)] for column in actual))
         assert len(expected.ids)
         np.testing.assert_array_equal(actual.ids, expected.ids)
+
+
+def test_codes_that_were_trained_are_made_for_all_readers(uri: IndexUri, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `alexnet codes train` does; before, only a server made them, when it started."""
+    monkeypatch.setattr(Encoder, "of", lambda _: encoder())
+    with closing(open_or_create(uri, make_artifact())) as index:
+        index.add(features()[:8], [entry(n, "a") for n in range(8)])
+    assert make_codes(uri, make_artifact())
+    with closing(open_readonly(uri)) as reader:
+        require_codes(reader).set_encoder(encoder())
+        assert require_codes(reader).encoder is not None
+        assert len(reader.search_ids([Query(features()[0], 3, mode="binary")])[0].ids) == 3
 
 
 def test_codes_are_of_the_features_that_are_stored(postgres: PostgresServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,10 +66,16 @@ class Connection:
         if not self.address.startswith(("http://", "https://")):
             raise InvalidInputError(f"the address must begin with http:// or https://: {self.address}")
         try:
-            httpx2.URL(self.address).host.encode("idna")  # as the resolver does
+            url = httpx2.URL(self.address)
+            url.host.encode("idna")  # as the resolver does
         except (httpx2.InvalidURL, UnicodeError) as error:
             raise InvalidInputError(f"the address {self.address} can't be one: {error}") from None
-        if self.key and not re.fullmatch("[!-~]+", self.key):
+        if self.key and url.userinfo:
+            raise InvalidInputError("one of the two can be sent: the key, or the user and password of the address")
+        is_number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
+        if not (is_number and 0 < self.timeout < math.inf):
+            raise InvalidInputError(f"the timeout must be a number of seconds above 0, not {self.timeout!r}")
+        if self.key and not (isinstance(self.key, str) and re.fullmatch("[!-~]+", self.key)):
             raise InvalidInputError("the key must be printable ASCII without spaces; is there a line break at its end?")
         if self.retries.attempts < 1:
             raise InvalidInputError("Retries.attempts must be at least 1")
@@ -100,9 +107,12 @@ class Connection:
 
     def unreachable(self, error: httpx2.RequestError) -> ServerUnreachableError:
         """The error of a call whose last attempt failed."""
+        address = str(httpx2.URL(self.address).copy_with(userinfo=b""))  # without a password
         if isinstance(error, httpx2.TimeoutException):
-            return ServerUnreachableError(f"{self.address} didn't answer within {self.timeout:g} seconds")
+            return ServerUnreachableError(f"{address} didn't answer within {self.timeout:g} seconds")
         if isinstance(error, httpx2.DecodingError):
-            return ServerUnreachableError(f"the response of {self.address} is damaged: {error}")
+            return ServerUnreachableError(f"the response of {address} is damaged: {error}")
+        if isinstance(error, httpx2.RemoteProtocolError):
+            return ServerUnreachableError(f"the response of {address} was cut off, or isn't HTTP: {error}")
         reason = str(error) or type(error).__name__
-        return ServerUnreachableError(f"nobody answers at {self.address} ({reason}): is `alexnet serve` running there?")
+        return ServerUnreachableError(f"nobody answers at {address} ({reason}): is `alexnet serve` running there?")

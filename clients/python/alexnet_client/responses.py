@@ -12,6 +12,8 @@ from alexnet_client.exceptions import AlexNetServerError
 
 IMAGE_ERROR_STATUSES = {"invalid_image": 422, "unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
 """Status by error code, of an error in the place of one of several images."""
+LONE_IMAGE_ERRORS = (*IMAGE_ERROR_STATUSES, "missing_body", "body_too_large")
+"""Codes of an error of a request with one image that is an error of this image: also that it is empty, or too long."""
 Result = TypeVar("Result")
 NO_MODEL: Mapping[str, Any] = {"name": "", "version": 0}
 

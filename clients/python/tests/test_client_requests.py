@@ -343,12 +343,49 @@ def test_something_else_answers(content: bytes) -> None:
         ("http://a..b", None),
         ("http://server", "secret-of-16-chars\n"),
         ("http://server", "schl\u00fcssel"),
+        ("http://user:word@server", "secret-of-16-chars"),
     ],
 )
 def test_what_can_not_be_sent_is_said_at_once(address: str, key: str | None) -> None:
     with pytest.raises(InvalidInputError) as refused:
         Client(address, key)
     assert not key or key[:6] not in str(refused.value)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "5", None, True])
+def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
+    with pytest.raises(InvalidInputError, match="the timeout must be a number of seconds above 0"):
+        Client("http://server", timeout=timeout)
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        Client(f"http://user:secret@127.0.0.1:{port}", retries=Retries(attempts=1)) as client,
+        pytest.raises(ServerUnreachableError, match=rf"nobody answers at http://127\.0\.0\.1:{port} "),
+    ):
+        client.info()
+
+
+@pytest.mark.parametrize("code", ["missing_body", "body_too_large"])
+def test_one_bad_image_does_not_end_a_list_also_if_it_is_alone_in_its_request(code: str) -> None:
+    """As an empty file, or a very large one."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent = uploads(request)
+        if sent == [b"bad"]:
+            return httpx2.Response(422, json={"error": {"code": code, "message": "bad"}})
+        results = [{"predictions": [PREDICTION]}] * len(sent)
+        return httpx2.Response(200, json=results if len(results) > 1 else results[0])
+
+    with connect(answer) as client:
+        *named, failed = client.classify([b"a"] * 16 + [b"bad"])
+        assert not any(isinstance(result, AlexNetServerError) for result in named)
+        assert isinstance(failed, AlexNetServerError)
+        assert failed.code == code
+        with pytest.raises(AlexNetServerError):
+            client.classify(b"bad")
 
 
 def test_text_that_is_not_utf8_is_not_sent() -> None:

@@ -92,8 +92,9 @@ def test_features_are_those_of_the_index(classifier: Classifier, model: OnnxMode
     np.testing.assert_allclose(features[:1], expected, atol=1e-4)
     ten = model.features(decode_file(files[0]).pixels[None], TEN_CROP)
     np.testing.assert_allclose(classifier.features(files[0], crops=10), ten, atol=1e-4)
-    with pytest.raises(InvalidRequestError, match="crops must be 1 or 10, not 5"):
-        classifier.features(files[0], crops=5)  # type: ignore[arg-type]
+    for crops in (5, [1]):
+        with pytest.raises(InvalidRequestError, match="crops must be 1 or 10, not "):
+            classifier.features(files[0], crops=crops)  # type: ignore[arg-type]
 
 
 def test_errors_are_sentences(classifier: Classifier, tmp_path: Path, files: list[Path]) -> None:

@@ -12,8 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
+from alexnet.indexing import list_images
 from index import reading
 from index.folder.store import FolderIndex
+from index.shards import Shard
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file
@@ -106,6 +108,28 @@ def test_an_index_follows_a_table(
     listed = invoke("index", "list", "--index", "i")
     assert len(listed.splitlines()) == 7
     assert "other  " + str(photos / "checks" / "03.jpg") in listed
+
+
+def test_shards_of_a_table_do_not_depend_on_other_rows(photos: Path, tmp_path: Path) -> None:
+    """Machines whose files differ, and tables that grew, agree on where an image belongs."""
+    rows = [f"photos/checks/0{n}.jpg" for n in range(4)]
+    for name, more in (("part.csv", []), ("whole.csv", [f"photos/stripes/0{n}.jpg" for n in range(4)])):
+        (tmp_path / name).write_text("path\n" + "\n".join(rows + more) + "\n")
+
+    def names(table: str, number: int) -> set[str]:
+        listing = list_images(str(tmp_path / table), None, Shard(number, 2), ())
+        return {entry.file for entry in listing.entries}
+
+    for number in (1, 2):
+        assert names("part.csv", number) == {file for file in names("whole.csv", number) if "checks" in file}
+
+
+def test_a_file_that_cannot_be_read_is_not_used(photos: Path, artifact: Artifact, tmp_path: Path) -> None:
+    options = ["--artifact", artifact.path, "--index", tmp_path / "i"]
+    (photos / "checks" / "00.jpg").write_bytes(b"\xff\xd8\xff no image")
+    summary = "photos: 12 found, 7 used, 5 skipped ("
+    assert summary in invoke("index", "add", "--data", photos, *options)
+    assert summary in invoke("index", "sync", photos, *options)
 
 
 def test_beside_a_server_a_dry_run_is_possible_and_changes_are_refused(

@@ -26,6 +26,15 @@ def test_shards_are_disjoint_complete_and_even() -> None:
     assert all(900 < len(shard) < 1_100 for shard in shards)
 
 
+def test_an_image_elsewhere_has_a_shard() -> None:
+    """As a table may name one: by its path from the table's folder."""
+    root, path = Path("/data/tables"), Path("/data/photos/1.jpg")
+    assert sum(Shard(number, 4).contains(path, root) for number in range(1, 5)) == 1
+    assert [n for n in range(1, 5) if Shard(n, 4).contains(path, root)] == [
+        n for n in range(1, 5) if Shard(n, 4).contains(Path("/mnt/photos/1.jpg"), Path("/mnt/tables"))
+    ]
+
+
 @pytest.mark.parametrize("name", ["0/4", "5/4", "1", "1/", "-1/4", "1/4/4", "a/b", "1/0", "²/4"])
 def test_an_invalid_shard(name: str) -> None:
     with pytest.raises(InvalidRequestError, match="invalid shard"):
