@@ -14,6 +14,14 @@ from model.images.crops import TEN_CROP
 MAX_DIM = 2**20
 """Maximum length of a feature; that of the paper's network is 4096."""
 RowDType = Literal["float32", "float16"]
+WORDS = {
+    "network_sha256": "network",
+    "crops": "crops",
+    "feature_dim": "length of the features",
+    "dtype": "dtype",
+    "image_contract": "image contract",
+}
+"""The values of `FeatureSpace.to_texts` in messages."""
 
 
 def parse_dtype(name: str) -> RowDType:
@@ -66,6 +74,11 @@ class FeatureSpace:
             "dtype": self.dtype,
             "image_contract": self.image_contract,
         }
+
+    def differences(self, other: FeatureSpace) -> str:
+        """What differs, in words."""
+        own, others = self.to_texts(), other.to_texts()
+        return ", ".join(word for name, word in WORDS.items() if own[name] != others[name])
 
     def check_compatible(self, artifact: Artifact, uri: str) -> None:
         """Raise IndexStoreError unless an index has features of this network."""

@@ -89,8 +89,8 @@ def _open_source(uri: IndexUri, stack: ExitStack) -> Index:
 def _check_mergeable(index: Index, first: Index) -> None:
     if index.space != first.space:
         raise IndexStoreError(
-            f"{index.uri} and {first.uri} differ in network, image contract, crops or dtype, so their distances "
-            "can't be compared: build them with the same artifact and options"
+            f"{index.uri} and {first.uri} differ in {index.space.differences(first.space)}, so their distances can't "
+            "be compared: build them with the same artifact and options"
         )
     damaged = index.verify() if isinstance(index, SupportsCompaction) else {}
     for image_id, fault in damaged.items():

@@ -350,7 +350,12 @@ class AddedImage(Schema):
     """An image that was added. The same bytes keep their id until a compaction deletes the image."""
 
     id: int
-    status: Annotated[AddStatus, Field(examples=["added"])]
+    status: Annotated[
+        AddStatus,
+        Field(
+            examples=["added"], description="`exists`: the index has these bytes already; `restored`: it was removed."
+        ),
+    ]
     url: Annotated[str, Field(examples=["/images/17"])]
 
     @classmethod

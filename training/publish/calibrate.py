@@ -167,7 +167,8 @@ def calibrate_artifact(
     calibrated = publish(root, artifact.manifest.name, artifact.labels, write)
     if before := [m for m in artifact.manifest.measurements if not m.published]:
         measurements = count_of(len(before), "measurement")
-        log(f"left out: {measurements} with the temperature before, which version {artifact.manifest.version} keeps")
+        version = artifact.manifest.version
+        log(f"dropped {measurements} made with the temperature before; version {version} still has them")
     if NETWORK_FILES["int8"] in artifact.manifest.files:
         log("the int8 network is left out: add it again with `alexnet quantize`")
     log(format_measurements(calibrated.manifest.measurements))

@@ -60,7 +60,7 @@ def test_a_published_artifact_becomes_the_next_version(
     before, after = (read_weights(one)[1] for one in (artifact, again))
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert len(again.manifest.measurements) == len(artifact.manifest.measurements)
-    assert "left out: 2 measurements with the temperature before, which version 1 keeps" in lines
+    assert "dropped 2 measurements made with the temperature before; version 1 still has them" in lines
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         calibrate_artifact(source, "elpv", None, (), 1000, "cpu", lines.append)
 
