@@ -176,7 +176,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _answer_stream(self, context: Any) -> None:
         """Answer messages one after the other; an error is the answer to one of them."""
-        while (request := await self._receive(context, STREAM_IDLE_SECONDS)) is not grpc.aio.EOF:
+        while (request := await self._receive(context, STREAM_IDLE_SECONDS, is_stream=True)) is not grpc.aio.EOF:
             await self._write(context, await self._answer_message(request, context))
 
     async def _answer_message(self, request: Message, context: Any) -> Message:
@@ -190,22 +190,24 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
             return make(infer_response=METHODS["ModelInfer"].parse(response))
         return make(error_message=response.error, infer_response=make_response(id=request.id))
 
-    async def _receive(self, context: Any, seconds: float) -> Message:
-        """The next message, or grpc.aio.EOF. Aborts a call that sends none in time, or none before a shutdown."""
-        read, stopping = (asyncio.ensure_future(task) for task in (context.read(), self._stopping.wait()))
+    async def _receive(self, context: Any, seconds: float, is_stream: bool = False) -> Message:
+        """The next message, or grpc.aio.EOF. Aborts a call that sends none in time, and a stream that waits for one at
+        a shutdown; a call of one message is waited for, since it was accepted."""
+        read = asyncio.ensure_future(context.read())
+        waits = [read, *([asyncio.ensure_future(self._stopping.wait())] if is_stream else [])]
         try:
-            await asyncio.wait((read, stopping), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            is_read, is_stopping = read.done(), stopping.done()
-            read.cancel()
-            stopping.cancel()
+            is_read = read.done()
+            for task in waits:
+                task.cancel()
         code, reason = grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {seconds:g} s: call again"
         if is_read:
             try:
                 return read.result()
             except DecodeError as error:
                 code, reason = grpc.StatusCode.INVALID_ARGUMENT, f"the message can't be parsed: {error}"
-        elif is_stopping:
+        elif is_stream and self._stopping.is_set():
             code, reason = grpc.StatusCode.UNAVAILABLE, STOPPING
         return await context.abort(code, reason)
 

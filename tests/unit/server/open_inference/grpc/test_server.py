@@ -276,19 +276,23 @@ def test_a_response_that_nobody_takes_ends_its_call(
     """The flow-control window of the client is smaller than a response, and it never reads."""
     port = free_port()
     settings = Settings(artifact=artifact.path, grpc_port=port, request_timeout=3.0, max_concurrent_requests=1)
+    service = Service(settings)
     window = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
     request = service_pb2.ModelInferRequest(model_name="patterns")
+    request.parameters["crops"].int64_param = 1
     entry = request.inputs.add(name="image", datatype="BYTES", shape=[16])
     entry.contents.bytes_contents.extend([jpeg] * 16)
     with (
-        TestClient(create_app(Service(settings))),
+        TestClient(create_app(service)),
         grpc.insecure_channel(f"127.0.0.1:{port}", options=window) as channel,
         triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
     ):
         method = "/inference.GRPCInferenceService/ModelInfer"
         call = channel.unary_stream(method, service_pb2.ModelInferRequest.SerializeToString)
         waiting = call(request)
-        wait_until(lambda: is_refused(client))
+        answered = b'route="/v2/models/{name}/infer",status="200"'
+        wait_until(lambda: answered in service.metrics.render())  # else a call of `is_refused` may take its place
+        wait_until(lambda: is_refused(client), 2)
         wait_until(lambda: not is_refused(client), 10)
         waiting.cancel()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -317,6 +321,25 @@ def test_an_idle_stream_does_not_delay_the_end(artifact: Artifact) -> None:
         with pytest.raises(grpc.RpcError, match="the server is stopping: call again"):
             next(stream)
         ended.set()
+
+
+def test_a_call_that_was_accepted_before_the_end_is_answered(artifact: Artifact) -> None:
+    """Its message comes when the shutdown has begun."""
+    port, begun = free_port(), threading.Event()
+    service = Service(Settings(artifact=artifact.path, grpc_port=port, shutdown_timeout=30.0))
+
+    def late() -> Iterator[bytes]:
+        begun.wait()
+        time.sleep(0.5)
+        yield b""
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with TestClient(create_app(service)):
+            grpc.channel_ready_future(channel).result(5)
+            call = channel.stream_unary("/inference.GRPCInferenceService/ServerMetadata").future(late())
+            time.sleep(0.5)
+            begun.set()
+        assert b"alexnet-server" in call.result(10)
 
 
 def test_what_is_no_message_is_refused(port: int, caplog: pytest.LogCaptureFixture) -> None:
