@@ -81,7 +81,7 @@ class Classifier:
         `crops`: 10 averages the paper's ten crops; 1 takes the center crop, several times faster. Raises
         InvalidRequestError, and InvalidImageError for an image that can't be decoded.
         """
-        if crops not in (*CROP_IDS,) or not isinstance(top, int | np.integer) or top < 1:
+        if crops not in list(CROP_IDS) or not isinstance(top, int | np.integer) or top < 1:
             raise InvalidRequestError(
                 f"crops must be 1 or 10, and top a whole number of at least 1, not {crops!r} and {top!r}"
             )
@@ -101,7 +101,7 @@ class Classifier:
         gives (1, feature_dim). The Euclidean distance of two features says how similar the images are. Raises as
         `classify` does.
         """
-        if crops not in (*CROP_IDS,):
+        if crops not in list(CROP_IDS):
             raise InvalidRequestError(f"crops must be 1 or 10, not {crops!r}")
         rows = [self.features_of_loaded(batch, CROP_IDS[crops]) for batch in self._decode(images)]
         return np.concatenate([np.empty((0, self._model.feature_dim), np.float32), *rows])

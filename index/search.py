@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.codes import MAX_LOOKUP_BITS, Codes
-from index.entries import Entry
+from index.entries import Entry, is_storable
 from index.features import FeatureFile
-from index.row_table import RowTable
+from index.row_table import RowTable, unknown_label_error
 from index.scanning.distances import NearestRows, nearest_candidates, rerank
 from index.scanning.nearest import MIN_BATCH_QUERIES, nearest, nearest_batch
 from index.scanning.scanners import FeatureMatrix, GpuScanner, Mask, SearchPool
@@ -102,13 +102,15 @@ class Query:
         return replace(self, after=replace(self.after, rank=rank))
 
     def check(self, dim: int) -> None:
-        """Raise InvalidRequestError unless the query fits features of `dim` numbers."""
+        """Raise InvalidRequestError unless the query fits features of `dim` numbers and its label could be stored."""
         if self.feature.shape != (dim,):
             raise InvalidRequestError(f"expected a feature of the shape ({dim},), got {self.feature.shape}")
         if not np.isfinite(self.feature).all():
             raise InvalidRequestError("the feature of a query must consist of finite numbers")
         if not 1 <= self.k <= MAX_PAGE_SIZE + 1:
             raise InvalidRequestError(f"k must be from 1 to {MAX_PAGE_SIZE}, got {self.k}")
+        if self.label is not None and not is_storable(self.label):  # databases refuse such text in other ways
+            raise unknown_label_error(self.label)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _publish(trainer: Trainer, weights: dict[str, Tensor]) -> tuple[Artifact, Pr
     except KeyboardInterrupt:
         raise StoppedError("stopped while the network was measured") from None
     except (AlexNetError, OSError):
-        command = trainer.context.resume_command(trainer.run.path).replace("--resume", "--finish")
+        command = trainer.context.resume_command(trainer.run.path, "--finish")
         trainer.context.log(f"the trained network isn't lost: fix what follows, then publish it with {command}")
         raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +39,6 @@ def draw(
     """
     from training.publish.drawing import draw_figures
 
-    for file in draw_figures(artifact_path(artifact, home), data, archive, output, max_images, seed, _note):
+    note = partial(typer.echo, err=True)
+    for file in draw_figures(artifact_path(artifact, home), data, archive, output, max_images, seed, note):
         typer.echo(f"wrote {file}")
-
-
-def _note(text: str) -> None:
-    typer.echo(text, err=True)

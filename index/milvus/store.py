@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
-from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, is_storable, unknown_image_error
+from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error
 from index.feature_space import FeatureSpace
 from index.milvus import collection
 from index.milvus.catalog import NOT_REMOVED, MilvusCatalog
@@ -143,8 +143,6 @@ class MilvusIndex(BaseIndex):
             raise InvalidRequestError(f"an index on Milvus has only the search mode exact, not {query.mode}: use exact")
         condition = NOT_REMOVED
         if query.label is not None:
-            if not is_storable(query.label):
-                raise unknown_label_error(query.label)
             condition += f" and label == {quote(query.label)}"
             if not self.catalog.query(f"label == {quote(query.label)}", ["id"], 1):
                 raise unknown_label_error(query.label)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.codes import code_too_long_error
-from index.entries import AddResult, Entry, NewEntry, damaged_image_error, is_storable, unknown_image_error
+from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.feature_space import FeatureSpace, RowDType
 from index.postgres import schema
 from index.postgres.address import PostgresAddress
@@ -232,9 +232,8 @@ class PostgresIndex(BaseIndex):
         return count
 
     def _search(self, query: Query) -> NearestIds:
-        label = query.label
-        if label is not None and not (is_storable(label) and label_exists(self._database, label)):
-            raise unknown_label_error(label)
+        if query.label is not None and not label_exists(self._database, query.label):
+            raise unknown_label_error(query.label)
         searcher, codes = SEARCHERS[query.mode], self._codes
         if searcher.needs_codes and codes is None:
             raise no_codes_error(query.mode)

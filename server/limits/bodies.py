@@ -28,12 +28,12 @@ class BodyLimitMiddleware:
         if scope["type"] == "http" and scope["method"] != "GET":
             limit = min(MAX_PATCH_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
             headers = Headers(scope=scope)
-            timeout = requested_seconds(headers, self.timeout)
+            timeout = _requested_seconds(headers, self.timeout)
             receive = _LimitedBody(receive, timeout, limit, headers.get("content-length", "")).receive
         await self.app(scope, receive, send)
 
 
-def requested_seconds(headers: Headers, max_seconds: float) -> float:
+def _requested_seconds(headers: Headers, max_seconds: float) -> float:
     """The time that a request asks for; `max_seconds` if it asks for none, or for one that its route refuses."""
     try:
         return parse_timeout(headers.get(TIMEOUT_HEADER), max_seconds)

@@ -77,6 +77,12 @@ def check_same_split(
         )
 
 
+def has_other_split(artifact: Artifact, dataset: Dataset) -> bool:
+    """Whether the network says that it was trained on another split than the dataset's."""
+    own = dataset.split_sha256()
+    return bool(artifact.manifest.training.get("split_sha256", own) != own)
+
+
 def split_of_run(training: Mapping[str, Any]) -> str:
     """Where the run of a network has written its split, if its folder is where `alexnet train` makes it."""
     return f"runs/{training.get('run', 'NAME-DATE-TIME')}/split.csv"

@@ -57,9 +57,12 @@ class DistributedContext:
             tqdm.write(text)
             sys.stdout.flush()
 
-    def resume_command(self, run: Path) -> str:
-        """The command that resumes the run in this folder, with as many processes, in the way it was started."""
-        script, arguments = sys.argv[0], ["--resume", str(run)]
+    def resume_command(self, run: Path, option: str = "--resume") -> str:
+        """The command that resumes the run in this folder, with as many processes, in the way it was started.
+
+        `option`: `--finish` publishes it as it is.
+        """
+        script, arguments = sys.argv[0], [option, str(run)]
         if not script.endswith(".py") or Path(script).name == "__main__.py":  # python -m alexnet
             return shlex.join([alexnet_command(), "train", *arguments])
         python, local_size = Path(sys.executable), int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))

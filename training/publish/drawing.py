@@ -15,7 +15,12 @@ from model.figures import save_figure
 from model.images.crops import TEN_CROP
 from model.runtime import OnnxModel
 from training.data.earlier_split import EARLIER
-from training.data.training_data import check_training_data, load_training_dataset, with_labels_of
+from training.data.training_data import (
+    check_training_data,
+    has_other_split,
+    load_training_dataset,
+    with_labels_of,
+)
 from training.evaluation.evaluate import decode_batches
 from training.publish import figures
 
@@ -34,7 +39,7 @@ def draw_figures(
     dataset = with_labels_of(load_training_dataset(artifact, data, archive), artifact, data)
     if artifact.manifest.training.get("split_method") == EARLIER:  # others would be taken for held-out images
         check_training_data(artifact, dataset, data)
-    if artifact.manifest.training.get("split_sha256", dataset.split_sha256()) != dataset.split_sha256():
+    if has_other_split(artifact, dataset):
         log(
             f"note: {data} is split differently than in the network's training: the images drawn may be among its "
             "training images"

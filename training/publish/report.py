@@ -16,6 +16,7 @@ from training.config import Environment, TrainConfig
 from training.data.cache import ImageCache
 from training.data.data_check import check_images
 from training.data.datasets import Dataset
+from training.data.training_data import has_other_split
 from training.evaluation.baselines import read_baselines
 from training.evaluation.evaluate import predict_split
 from training.evaluation.predictions import Predictions, write_tables
@@ -68,7 +69,7 @@ def _check_measurable(artifact: Artifact, run: Path, config: TrainConfig, datase
     data = config.environment.data
     if artifact.labels != dataset.labels:
         raise DatasetError(f"the classes of {data} differ from those of {artifact.path}")
-    if artifact.manifest.training.get("split_sha256", dataset.split_sha256()) != dataset.split_sha256():
+    if has_other_split(artifact, dataset):
         raise DatasetError(
             f"{data} is split differently than in the training of {artifact.path}, which may have seen the images that "
             "would be measured: files were added or removed, or it is the network of another run; measure it with "

@@ -109,12 +109,11 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, handler_call_details: Any) -> Any:
         path: str = handler_call_details.method
-        handler = self._handlers.get(path)
+        handler, method = self._handlers.get(path), path.rpartition("/")[2]
         if handler is None:
-            method = path.rpartition("/")[2][:80]
-            reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't have {method}"
+            reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't have {method[:80]}"
             return refuse(grpc.StatusCode.UNIMPLEMENTED, reason)
-        if path.rpartition("/")[2] not in WITHOUT_KEY:
+        if method not in WITHOUT_KEY:
             caller = Caller(handler_call_details.invocation_metadata, "")
             try:
                 self._service.keys.require("read", key_of(Headers(raw=caller.headers)))
