@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import command
 from benchmarks.baselines.hashing import itq, linear_encoder, lsh, pca
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.evaluation import average_precision
@@ -179,7 +180,7 @@ def draw_curves(results: dict[str, dict[str, dict[str, float]]], lengths: Sequen
 
 def main(
     indexes: Annotated[list[Path], typer.Argument(help="Folders of indexes with labels.")],
-    bits: Annotated[list[int] | None, typer.Option(help="Length of the codes; repeat it for several.")] = None,
+    bits: Annotated[list[int] | None, typer.Option(min=8, help="Length of the codes; repeat it for several.")] = None,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, draw, and write a dated result."""
@@ -194,4 +195,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

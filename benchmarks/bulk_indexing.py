@@ -29,6 +29,7 @@ import numpy as np
 import typer
 
 from alexnet.cli.options import PrecisionOption
+from benchmarks import command
 from benchmarks.memory import measure_private_memory
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.build import find_images
@@ -116,12 +117,14 @@ class Machine:
 
     def __init__(self, cores: str, options: list[str], home: Path) -> None:
         self.cores, self.options, self.home = cores, options, home
+        self.log = home / f"errors-{cores}.txt"
 
     def start(self, shard: str) -> subprocess.Popen[bytes]:
         """Start to index a shard."""
         command = [*ALEXNET, "add", *self.options, "--index", shard_path(self.home, shard), "--shard", shard]
         pinned = ["taskset", "--cpu-list", self.cores, *map(str, command)]
-        return subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.log.open("wb") as log:
+            return subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=log)
 
 
 def index_shards(
@@ -151,7 +154,7 @@ def index_shards(
                     time.sleep(RESTART_SECONDS)
                     process = machine.start(shard)
                 if process.wait():
-                    raise SystemExit(f"indexing shard {shard} failed with status {process.returncode}")
+                    raise SystemExit(f"indexing shard {shard} failed:\n{machine.log.read_text()[-2000:]}")
                 durations[number] = time.perf_counter() - start
 
         list(pool.map(index_from_queue, machines))
@@ -206,7 +209,9 @@ def measure_one_process(machines: list[Machine], home: Path, startup: float, ima
 def fit_rate(few: float, many: float, few_times: Sequence[float], many_times: Sequence[float]) -> tuple[float, float]:
     """Seconds before the first image, and images per second, by the median durations of two numbers of images."""
     few_seconds, many_seconds = statistics.median(few_times), statistics.median(many_times)
-    rate = (many - few) / max(many_seconds - few_seconds, 1e-3)
+    if many_seconds <= few_seconds:
+        raise SystemExit(f"{many:,.0f} images took no longer than {few:,.0f}: choose DATA with more images")
+    rate = (many - few) / (many_seconds - few_seconds)
     return few_seconds - few / rate, rate
 
 
@@ -241,9 +246,14 @@ def measure(machines: list[Machine], home: Path) -> Rates:
 
 
 def check_simulation(machines: list[Machine], home: Path, rates: Rates) -> dict[str, Any]:
-    """Index all images in six shards, one machine killed: measured and predicted seconds."""
+    """Index all images in six shards, one machine killed: measured and predicted seconds.
+
+    Raises SystemExit if the first shard is indexed before it is killed.
+    """
     shards = [f"{n}/6" for n in range(1, 7)]
-    seconds, _ = index_shards(machines, shards, KILL_SECONDS)
+    seconds, durations = index_shards(machines, shards, KILL_SECONDS)
+    if durations[0] < KILL_SECONDS:
+        raise SystemExit(f"a sixth of the images took {durations[0]:.1f} s, too short to be killed: choose more images")
     merge_seconds = time_merge(home, "all", shards)
     sizes = [count_images(home, shard) for shard in shards]
     lifetimes = chain([KILL_SECONDS], repeat(np.inf))
@@ -314,4 +324,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

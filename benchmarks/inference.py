@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from alexnet.cli.options import ArchiveOption, DataOption
+from benchmarks import command
 from benchmarks.baselines.torch_alexnet import (
     Array,
     Forward,
@@ -255,4 +256,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

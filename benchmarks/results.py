@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,17 +21,35 @@ from training.publish.provenance import commit, processor
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-OutputOption = Annotated[Path, typer.Option(help="Folder for the result file.")]
+COMPARED = ("onnxruntime", "openvino", "faiss-cpu", "faiss-gpu", "usearch", "fastapi", "uvicorn", "litserve")
+"""Packages whose version is part of a result, where they are installed."""
+
+
+def _make_folder(folder: Path) -> Path:
+    """Make the folder of the result before anything is measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+OutputOption = Annotated[
+    Path,
+    typer.Option(help="Folder for the result file.", file_okay=False, writable=True, callback=_make_folder),
+]
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Name of the device, number of usable cores, versions of torch and Python."""
+    """Name of the device, number of usable cores, versions of Python, torch and what is compared."""
+    versions = {}
+    for package in COMPARED:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
         "cores": available_cpus(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": name,
+        "versions": versions,
     }
 
 

@@ -22,6 +22,7 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks import command
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import (
     CHUNK_ROWS,
@@ -149,7 +150,7 @@ def measure_batch(file: FeatureFile, rows: int, queries: FeatureMatrix, pool: Se
         nearest_batch(features, file.squared_norms, queries, NUM_NEIGHBORS, pool, None, file.scanner)
         repeats.append((middle - start, time.perf_counter() - middle))
     single, batch = (1000 * statistics.median(column) for column in zip(*repeats[1:], strict=True))
-    return {"one_by_one_ms": single, "batch_ms": batch, "ratio": single / batch}
+    return {"rows": rows, "queries": len(queries), "one_by_one_ms": single, "batch_ms": batch, "ratio": single / batch}
 
 
 def draw_plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
@@ -196,6 +197,9 @@ def main(
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
+    if approximate_rows > rows:
+        raise typer.BadParameter(f"--approximate-rows is {approximate_rows:,}, more than the {rows:,} of --rows")
+    faiss.omp_set_num_threads(available_cpus())  # whatever OMP_NUM_THREADS says, which this program's search ignores
     features, queries = create_features(index, rows, max(num_queries, BATCH_QUERIES) + WARM_UP_QUERIES)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=".") as folder, SearchPool() as pool:
@@ -213,9 +217,9 @@ def main(
         typer.echo(f"{BATCH_QUERIES} queries, {approximate_rows:,} rows: {batch}")
         for file in files.values():
             file.close()
-    target = write_result(output, name, {"searches": results, "batch": batch})
+    target = write_result(output, name, {"searches": results, "queries": num_queries, "batch": batch})
     draw_plot(results, target.with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -45,18 +46,26 @@ class Server:
 
     @property
     def memory(self) -> int:
-        """Resident bytes of all its processes."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.process_ids)
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Resident bytes of all its processes; what several share counts once (Pss)."""
+        rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.process_ids)
+        return sum(1024 * int(kilobytes) for text in rollups for kilobytes in re.findall(r"^Pss:\s+(\d+)", text, re.M))
+
+    def require_alive(self) -> None:
+        """Raise SystemExit if its process has ended: then what was measured says nothing."""
+        if self.process.poll() is not None:
+            raise SystemExit(f"a server ended during the measurement with status {self.process.returncode}")
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Let it run; it is stopped otherwise, so that an idle server doesn't slow the others."""
+        self.require_alive()
         self._signal(signal.SIGCONT)
         try:
             yield
         finally:
-            self._signal(signal.SIGSTOP)
+            if self.process.poll() is None:
+                self._signal(signal.SIGSTOP)
+        self.require_alive()
 
     def _signal(self, number: int) -> None:
         for pid in self.process_ids:

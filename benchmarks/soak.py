@@ -15,14 +15,20 @@ import numpy as np
 import typer
 
 from alexnet.cli.options import ArchiveOption, DataOption
+from benchmarks import command
 from benchmarks.load_generator import count_statuses, measure_peak, read_images, run_open_loop, success_latencies
 from benchmarks.results import RESULTS, OutputOption, write_result
 from benchmarks.sampling import sample_repeatedly
-from benchmarks.servers import start_server
+from benchmarks.servers import Server, start_server
 from benchmarks.timing import summarize_latencies
 
 SAMPLE_INTERVAL = 5.0
 PEAK_SECONDS = 20.0
+
+
+def measure_memory(server: Server) -> float:
+    """Megabytes of a server; 0 if it has ended, which ends the benchmark when the load does."""
+    return server.memory / 1e6 if server.process.poll() is None else 0.0
 
 
 def main(
@@ -38,7 +44,7 @@ def main(
     command = ["-m", "alexnet", "serve", "--artifact", str(artifact), "--port", "{port}"]
     with start_server(command, images[0]) as server, server.running():
         peak = measure_peak(server.url, images, PEAK_SECONDS)
-        with sample_repeatedly(lambda: server.memory / 1e6, SAMPLE_INTERVAL) as memory:
+        with sample_repeatedly(lambda: measure_memory(server), SAMPLE_INTERVAL) as memory:
             samples = asyncio.run(run_open_loop(server.url, bodies, peak, seconds))
     thirds = np.array_split(memory[len(memory) // 10 :], 3)  # the first tenth is a warm-up
     result = {
@@ -56,4 +62,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

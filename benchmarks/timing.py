@@ -52,8 +52,8 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
 
 
 def summarize_latencies(milliseconds: Sequence[float]) -> dict[str, Any]:
-    """Number of latencies and their percentiles; none of an empty list."""
-    percentiles = (50, 95, 99, 99.9) if milliseconds else ()
+    """Number of latencies and their percentiles; none of an empty list, and p99.9 of a thousand or more."""
+    percentiles = [p for p, least in ((50, 1), (95, 1), (99, 1), (99.9, 1000)) if len(milliseconds) >= least]
     summary: dict[str, Any] = {f"p{p:g}": float(np.percentile(milliseconds, p)) for p in percentiles}
     return summary | {"count": len(milliseconds)}
 

@@ -24,6 +24,7 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import command
 from benchmarks.baselines.torch_alexnet import TorchAlexNet
 from benchmarks.data_loading import create_engine, create_images, measure_loading
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
@@ -307,4 +308,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

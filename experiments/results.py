@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from model.exceptions import TrainingError
 from model.files import atomic_write
 from training.publish.provenance import commit, machine
@@ -64,9 +66,13 @@ class Results:
     def add(self, name: str, run: dict[str, Any]) -> None:
         """Write a run to the file. Its seconds are those since the run before, or since the start."""
         now = time.monotonic()
-        self.runs[name] = run | {"seconds": round(now - self._started), "commit": commit()}
+        added = {name: run | {"seconds": round(now - self._started), "commit": commit()}}
         self._started = now
-        self._write()
+        with FileLock(f"{self.path}.lock"):
+            if self.path.is_file():  # another process may have added others
+                self.runs |= json.loads(self.path.read_text())["runs"]
+            self.runs |= added
+            self._write()
 
     def _write(self) -> None:
         head = {"settings": self._settings, "machine": machine(), "date": today()}

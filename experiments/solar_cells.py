@@ -23,6 +23,7 @@ from experiments import command
 from experiments.results import Results
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
+from model.exceptions import TrainingError
 from model.runtime import OnnxModel
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.archives import load_elpv
@@ -149,9 +150,10 @@ def list_starts(paths: Sequence[Path]) -> dict[str, RunOptions]:
     starts = {"from scratch": RunOptions(init_from="none")}
     for path in paths:
         artifact = artifacts.load(path)
-        starts[f"from {artifact.manifest.name} version {artifact.manifest.version}"] = RunOptions(
-            init_from=artifact.path, lr_multipliers={"copied": 1.0}, fit_output=False
-        )
+        name = f"from {artifact.manifest.name} version {artifact.manifest.version}"
+        if name in starts:
+            raise TrainingError(f"two artifacts are called {name[5:]}: their results couldn't be told apart")
+        starts[name] = RunOptions(init_from=artifact.path, lr_multipliers={"copied": 1.0}, fit_output=False)
     return starts
 
 
@@ -181,6 +183,11 @@ def main(
         seeds, recipe = 1, RecipeOptions("small", epochs=1)
         network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
     starts = list_starts(init_from or [])
+    checksums = {
+        name: artifacts.load(options.init_from).network_sha256
+        for name, options in starts.items()
+        if isinstance(options.init_from, Path)
+    }
     results = Results(output / "solar_cells.json", {"epochs": recipe.epochs, "narrow": narrow or quick})
     dataset = load_elpv()
     data = "elpv"
@@ -191,13 +198,16 @@ def main(
     results.start()
     for seed in range(seeds):
         for start, options in starts.items():
-            name = f"{start}, seed {seed}"
+            name, sha256 = f"{start}, seed {seed}", checksums.get(start)
             if name in results.runs:
+                if results.runs[name].get("network") != sha256:
+                    raise TrainingError(f"{results.path} has {name!r}, of another artifact: choose another --output")
                 continue
             with command.run_home(output / "solar_cells-runs", name) as home:
                 environment = Environment(data, crops=1, home=home, cache=cache)
                 config = TrainConfig.create(recipe, network, replace(options, name="cells", seed=seed), environment)
-                results.add(name, measure(command.train_or_resume(config).artifact, dataset))
+                trained = command.train_or_resume(config).artifact
+                results.add(name, measure(trained, dataset) | {"network": sha256})
     draw(results, starts).savefig(output / "solar_cells.png", dpi=100)
     for start in starts:
         typer.echo(format_summary(results, start))

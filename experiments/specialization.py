@@ -102,6 +102,8 @@ def main(
         if read_spec(manifest).towers != 2:
             raise TrainingError(f"the network of {path} has one tower: choose artifacts with two")
         name = f"{manifest.name} {manifest.version}"
+        if name in colors:
+            raise TrainingError(f"two artifacts are called {name}: their results couldn't be told apart")
         kernels = read_kernels(loaded)
         if kernels is None:
             raise TrainingError(f"{path} has no kernels.npy")

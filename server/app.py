@@ -10,6 +10,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -92,7 +93,7 @@ def create_app(service: Service) -> ASGIApp:
     service.metrics.registry.register(GaugeCollector(service))
     app.state.methods = methods_by_path()
     add_routes(app)
-    app.mount("/page", StaticFiles(directory=WEB), name="page")
+    app.mount("/page", GZipMiddleware(StaticFiles(directory=WEB)), name="page")
     app.add_route("/", show_page, include_in_schema=False)
     add_api_reference(app)
     error_handlers.install(app)

@@ -33,7 +33,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe has no type
         return self.forward(crops)
 
     def encode_response(self, logits: Array) -> dict[str, Any]:
-        return {"predictions": rank_classes(logits, 1000)}
+        return {"predictions": rank_classes(logits, 5)}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from benchmarks import command
 from benchmarks.gpu.parts import PARTS, PartResult, run_parts
 from benchmarks.gpu.rows import PartOptions
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
@@ -83,4 +84,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

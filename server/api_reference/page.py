@@ -10,6 +10,7 @@ import html
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -22,7 +23,7 @@ def add_api_reference(app: FastAPI) -> None:
     """Serve the page, and below it our script and Swagger UI's files with their license (Apache 2.0)."""
     static = StaticFiles(directory=HERE / "static", packages=[("fastapi_standalone_docs", "static/swagger")])
     app.add_route(PATH, _page, include_in_schema=False)
-    app.mount(PATH, static, name="api_reference")
+    app.mount(PATH, GZipMiddleware(static), name="api_reference")
 
 
 async def _page(request: Request) -> Response:

@@ -1,13 +1,16 @@
-// The server's HTTP API: requests with the API key, errors, timings, images.
+// The server's HTTP API: requests with the API key, errors, timings.
 
 import { getKey, promptForKey } from "./api-key.js";
 import { byName } from "./element.js";
 
-/** `status` 0: no answer; 400 also where nothing could be sent. `retryAfter`: seconds; null: a retry won't help. `subject`: the file's name. */
+/**
+ * `status` 0: no answer; 400 also where nothing could be sent. `retryAfter`: seconds; null: a retry won't help.
+ * `subject`: the file's name; `several`: it is about one of several files, or all of them.
+ */
 export class ApiError extends Error {
   constructor(message, status, code = "", retryAfter = null) {
     super(message);
-    Object.assign(this, { status, code, retryAfter, subject: "" });
+    Object.assign(this, { status, code, retryAfter, subject: "", several: false });
   }
 }
 
@@ -29,12 +32,22 @@ export async function request(path, options = {}) {
   throw error;
 }
 
-export const fetchJson = async (path, options) => (await request(path, options)).json();
+export const fetchJson = async (path, options) => readJson(await request(path, options));
+
+/** The JSON of a response. Throws ApiError where it was cut off, or where a proxy sent its own page. */
+export async function readJson(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("no JSON", 502, "unreadable_answer");
+  }
+}
 
 /** The answer of `/classify` to a file, with `milliseconds` of inference. Throws ApiError. */
 export async function classify(file, signal) {
   const response = await request("classify?top=10", { method: "POST", body: imageForm([file]), signal });
-  return { ...await response.json(), milliseconds: timings(response).inference };
+  return { ...await readJson(response), milliseconds: timings(response).inference };
 }
 
 /** A file as the network sees it, as a PNG. Throws ApiError. */
@@ -65,29 +78,6 @@ export function timings(response) {
   return Object.fromEntries([...header.matchAll(/(\w+);dur=([\d.]+)/g)].map(([, phase, dur]) => [phase, Number(dur)]));
 }
 
-/** Show an image of the server, with the API key if there is one. Resolves to whether it can be shown. */
-export async function showImage(image, path) {
-  if (getKey()) {
-    try {
-      return await showBlob(image, await (await request(path)).blob());
-    } catch {
-      image.classList.add("missing");
-      return false;
-    }
-  }
-  return new Promise((resolve) => {
-    image.addEventListener("load", () => resolve(true), { once: true });
-    image.addEventListener("error", () => { image.classList.add("missing"); resolve(false); }, { once: true });
-    image.src = path;
-  });
-}
-
-/** Show a file or blob. Resolves to whether the browser can; then its object URL is revoked. */
-export function showBlob(image, blob) {
-  image.src = URL.createObjectURL(blob);
-  return image.decode().then(() => true, () => false).finally(() => URL.revokeObjectURL(image.src));
-}
-
 /** Throw ApiError for a file that can't be read, of which the browser says no more than of a server that can't be reached. */
 async function checkReadable(files) {
   for (const file of files) {
@@ -101,5 +91,5 @@ async function parseError(response) {
   const { message, code } = await response.json().then((body) => body.error, () => ({})) ?? {};
   const seconds = Number(response.headers.get("Retry-After"));
   const retryAfter = [429, 503].includes(response.status) ? seconds || 1 : null;
-  return new ApiError(message ?? `status ${response.status}`, response.status, code, retryAfter);
+  return new ApiError(message ?? `the server, or a proxy before it, failed with status ${response.status}`, response.status, code, retryAfter);
 }

@@ -19,9 +19,13 @@ const TITLES = { search: "alexnet-server", library: "Library · alexnet-server",
 let info = null;
 let shown = null; // the view that was shown last without an error, and what it needs to live
 let pending = null;
+let failed = null; // the view that an error is shown about: it stays until another one comes
 
 async function show(query, scroll = 0) {
   pending?.controller.abort();
+  failed?.controller.abort();
+  failed = null;
+  for (const id of ["detail", "relabel"]) byId(id).close(); // they are about the view that goes
   const view = { query, root: element("div", { className: `view ${query.view}-view` }), controller: new AbortController() };
   const { root, controller: { signal } } = view;
   pending = view;
@@ -30,10 +34,11 @@ async function show(query, scroll = 0) {
   place(view, 0);
   try {
     if (!info || isEmpty(query)) info = await fetchJson("info", { signal }); // again: of a library that has changed, of another model
-    await VIEWS[query.view]({ query, info, root, signal, cancel });
+    await VIEWS[query.view]({ query, info, root, signal, cancel, scroll });
     if (signal.aborted) return;
     shown?.controller.abort();
     shown = view;
+    showQueue(query, info.index); // a file that was chosen early came before the server's facts
     focusHeading(root);
     if (scroll) scrollTo(0, scroll);
   } catch (error) {
@@ -45,6 +50,7 @@ async function show(query, scroll = 0) {
 
 /** After an error the page shows what it showed before; a chosen file stays while the search is tried again. */
 async function fail(error, view) {
+  failed = view;
   const keyMissing = [401, 403].includes(error.status);
   if (isTemporary(error) || keyMissing || !info) {
     if (shown && !view.query.sent.length) place(shown, shown.scroll);
@@ -54,8 +60,10 @@ async function fail(error, view) {
     showError(error);
   } else {
     replaceAddress(EMPTY);
-    if (view.query.view !== "search" || view.query.like.length) await show(EMPTY);
-    showError(error);
+    const isStart = view.query.view === "search" && isEmpty(view.query);
+    const started = isStart ? null : show(EMPTY);
+    showError(error); // at once: the start may be waiting, too
+    await started;
   }
 }
 
@@ -89,7 +97,7 @@ function focusHeading(root) {
 }
 
 acceptFiles({
-  target: () => currentQuery().view,
+  target: () => (pending ?? shown)?.query.view ?? currentQuery().view,
   onFiles: (files) => chooseFiles(files),
   onFolders: (files) => upload(files),
 });

@@ -1,11 +1,11 @@
 // A card of the search view: an image to search from, and its actions.
 
-import { showImage } from "./api.js";
 import { openDetail } from "./detail.js";
 import { button, element, hidden, meter, tidy } from "./element.js";
 import { credit, entryName } from "./entry.js";
 import { currentQuery, navigate } from "./navigation.js";
 import { addNegative, addPositive, queryById, toAddress } from "./query.js";
+import { showThumbnail } from "./server-image.js";
 
 /** A neighbor, with its similarity from 0 to 1 as a bar and a number. */
 export function neighborCard(entries, position) {
@@ -30,7 +30,7 @@ function card(entries, position, bar, actions) {
   const name = entryName(entry);
   const file = bar || label === null ? element("small", { className: "file", title: name }, name) : null;
   const image = element("img", { alt: "", width: 256, height: 256, loading: "lazy" });
-  showImage(image, `images/${id}/thumbnail`);
+  showThumbnail(image, id);
   const link = element("a", { href: toAddress(queryById(currentQuery(), id)), title: "Find images like this one" },
     image, element("span", { className: "label" }, label === null ? "no label" : tidy(label)), hidden(`, ${name}`));
   const details = button("⤢", () => openDetail(entries, position), {

@@ -11,7 +11,10 @@ export function classList(classes, labels) {
   const sorted = [...classes].sort((a, b) => byName(a.name, b.name));
   const chips = element("ul", { className: "class-chips" });
   const none = element("p", { className: "quiet", role: "status" });
-  const all = element("li", {}, button(`Show all ${count(classes.length, "class", "classes")}`, () => show(sorted)));
+  const all = element("li", {}, button(`Show all ${count(classes.length, "class", "classes")}`, () => {
+    show(sorted);
+    field.focus(); // the button is gone
+  }));
   const field = element("input", {
     type: "search", placeholder: "Search the classes", "aria-label": "Search the classes", oninput: () => search(field.value),
   });

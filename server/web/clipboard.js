@@ -1,13 +1,14 @@
 // Copying text, also where the page has no secure origin.
 
-import { element } from "./element.js";
+import { byId, element } from "./element.js";
 
 /** Copy text, and say so on the button that was pressed. */
 export async function copyText(text, button) {
   const done = await copy(text, button.closest("dialog") ?? document.body);
-  const { textContent } = button;
+  button.dataset.text ??= button.textContent;
   button.textContent = done ? "Copied" : "Not allowed";
-  setTimeout(() => { button.textContent = textContent; }, 1500);
+  byId("status").textContent = button.textContent; // its label hides what it says from screen readers
+  setTimeout(() => { button.textContent = button.dataset.text; }, 1500);
 }
 
 async function copy(text, parent) {

@@ -1,12 +1,13 @@
 // The detail view of a library image: its original, facts and actions.
 
-import { fetchJson, request, showBlob, showImage } from "./api.js";
+import { fetchJson, request } from "./api.js";
 import { getKey } from "./api-key.js";
 import { copyText } from "./clipboard.js";
 import { button, byId, element, terms, tidy } from "./element.js";
 import { credit, entryName } from "./entry.js";
 import { currentQuery, navigate } from "./navigation.js";
 import { addNegative, addPositive, isEmpty, queryById, toAddress } from "./query.js";
+import { showBlob, showImage, showThumbnail } from "./server-image.js";
 
 const dialog = byId("detail");
 let move = () => {};
@@ -23,7 +24,7 @@ export function openDetail(entries, position, actions = () => []) {
   move = (by) => entries[position + by] && openDetail(entries, position + by, actions);
   const entry = entries[position];
   const image = element("img", { alt: [entryName(entry), entry.label].filter(Boolean).join(", ") });
-  showImage(image, `images/${entry.id}/thumbnail`);
+  showThumbnail(image, entry.id);
   const facts = element("dl", {}, ...factsOf(entry));
   const open = element("a", { className: "button", target: "_blank", hidden: true }, "Open original");
   const copy = button("Copy link", () => copyText(addressOf(entry), copy));
@@ -37,7 +38,9 @@ export function openDetail(entries, position, actions = () => []) {
   if (!dialog.open) dialog.showModal();
   const again = [...dialog.querySelectorAll("button")].find((other) => other.ariaLabel === focused && !other.disabled);
   (again ?? dialog.querySelector(".close")).focus();
-  complete(entry, image, facts, open).catch(() => {}); // the thumbnail and its label stay
+  complete(entry, image, facts, open).catch((error) => { // else the thumbnail and its label stay
+    if (error.status === 404 && image.isConnected) showDeleted(facts);
+  });
 }
 
 /** The original in place of the thumbnail, and what the list didn't know. */
@@ -55,6 +58,12 @@ async function complete(entry, image, facts, open) {
   image.replaceWith(large);
   open.href = original || path;
   open.hidden = false;
+}
+
+/** It was deleted elsewhere since it was listed. */
+function showDeleted(facts) {
+  facts.replaceChildren(...terms({ Deleted: "this image is no longer in the library" }));
+  for (const action of dialog.querySelectorAll(".choices button")) action.disabled = true;
 }
 
 function factsOf({ id, label, similarity, distance }, known = null) {

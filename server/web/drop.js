@@ -15,7 +15,12 @@ const ADDRESS = "This server doesn't fetch addresses. Save the image, then drop 
 export function acceptFiles({ target, onFiles, onFolders }) {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   const overlay = byId("drop-overlay");
+  let isOwn = false; // something of this page is dragged
+  document.addEventListener("dragstart", () => { isOwn = true; });
+  document.addEventListener("dragend", () => { isOwn = false; });
+  const isText = (event) => !hasFiles(event) && event.target.closest?.("input, textarea");
   const show = (event) => {
+    if (isText(event)) return; // the browser inserts it
     event.preventDefault();
     if (!hasFiles(event)) return;
     overlay.firstElementChild.textContent = target() === "library" ? ADD : SEARCH;
@@ -27,8 +32,10 @@ export function acceptFiles({ target, onFiles, onFolders }) {
     if (!event.relatedTarget) overlay.hidden = true;
   });
   document.addEventListener("drop", (event) => {
+    if (isText(event)) return;
     event.preventDefault();
     overlay.hidden = true;
+    if (isOwn) return;
     if (target() === "library" && hasFiles(event)) onFolders(droppedFiles(event.dataTransfer));
     else take([...event.dataTransfer.files], event.dataTransfer.getData("text/uri-list"));
   });

@@ -1,5 +1,7 @@
 // Elements of the page: looked up by id, or created; numbers and names as they are written.
 
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
 export const byId = (id) => document.getElementById(id);
 
 /** An element with properties (`onclick` too), attributes (names with a dash, or that are no property) and children. */
@@ -50,8 +52,11 @@ export function percent(share) {
 /** A share of 1 as it is: 92.31 %. */
 export const exactPercent = (share) => `${(100 * share).toFixed(2)}\u00a0%`;
 
-/** A name from the server, with no line break before a percent sign. */
-export const tidy = (name) => name.replace(/ %/g, "\u00a0%");
+/** A name from the server: no line break before a percent sign, and if it is written from right to left, it turns nothing around it. */
+export function tidy(name) {
+  const text = name.replace(/ %/g, "\u00a0%");
+  return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
+}
 
 /** A bar of a share of its row; `value`: what a screen reader and the tip say. */
 export function meter(share, name, value) {

@@ -1,8 +1,8 @@
 // Errors in the page's own words, by the server's error codes.
 
-/** The formats that the server's message names. */
+/** The formats that the server's message names, without those that it would read with extras. */
 function formats(message) {
-  return /format \(([^)]+)\)/.exec(message)?.[1].replace(/, ([^,]+)$/, " or $1") ?? "JPEG or PNG";
+  return /format \(([^);]+)/.exec(message)?.[1].replace(/, ([^,]+)$/, " or $1") ?? "JPEG or PNG";
 }
 
 /** A number of the server's message as megabytes, or "". */
@@ -22,9 +22,13 @@ function sentence(message) {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
+const ONE_OF_THEM = "One of the files";
+
 /** By code: a function of the file's name (or "The image") and the server's message. */
 const TEXTS = {
-  body_too_large: (file, message) => `${file} is too large for this server${megabytes(message)}. Choose a smaller file.`,
+  body_too_large: (file, message) => (file === ONE_OF_THEM
+    ? `Together the files are too large for this server${megabytes(message)}. Choose fewer.`
+    : `${file} is too large for this server${megabytes(message)}. Choose a smaller file.`),
   image_too_large: (file) => `${file} has too many pixels for this server. Save it smaller and try again.`,
   unsupported_image: (file, message) => `${file} isn't an image that this server can read. Use ${formats(message)}.`,
   invalid_image: (file) => `${file} is damaged or incomplete. Open it in another program and save it again.`,
@@ -34,6 +38,7 @@ const TEXTS = {
   deadline_exceeded: () => "The server ran out of time for this. Try again.",
   overloaded: () => "The server is busy.",
   rate_limited: () => "That was faster than this server allows.",
+  unreadable_answer: () => "The answer was cut off, or a proxy sent a page of its own. Try again; reload the page if that doesn't help.",
   unreachable: () => "The server can't be reached.",
   unreadable_file: (file) => `${file} can't be read. Look whether it is a file and no folder, still there, and yours to open, then choose it again.`,
   unauthorized: () => "This server needs an API key.",
@@ -48,12 +53,17 @@ const TEXTS = {
   index_locked: () => "Another program is changing the library. Nothing was changed; try again in a moment.",
   index_unavailable: () => "The library doesn't answer. Try again in a moment.",
   storage_full: () => "The server's disk is full. Nothing was changed.",
-  invalid_request: (file, message) => sentence(message),
+  invalid_request: (file, message) => sentence(message.replace("of the index", "of the library")),
   internal_error: () => "Something failed inside the server. Its log says what.",
 };
 
 /** What an error says to a person. `file`: what to call the file. */
-export function errorText(error, file = error.subject ? `“${error.subject}”` : "The image") {
+export function errorText(error, file = fileOf(error)) {
   const text = TEXTS[error.code];
   return text ? text(file, error.message) : sentence(error.message);
+}
+
+function fileOf({ subject, several }) {
+  if (several) return ONE_OF_THEM;
+  return subject ? `“${subject}”` : "The image";
 }

@@ -16,7 +16,7 @@ async function walk(entries, folder) {
   for (const entry of entries) {
     try {
       if (entry.isFile) files.push({ file: await new Promise((resolve, reject) => { entry.file(resolve, reject); }), folder });
-      else files.push(...await walk(await readDirectory(entry), entry.name));
+      else if (!folder || !entry.name.startsWith(".")) files.push(...await walk(await readDirectory(entry), entry.name));
     } catch {
       files.push({ unreadable: entry.fullPath });
     }

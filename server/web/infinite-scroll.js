@@ -5,6 +5,11 @@ import { showError } from "./notice.js";
 
 const DISTANCE = 600;
 
+/** Load pages until the view can be scrolled to where it was; `more` is their button. */
+export async function loadTo(scroll, load, more) {
+  while (!more.hidden && document.documentElement.scrollHeight < scroll + innerHeight) more.hidden = !(await load());
+}
+
 /** A button below a list. `load()` appends a page, and resolves to whether there are more. */
 export function moreButton(load, signal) {
   let loading = false;

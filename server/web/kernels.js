@@ -1,7 +1,7 @@
 // The kernels of the first layer (Figure 3), folded away if they are noise.
 
-import { showImage } from "./api.js";
 import { element } from "./element.js";
+import { showImage } from "./server-image.js";
 
 const SIDE = 11; // pixels of a kernel; one more is the gap to the next
 const STRUCTURED = 0.35; // kernels with at least this much show more than noise

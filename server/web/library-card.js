@@ -1,17 +1,17 @@
 // One image of the library: a link to search from it, a box to select it, and its actions.
 
-import { showImage } from "./api.js";
 import { openDetail } from "./detail.js";
 import { button, element, hidden, tidy } from "./element.js";
 import { credit, entryName } from "./entry.js";
 import { EMPTY, toAddress } from "./query.js";
+import { showThumbnail } from "./server-image.js";
 
 /** `cards`: the list it belongs to, which selects, relabels and deletes. */
 export function libraryCard(entry, cards) {
   const { id } = entry;
   const name = entryName(entry);
   const image = element("img", { alt: "", width: 256, height: 256, loading: "lazy" });
-  showImage(image, `images/${id}/thumbnail`);
+  showThumbnail(image, id);
   const label = element("span", { className: "label" });
   const box = element("input", { type: "checkbox", "aria-label": `Select ${name}` });
   box.addEventListener("click", (event) => cards.tick(id, box.checked, event.shiftKey));

@@ -50,7 +50,9 @@ export class LibraryCards {
       else this.selected.delete(id);
       this.cards.get(id).tick(on);
     }
+    const focused = this.toolbar.contains(document.activeElement);
     this.toolbar.hidden = !this.selected.size;
+    if (focused && this.toolbar.hidden) this.list.querySelector(".card:not([hidden]) input")?.focus({ preventScroll: true });
     this.list.classList.toggle("selecting", this.selected.size > 0);
     this.chosen.textContent = `${this.selected.size.toLocaleString("en")} selected`;
   }
@@ -62,7 +64,7 @@ export class LibraryCards {
     if (label === null) return;
     await this.change(ids, async (id) => {
       this.cards.get(id).setLabel((await updateImage(id, { label: label || null })).label);
-    }, (changed) => showMessage(`${this.nameOf(changed)}: ${label ? `labeled “${label}”` : "label taken away"}.`));
+    }, null, (changed) => showMessage(`${this.nameOf(changed)}: ${label ? `labeled “${label}”` : "label taken away"}.`));
   }
 
   /** Delete images, and offer to restore them. */
@@ -72,34 +74,45 @@ export class LibraryCards {
         if (error.status !== 404) throw error; // somebody else deleted it
       });
       this.cards.get(id).item.hidden = true;
-    }, (removed) => showMessage(`${this.nameOf(removed)} deleted.`, ["Undo", () => this.restore(removed)]));
+    }, (removed) => ["Undo", () => this.restore(removed)],
+    (removed, undo) => showMessage(`${this.nameOf(removed)} deleted.`, undo));
   }
 
   async restore(ids) {
     await this.change(ids, async (id) => {
       await updateImage(id, { removed: false });
       this.cards.get(id).item.hidden = false;
-    }, (restored) => this.cards.get(restored[0]).item.querySelector("a").focus());
+    }, null, (restored) => this.cards.get(restored[0]).item.querySelector("a").focus());
   }
 
-  /** Do the same to several images, some at a time, then `say(ids)`. An error ends it, and is shown. */
-  async change(ids, work, say) {
+  /**
+   * Do the same to several images, some at a time, then `say(ids, action)` of those that it was done to. An error ends it,
+   * and is shown. `actionOf(ids)`: a name and a function that undoes it; null: none. `before`: what an earlier try has done.
+   * An image that somebody else deleted is hidden, and the others go on.
+   */
+  async change(ids, work, actionOf, say, before = []) {
     clearNotice();
     const waiting = [...ids];
-    const done = [];
+    const [done, gone] = [[...before], []];
     let failure;
     const run = async () => {
       while (waiting.length && !failure) {
         const id = waiting.shift();
-        await work(id);
-        done.push(id);
+        await work(id).then(() => done.push(id), (error) => {
+          if (error.status === 404) gone.push(id);
+          else waiting.push(id);
+          if (error.status !== 404) failure ??= error;
+        });
       }
     };
-    await Promise.all(Array.from({ length: CONCURRENT_CHANGES }, () => run().catch((error) => { failure ??= error; })));
-    this.select([...this.selected], false);
-    if (done.length) this.onChange();
-    if (failure) showError(failure, () => this.change(ids.filter((id) => !done.includes(id)), work, say));
-    else say(done);
+    await Promise.all(Array.from({ length: CONCURRENT_CHANGES }, run));
+    for (const id of gone) this.cards.get(id).item.hidden = true;
+    this.select([...done, ...gone], false);
+    if (done.length > before.length || gone.length) this.onChange();
+    const action = actionOf && done.length ? actionOf(done) : null;
+    if (failure) showError(failure, () => this.change(waiting, work, actionOf, say, done), action);
+    else if (done.length) say(done, action);
+    else showMessage(`${this.nameOf(gone)}: already deleted elsewhere.`);
   }
 
   nameOf(ids) {

@@ -2,7 +2,7 @@
 
 import { fetchJson, fetchLabels } from "./api.js";
 import { byId, count, element, tidy } from "./element.js";
-import { moreButton } from "./infinite-scroll.js";
+import { loadTo, moreButton } from "./infinite-scroll.js";
 import { LibraryCards } from "./library-cards.js";
 import { labelList, showKnownLabels } from "./label-list.js";
 import { skeletonCards } from "./skeletons.js";
@@ -10,7 +10,7 @@ import { uploadPanel, whenUploaded } from "./upload.js";
 
 const PAGE_SIZE = 60;
 
-export async function show({ query, info, root, signal }) {
+export async function show({ query, info, root, signal, scroll }) {
   byId("status").textContent = "";
   if (!info.index) {
     root.replaceChildren(noLibrary());
@@ -23,16 +23,22 @@ export async function show({ query, info, root, signal }) {
 
   const labels = element("div");
   const all = element("a", { href: "?view=library", hidden: true }, "Show all images");
+  let calls = 0;
   const showLabels = async () => {
+    calls += 1;
+    const call = calls;
     const filter = new URLSearchParams(query.label ? { limit: 1, label: query.label } : { limit: 1 });
     const [counted, { index, total }] = await Promise.all([fetchLabels(info, signal), fetchJson(`images?${filter}`, { signal })]);
+    if (call < calls) return; // newer counts are on their way
     showKnownLabels(counted);
     labels.replaceChildren(labelList(counted, index.size, query));
     const missing = query.label && !total;
     heading.textContent = missing ? `No image has the label ${tidy(query.label)}`
       : `${query.label ? tidy(query.label) : "Library"}: ${count(total, "image")}`;
     all.hidden = !missing;
+    empty.hidden = index.size > 0;
   };
+  const empty = element("p", { hidden: true }, "The library is empty. Add images from your computer: choose them, or drop them here.");
   const cards = new LibraryCards(() => showLabels().catch(() => {}));
   let cursor = 0;
   const addPage = async () => {
@@ -45,7 +51,8 @@ export async function show({ query, info, root, signal }) {
   const more = moreButton(addPage, signal);
   [, more.hidden] = await Promise.all([showLabels(), addPage().then((available) => !available)]);
   side.replaceChildren(uploadPanel(), labels);
-  list.replaceChildren(element("div", { className: "row heading" }, heading, cards.toolbar), all, cards.list, more);
+  list.replaceChildren(element("div", { className: "row heading" }, heading, cards.toolbar), all, empty, cards.list, more);
+  await loadTo(scroll, addPage, more);
   whenUploaded(async () => {
     if (signal.aborted) return;
     await showLabels();

@@ -10,6 +10,7 @@ export const currentQuery = () => parseAddress(location.search, history.state);
 export function start(callback) {
   onNavigate = callback;
   history.scrollRestoration = "manual";
+  addEventListener("scrollend", () => history.replaceState({ ...history.state, scroll: scrollY }, ""));
   addEventListener("popstate", () => onNavigate(currentQuery(), history.state?.scroll ?? 0));
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");

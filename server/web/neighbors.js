@@ -1,9 +1,9 @@
 // The most similar images: a first page, then more by scrolling; one search mode, or two side by side.
 
-import { request, timings } from "./api.js";
+import { readJson, request, timings } from "./api.js";
 import { neighborCard } from "./card.js";
 import { count, element, tidy } from "./element.js";
-import { moreButton } from "./infinite-scroll.js";
+import { loadTo, moreButton } from "./infinite-scroll.js";
 import { buildRequest, isSingle } from "./query.js";
 
 const FIRST_PAGE = 12;
@@ -26,6 +26,7 @@ export async function neighborList(query, signal) {
   more.hidden = !(await load(FIRST_PAGE));
   const columns = lists.map(({ title, items }) => element("div", {}, both ? title : "", items));
   return {
+    loadTo: (scroll) => loadTo(scroll, () => load(PAGE_SIZE), more),
     elements: [element("div", { className: both ? "two" : "" }, ...columns), more],
     self: lists[0].self,
     response: lists[0].response,
@@ -52,7 +53,7 @@ async function fetchPage(list, size) {
   const first = list.response === null;
   const [path, options] = buildRequest(query, list.mode, size + excluded.size + (first ? PAGE_SIZE : 0), list.cursor);
   const response = await request(path, { ...options, signal });
-  const answer = await response.json();
+  const answer = await readJson(response);
   let found = answer.neighbors.filter(({ id }) => !excluded.has(id));
   if (first && query.sent.length && isSingle(query) && found[0]?.distance < SAME_IMAGE_DISTANCE) {
     [list.self, ...found] = found;
@@ -69,11 +70,13 @@ const searchTime = ({ milliseconds }) => (milliseconds === undefined ? "" : `${m
 /** What the nearest images are labeled, how many images were searched, and how long it took. */
 function summarize([list, other]) {
   const { query, entries, response } = list;
-  if (!entries.length) return query.label ? `No other image is labeled ${tidy(query.label)}.` : "There are no other images.";
+  if (!entries.length) return query.label ? `No other image is labeled ${tidy(query.label)}.` : noOthers(response.index.size);
   const searched = query.label ? `${count(response.total, "image")} labeled ${tidy(query.label)}` : count(response.index.size, "image");
   const time = other ? "two modes" : searchTime(list);
   return `${query.label ? "" : commonLabel(entries)}${searched} searched${time && ` in ${time}`}. Bars: similarity, 1 for the same image.`;
 }
+
+const noOthers = (size) => (size ? "There are no other images." : "The library is empty.");
 
 /** The label of most of the images, if there is one. */
 function commonLabel(entries) {

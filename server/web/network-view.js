@@ -1,8 +1,9 @@
 // The image as the network sees it (256 x 256), and the ten crops whose average is the answer. Loaded on demand.
 
-import { fetchPreview, showBlob } from "./api.js";
+import { fetchPreview } from "./api.js";
 import { element, quiet } from "./element.js";
 import { showError } from "./notice.js";
+import { showBlob } from "./server-image.js";
 
 const CROP_SIZE = 224;
 const CROPS = [

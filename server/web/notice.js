@@ -14,11 +14,15 @@ export function clearNotice() {
 /** Whether the same request may succeed later, without the user's doing. */
 export const isTemporary = (error) => error.status === 0 || Boolean(error.retryAfter) || error.status >= 500;
 
-/** Show an error. `retry`: what to do again, by a button or after a while, if that may help. */
-export function showError(error, retry = null) {
+/**
+ * Show an error. `retry`: what to do again, by a button or after a while, if that may help.
+ * `action`: a name and a function, offered as another button.
+ */
+export function showError(error, retry = null, action = null) {
   if (error.name === "AbortError") return;
   if (error.status === undefined) console.error(error);
   const notice = open("error", errorText(error));
+  if (action) notice.append(actionButton(action));
   const keyMissing = [401, 403].includes(error.status); // the user may have a key by now
   if (!retry || !(isTemporary(error) || keyMissing)) return;
   const tryAgain = () => { clearNotice(); retry(); };
@@ -39,10 +43,17 @@ export function showError(error, retry = null) {
 export function showMessage(text, action = null) {
   const notice = open("message", text);
   if (!action) return;
-  const [name, work] = action;
-  const offered = button(name, () => { clearNotice(); work(); });
+  const offered = actionButton(action);
   notice.append(offered);
   offered.focus({ preventScroll: true });
+}
+
+const actionButton = ([name, work]) => button(name, () => { clearNotice(); work(); });
+
+/** Close it by its button: the focus goes to the view. */
+function close() {
+  clearNotice();
+  document.querySelector("#view [tabindex='-1']")?.focus({ preventScroll: true });
 }
 
 function open(kind, text) {
@@ -51,6 +62,6 @@ function open(kind, text) {
   notice.className = kind;
   notice.hidden = false;
   notice.append(element("span", { className: "text" }, text),
-    button("×", clearNotice, { className: "close", "aria-label": "Close this message" }));
+    button("×", close, { className: "close", "aria-label": "Close this message" }));
   return notice;
 }

@@ -1,9 +1,9 @@
 // Query chips: what the results are like and not like; each image can be taken out of the query.
 
-import { showImage } from "./api.js";
 import { button, element } from "./element.js";
 import { navigate } from "./navigation.js";
 import { EMPTY, examples, isEmpty, isSingle, sentImages, without } from "./query.js";
+import { showThumbnail } from "./server-image.js";
 import { drawSmall } from "./small-image.js";
 
 let lastSent = null; // the user's image that the search began with
@@ -36,7 +36,7 @@ function smallImage(kind, number) {
     return canvas;
   }
   const image = element("img", { alt: "", width: 40, height: 40 });
-  showImage(image, `images/${number}/thumbnail`);
+  showThumbnail(image, number);
   return image;
 }
 

@@ -1,8 +1,9 @@
 // The image that is searched for: large, with its name.
 
-import { fetchPreview, showBlob, showImage } from "./api.js";
-import { element } from "./element.js";
+import { fetchPreview } from "./api.js";
+import { count, element } from "./element.js";
 import { credit, entryName } from "./entry.js";
+import { showBlob, showThumbnail } from "./server-image.js";
 
 /** A file of the user, shown at once; what a browser can't show, the server draws. */
 export function imageOfFile(file, signal) {
@@ -14,7 +15,7 @@ export function imageOfFile(file, signal) {
 /** The thumbnail of an image of the library, until more is known. */
 export function placeholder(id) {
   const image = element("img", { alt: "", className: "large" });
-  showImage(image, `images/${id}/thumbnail`);
+  showThumbnail(image, id);
   return image;
 }
 
@@ -22,7 +23,7 @@ export function placeholder(id) {
 export function imageOfEntry(entry, file) {
   const { id, format, width, height } = entry;
   const image = element("img", { alt: `Image ${id} of the library`, className: "large" });
-  showBlob(image, file).then((visible) => visible || showImage(image, `images/${id}/thumbnail`));
+  showBlob(image, file).then((visible) => visible || showThumbnail(image, id));
   const details = `${width.toLocaleString("en")} × ${height.toLocaleString("en")} ${format}`;
   const shown = figure(image, "Image of the library", entryName(entry), details);
   const credited = credit(entry);
@@ -31,11 +32,14 @@ export function imageOfEntry(entry, file) {
 }
 
 function figure(image, title, name, details) {
-  return element("figure", {}, element("h2", { id: "image-heading", className: "visually-hidden", tabIndex: -1 }, title), image,
+  return element("figure", {}, element("h1", { id: "image-heading", className: "visually-hidden", tabIndex: -1 }, title), image,
     element("figcaption", {}, element("span", { className: "file", title: name }, name), element("small", {}, details)));
 }
 
-const bytes = (size) => (size < 1e6 ? `${Math.max(1, Math.round(size / 1e3))} kB` : `${(size / 1e6).toFixed(1)} MB`);
+function bytes(size) {
+  if (size < 1e3) return count(size, "byte");
+  return size < 1e6 ? `${Math.round(size / 1e3)} kB` : `${(size / 1e6).toFixed(1)} MB`;
+}
 
 async function drawByServer(image, file, signal) {
   try {

@@ -1,11 +1,12 @@
 // The queue: files that were chosen together are classified one after another; each has a tile that opens its answer.
 
 import { classify } from "./api.js";
-import { button, byId, element, percent, tidy } from "./element.js";
+import { button, byId, count, element, percent, tidy } from "./element.js";
 import { errorText } from "./error-texts.js";
 import { currentQuery, navigate } from "./navigation.js";
 import { keepFile, queryBySent, sentImages } from "./query.js";
 import { drawSmall } from "./small-image.js";
+import { wait } from "./wait.js";
 
 let numbers = [];
 let stopped = null; // an AbortController of the queue's own work
@@ -49,9 +50,10 @@ export function showQueue(query, searches) {
 function fill() {
   const tiles = numbers.map(tileOf);
   const stop = button("Stop", () => stopped.abort());
-  const all = button("Search with all of them", () => navigate(queryBySent(currentQuery(), numbers)));
+  const usable = () => tiles.filter(({ className }) => className !== "failed").map(({ value }) => Number(value));
+  const all = button("Search with all of them", () => navigate(queryBySent(currentQuery(), usable())));
   byId("queue").replaceChildren(
-    element("div", { className: "row" }, element("h2", {}, `${numbers.length} files`), all, stop,
+    element("div", { className: "row" }, element("h2", {}, count(numbers.length, "file")), all, stop,
       button("Close", close, { "aria-label": "Close the list of files" })),
     element("ol", { className: "tiles" }, ...tiles.map((tile) => element("li", {}, tile))));
   stopped = new AbortController();
@@ -87,11 +89,13 @@ async function nameOne(number, tile, signal) {
     tile.className = "named";
   } catch (error) {
     if (error.retryAfter && !signal.aborted) {
-      await new Promise((resolve) => { setTimeout(resolve, 1000 * error.retryAfter); });
+      tile.lastChild.textContent = "waiting: the server is busy";
+      await wait(error.retryAfter, signal);
       await nameOne(number, tile, signal);
       return;
     }
     tile.lastChild.textContent = error.name === "AbortError" ? "not classified" : errorText(error, "It");
     tile.className = "failed";
+    if ([401, 403].includes(error.status)) stopped.abort(); // so would all others
   }
 }

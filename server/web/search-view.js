@@ -24,12 +24,13 @@ export async function show(context) {
   try {
     await showResults(context);
   } catch (error) {
-    if (error.status > 0 && query.sent.length) error.subject ||= sentImages.get(query.sent[0]).file.name;
+    if (query.sent.length === 1) error.subject ||= sentImages.get(query.sent[0]).file.name;
+    error.several = query.sent.length > 1 && !error.subject;
     throw error;
   }
 }
 
-async function showResults({ query, info, root, signal, cancel }) {
+async function showResults({ query, info, root, signal, cancel, scroll }) {
   const image = element("section", { className: "query-image", "aria-labelledby": "image-heading" });
   const answer = element("section", { className: "answer", "aria-labelledby": "answer-heading" }, ...skeletonAnswer(cancel));
   const results = info.index && element("section", { className: "results", "aria-labelledby": "neighbors-heading" },
@@ -51,7 +52,7 @@ async function showResults({ query, info, root, signal, cancel }) {
   if (self) image.append(knownImage(self));
   const notes = [isSingle(query) ? "" : "These are the classes of the first image only.", note, ...readingNotes(response)];
   const truth = await checkLabel(self?.label ?? label, response.predictions, signal);
-  answer.replaceChildren(...answerView(response, truth, notes), copyButtons(query, response, list), networkView(file));
+  answer.replaceChildren(...answerView(response, truth, notes), copyButtons(query, response, list, Boolean(note)), networkView(file));
   if (response.familiar === false) {
     root.classList.add("unfamiliar");
     image.append(unfamiliarNotice(response, Boolean(list)));
@@ -59,6 +60,7 @@ async function showResults({ query, info, root, signal, cancel }) {
   }
   root.removeAttribute("aria-busy");
   byId("status").textContent = spoken(response, list);
+  await list?.loadTo(scroll);
 }
 
 /** The answer to an indexed image, from its original file, or from its thumbnail if that is gone. */

@@ -26,7 +26,10 @@ function curves(epochs, field, title, format) {
   const [first, last] = [epochs[0].epoch, epochs.at(-1).epoch];
   const x = (epoch) => LEFT + ((WIDTH - LEFT) * (epoch - first)) / (last - first);
   const y = (value) => 8 + (HEIGHT - BOTTOM - 8) * (1 - value / top);
-  const final = SPLITS.map((split, number) => `${split} ${format(Number(values[number].at(-1)?.toPrecision(3)))}`);
+  const final = SPLITS.flatMap((split, number) => {
+    const value = values[number].at(-1);
+    return value === null || value === undefined ? [] : [`${split} ${format(Number(value.toPrecision(3)))}`];
+  });
   const plot = svgElement("svg", {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title} by epoch; at the end ${final.join(", ")}`,
   });

@@ -1,24 +1,27 @@
-// Uploads to the library: files or whole folders, one request per file; files that fail are listed by name.
+// Uploads to the library: files or whole folders, one request per file; files that fail are listed by name, hidden ones left out.
 
 import { ApiError, fetchJson } from "./api.js";
 import { button, count, element, isWide } from "./element.js";
 import { errorText } from "./error-texts.js";
 import { inputFiles } from "./folders.js";
 import { clearNotice, showError, showMessage } from "./notice.js";
+import { wait } from "./wait.js";
 
 const CONCURRENT_UPLOADS = 2;
+const SYSTEM_FILES = ["thumbs.db", "desktop.ini"];
 const FATAL_STATUSES = [0, 401, 403, 404, 409, 507]; // with these, every other file would fail too
 
-let onUploaded = () => {};
+let onUploaded = async () => {};
 let running = null; // an AbortController of the uploads in flight
 
 const label = element("input", { list: "known-labels", maxLength: 200, placeholder: "the folder's name", autocomplete: "off" });
 const bar = element("progress", { "aria-label": "Images added", value: 0 });
-const summary = element("p", { role: "status" });
+const summary = element("p");
+const spoken = element("p", { className: "visually-hidden", role: "status" }); // not every image
 const failures = element("ul", { className: "failures", "aria-label": "Files that were not added" });
 const stop = button("Cancel", () => running?.abort());
 const again = button("", () => upload(failed), { hidden: true });
-const progress = element("div", { className: "upload-progress", hidden: true }, bar, summary, stop, failures, again);
+const progress = element("div", { className: "upload-progress", hidden: true }, bar, summary, spoken, stop, failures, again);
 const panel = element("details", { className: "upload", open: isWide() }, element("summary", {}, element("h2", {}, "Add images")),
   element("p", { className: "quiet fine" }, "Drop files or a folder anywhere on this page, or"),
   element("div", { className: "row" }, chooser("Choose files", { multiple: true }), chooser("Choose a folder", { webkitdirectory: true })),
@@ -28,7 +31,7 @@ let failed = [];
 /** The panel, which lives as long as the page: an upload goes on while another view is open. */
 export const uploadPanel = () => panel;
 
-/** `callback()`: called when images were added. */
+/** `callback()`: called when images were added; returns a promise. */
 export const whenUploaded = (callback) => { onUploaded = callback; };
 
 function chooser(text, properties) {
@@ -58,14 +61,19 @@ export async function upload(files) {
   if (signal.aborted) summary.textContent += ` Stopped; ${count(bar.max - bar.value, "file")} not sent.`;
   again.textContent = signal.aborted ? "Send the rest" : "Try failed files again";
   running = null;
+  spoken.textContent = summary.textContent;
   stop.hidden = true;
   again.hidden = !failed.length;
-  onUploaded();
+  onUploaded().catch(showError);
 }
+
+addEventListener("beforeunload", (event) => {
+  if (running) event.preventDefault(); // the browser asks
+});
 
 async function uploadAll(items, signal) {
   const unreadable = items.filter((item) => item.unreadable);
-  const queue = items.filter(({ file }) => file && !file.name.startsWith("."));
+  const queue = items.filter(({ file }) => file && !isHidden(file));
   const result = { total: queue.length + unreadable.length, added: 0, existing: 0, failed: unreadable.length };
   failures.replaceChildren(...unreadable.map((item) => element("li", {},
     `“${item.unreadable}” can't be read. Look whether it is still there and whether you may open it, then add it again.`)));
@@ -89,11 +97,16 @@ async function uploadAll(items, signal) {
   }
 }
 
+/** A file that systems put beside images, or that is in a hidden folder, as `alexnet index add` leaves them out. */
+const isHidden = ({ name, webkitRelativePath: path }) => SYSTEM_FILES.includes(name.toLowerCase())
+  || (path ? path.split("/").slice(1) : [name]).some((part) => part.startsWith("."));
+
 async function uploadFile(item, result, signal) {
   const { file, folder } = item;
   const body = new FormData();
   body.append("image", file);
-  if (label.value.trim() || folder) body.append("label", label.value.trim() || folder);
+  const given = label.value.trim() || folder.trim();
+  if (given) body.append("label", given);
   try {
     const { images: [image] } = await fetchJson("images", { method: "POST", body, signal });
     result[image.status === "exists" ? "existing" : "added"] += 1;
@@ -104,20 +117,26 @@ async function uploadFile(item, result, signal) {
       throw error;
     }
     if (error.retryAfter !== null && !signal.aborted) {
-      await new Promise((resolve) => { setTimeout(resolve, 1000 * error.retryAfter); });
+      showProgress(result, ` ${errorText(error)} Trying again …`);
+      await wait(error.retryAfter, signal);
       await uploadFile(item, result, signal);
       return;
     }
     result.failed += 1;
     failed.push(item);
-    error.subject = file.webkitRelativePath || file.name;
-    failures.append(element("li", {}, errorText(error)));
+    const name = `“${file.webkitRelativePath || file.name}”`;
+    const text = errorText(error, name);
+    failures.append(element("li", {}, text.includes(name) ? text : `${name}: ${text}`));
   }
 }
 
-function showProgress({ total, added, existing, failed: bad }) {
+function showProgress({ total, added, existing, failed: bad }, more = "") {
   bar.max = total;
   bar.value = added + existing + bad;
-  summary.textContent = `${added} of ${count(total, "image")} added`
-    + (existing ? `, ${existing} already there` : "") + (bad ? `, ${bad} failed` : "") + ".";
+  const number = (value) => value.toLocaleString("en");
+  summary.textContent = `${number(added)} of ${count(total, "image")} added`
+    + `${existing ? `, ${number(existing)} already there` : ""}${bad ? `, ${number(bad)} failed` : ""}.${more}`;
+  const tenth = Math.floor((10 * bar.value) / (total || 1));
+  if (tenth !== Number(bar.dataset.tenth)) spoken.textContent = summary.textContent;
+  bar.dataset.tenth = tenth;
 }

@@ -291,10 +291,11 @@ def test_a_file_that_is_gone_fails_alone(own_url: str, open_page: OpenPage, tmp_
         file.write_bytes(encode(draw("circles", np.random.default_rng(70 + number))))
     page.locator(".upload input[type=file]").first.evaluate(KEEP_FILES)
     page.locator(".upload input[type=file]").first.set_input_files(files)
-    expect(page.get_by_text("2 of 2 images added.")).to_be_visible()
+    expect(page.get_by_role("paragraph").filter(has_text="2 of 2 images added.")).to_be_visible()
     files[0].unlink()
     page.evaluate(DROP_AGAIN)
-    expect(page.get_by_text("0 of 2 images added, 1 already there, 1 failed.")).to_be_visible()
+    counts = page.get_by_role("paragraph").filter(has_text="0 of 2 images added, 1 already there, 1 failed.")
+    expect(counts).to_be_visible()
     expect(page.locator(".failures")).to_contain_text("“gone.jpg” can't be read. Look whether it is a file")
 
 

@@ -54,7 +54,8 @@ def test_result_has_date_commit_and_machine(tmp_path: Path) -> None:
     assert target.name == f"speed-cpu-{result['date']}.json"
     assert result["images_per_second"] == 3.5
     assert result["commit"]
-    assert result["machine"].keys() == {"cores", "device", "python", "torch"}
+    assert result["machine"].keys() == {"cores", "device", "python", "torch", "versions"}
+    assert result["machine"]["versions"]["onnxruntime"]
 
 
 def test_results_of_one_day_stay(tmp_path: Path) -> None:

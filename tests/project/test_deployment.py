@@ -124,6 +124,9 @@ def test_the_databases_have_the_names_that_the_servers_use(compose: dict[str, An
     overlay = (DEPLOY / "kubernetes" / "postgres" / "kustomization.yaml").read_text()
     assert f"postgresql://{database['owner']}@{name}-rw/{database['database']}" in overlay
     assert f"secretKeyRef: {{name: {name}-app, key: password}}" in overlay
+    (cluster,) = documents(DEPLOY / "kubernetes" / "milvus")
+    overlay = (DEPLOY / "kubernetes" / "milvus" / "kustomization.yaml").read_text()
+    assert f"milvus://{cluster['metadata']['name']}-milvus:19530/" in overlay  # its operator names the service so
 
 
 def test_probes_have_endpoints(client: TestClient) -> None:
