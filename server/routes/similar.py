@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,7 +15,8 @@ from pydantic import Field
 from index.protocol import Index, ids_of_keys
 from index.search import MAX_PAGE_SIZE, SEARCH_MODE_HELP, Position, SearchMode
 from index.search import Query as SearchQuery
-from model.exceptions import InvalidRequestError
+from model.exceptions import InvalidImageError, InvalidRequestError
+from model.images.info import DecodedImage
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
 from server.limits.deadlines import gather_all
 from server.parameters import LookupText, Parameters, StoredId, StoredText
@@ -95,7 +97,7 @@ async def similar(
     page = _Page.of(context, params, *checksums)
 
     async def work() -> SimilarResponse:
-        images = await gather_all([context.decode(data) for data in upload.images])
+        images = await _decode_all(context, upload.images)
         features = await gather_all([context.extract_feature(image) for image in images])
         feature = await context.read_index(lambda index: _combine(index, list(features), params))
         image = ImageInfo.of(images[0]) if len(images) == 1 else None
@@ -121,6 +123,20 @@ async def similar_to_indexed(
         return await _search(context, page, feature, None, show_path)
 
     return await context.run(work())
+
+
+async def _decode_all(context: RequestContext, images: Sequence[bytes]) -> list[DecodedImage]:
+    """The decoded images of one query. An error names which of several it is about."""
+
+    async def decode(number: int, data: bytes) -> DecodedImage:
+        try:
+            return await context.decode(data)
+        except InvalidImageError as error:
+            if len(images) == 1:
+                raise
+            raise type(error)(f"image {number} of {len(images)}: {error}") from error
+
+    return await gather_all([decode(number, data) for number, data in enumerate(images, 1)])
 
 
 def _combine(index: Index, features: list[NDArray[np.float32]], params: SearchParams) -> NDArray[np.float32]:

@@ -24,7 +24,8 @@ export async function show(context) {
   try {
     await showResults(context);
   } catch (error) {
-    if (query.sent.length === 1) error.subject ||= sentImages.get(query.sent[0]).file.name;
+    const [, number] = /^image (\d+) of/.exec(error.message) ?? [null, query.sent.length === 1 ? 1 : 0];
+    error.subject ||= sentImages.get(query.sent[number - 1])?.file.name ?? "";
     error.several = query.sent.length > 1 && !error.subject;
     throw error;
   }

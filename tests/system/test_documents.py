@@ -88,6 +88,8 @@ ELSEWHERE = {
 
 
 MINUTES = r"run\.py|alexnet (train|quantize|draw|evaluate|codes|index|export|classify|check|calibrate) "
+MAX_SERVERS = 2
+"""More `alexnet serve` one after the other than these take a quarter of a minute."""
 
 
 def blocks() -> list[Any]:
@@ -99,7 +101,8 @@ def blocks() -> list[Any]:
             run = [line for line in lines if line and not any(re.search(words, line) for words in ELSEWHERE)]
             if run:
                 script = "\n".join(run)
-                marks = [pytest.mark.slow] if re.search(MINUTES, script) else []
+                is_slow = re.search(MINUTES, script) or script.count("alexnet serve") > MAX_SERVERS
+                marks = [pytest.mark.slow] if is_slow else []
                 scripts.append(pytest.param(script, id=f"{document.stem}-{number}", marks=marks))
     return scripts
 

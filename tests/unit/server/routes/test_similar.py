@@ -34,6 +34,15 @@ def test_similar_finds_itself_first_at_zero(client: TestClient, jpeg: bytes) -> 
     assert len(client.post("/similar?k=20", content=jpeg).json()["neighbors"]) == 20
 
 
+def test_the_image_of_several_that_cannot_be_read_is_named(client: TestClient, jpeg: bytes) -> None:
+    answer = client.post("/similar", files=[("image", ("a", data)) for data in (jpeg, b"no image")])
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (415, "unsupported_image")
+    assert error["message"].startswith("image 2 of 2: not an image in a supported format")
+    alone = client.post("/similar", content=b"no image").json()["error"]["message"]
+    assert alone.startswith("not an image in a supported format")
+
+
 def test_a_label_with_a_surrogate_is_refused_before_the_index_is_asked(client: TestClient) -> None:
     body = b'{"id": 1, "label": "\\ud800"}'  # of JSON; no UTF-8 has it, and a database fails on it
     answer = client.post("/similar", content=body, headers={"Content-Type": "application/json"})
