@@ -24,8 +24,8 @@ INTRODUCTION = """# Commands
 `alexnet --version` prints its version.
 
 **Exit status.** 0: done. 1: an error, or an image given to `classify`, `similar` or `features` was skipped. 2: the
-command line was not understood. 130: stopped by Ctrl-C or SIGTERM. An error is one line on standard error, followed by
-what helps.
+command line was not understood. 130: stopped by Ctrl-C or SIGTERM; servers end with 0 then. An error is one line on
+standard error, followed by a hint.
 
 **Output.** Results go to standard output, everything else (progress, warnings, what was skipped) to standard error.
 With `--json` a command prints one JSON document. Where there can be many results, they are the list `results` of that

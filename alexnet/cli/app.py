@@ -35,7 +35,9 @@ class Commands(LazyGroup):
         "pull": LazyCommand("alexnet.cli.pull:pull", MODELS, "Download a published ImageNet network"),
         "calibrate": LazyCommand("alexnet.cli.calibrate:calibrate", MODELS, "Calibrate a network on its own data"),
         "quantize": LazyCommand("alexnet.cli.quantize:quantize", MODELS, "Add an int8 network, which is faster"),
-        "export": LazyCommand("alexnet.cli.export:export", MODELS, "Export a network to ONNX, PyTorch or Triton"),
+        "export": LazyCommand(
+            "alexnet.cli.export:export", MODELS, "Export a network as ONNX, safetensors or for Triton"
+        ),
         "draw": LazyCommand("alexnet.cli.draw:draw", MODELS, "Draw Figures 3 and 4 of the paper"),
         "pack": LazyCommand("alexnet.cli.pack:pack", MODELS, "Prune a network and pack it into a few megabytes"),
         "index": LazyCommand("alexnet.cli.index:index_app", INDEX, "Build, inspect and change an index of images"),
@@ -61,7 +63,7 @@ def _print_version(value: bool) -> None:
 
 @app.callback(
     epilog="`alexnet COMMAND --help` describes a command. Exit status: 0 done; 1 error, or an image given to "
-    "classify, similar or features was skipped; 2 wrong usage; 130 stopped by Ctrl-C, which ends servers with 0."
+    "classify, similar or features was skipped; 2 wrong usage; 130 stopped by Ctrl-C or SIGTERM (servers: 0)."
 )
 def options(
     version: Annotated[

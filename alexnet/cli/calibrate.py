@@ -39,9 +39,9 @@ def calibrate(
 ) -> None:
     """Calibrate a network on its own data.
 
-    Afterwards its probabilities agree with how often they are right, and it says which images are unlike those that it
-    was trained on. The result is the next version of the artifact, with the same weights. `alexnet train` does this for
-    every network.
+    Afterwards a probability says how often such an answer is right, and the network says which images are unlike its
+    training images. The result is the next version of the artifact, with the same weights. `alexnet train` does this
+    for every network. Needs the extra `train`.
     """
     from model.artifacts.default import is_unpacked_bundled
     from training.publish.calibrate import calibrate_artifact

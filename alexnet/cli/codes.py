@@ -55,7 +55,7 @@ def train(
     """Train a binary code on the features of an index.
 
     Adds its encoder to the artifact that made the features. The index must have over 400 images. A server that is
-    started or reloaded afterwards keeps the codes of all images and accepts search=binary.
+    started or reloaded afterwards keeps the codes of all images and accepts search=binary. Needs the extra `train`.
     """
     from alexnet.code_training import make_codes, train_codes
     from model.artifacts.artifact import ENCODER

@@ -24,7 +24,7 @@ def draw(
     data: DataOption,
     output: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="Folder to write kernels.png and predictions.png to.", show_default=False),
+        typer.Option(metavar="FOLDER", help="Folder to write the figures to.", show_default=False),
     ],
     artifact: ArtifactOption = None,
     archive: ArchiveOption = None,
@@ -34,8 +34,8 @@ def draw(
 ) -> None:
     """Draw Figures 3 and 4 of the paper.
 
-    They show the kernels of conv1, and held-out images with their five most probable classes. `alexnet index draw`
-    draws the right half of Figure 4: images with their nearest neighbors.
+    Draws Figure 3, the kernels of conv1, and the left half of Figure 4, held-out images with their five most probable
+    classes. `alexnet index draw` draws the right half: images with their nearest neighbors. Needs the extra `train`.
     """
     from training.publish.drawing import draw_figures
 

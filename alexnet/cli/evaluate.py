@@ -77,7 +77,7 @@ def evaluate(
     """Measure the top-1 and top-5 error.
 
     Measures with the center crop and with ten crops, each with its 95 % interval. The probabilities of several networks
-    are averaged (section 6 of the paper: 5 CNNs, 7 CNNs).
+    are averaged (section 6 of the paper: 5 CNNs, 7 CNNs). Needs the extra `train`.
     """
     _check_options(context)
     from training.evaluation import ensemble, fisher

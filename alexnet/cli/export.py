@@ -30,7 +30,10 @@ def export(
     ] = "onnx",
     home: HomeOption = HOME,
 ) -> None:
-    """Export a network to ONNX, PyTorch or Triton."""
+    """Export a network as ONNX, safetensors or for Triton.
+
+    Needs the extra `pull`.
+    """
     from model.artifacts import formats
 
     typer.echo(f"wrote {formats.export_artifact(load_artifact(artifact, home), output, form)}")

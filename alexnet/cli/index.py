@@ -393,7 +393,10 @@ def duplicates(
 
 
 def draw(
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder to write the figures to.", show_default=False),
+    ],
     index: IndexOption = None,
     queries: Annotated[
         Path | None,
@@ -414,7 +417,7 @@ def draw(
     """Draw images with their neighbors, and a map of the index.
 
     The first figure is the right half of the paper's Figure 4: images with their six nearest neighbors. The second is a
-    t-SNE map of at most --max-images features, colored by label. --output is a folder. Needs the extra `train`.
+    t-SNE map of at most --max-images features, colored by label. Needs the extra `train`.
     """
     from alexnet.index_drawing import draw_index
 

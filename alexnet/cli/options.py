@@ -137,7 +137,7 @@ MaxPixelsOption = Annotated[
         help="Maximum pixels of an image in memory, of at most 8 bytes each; larger images are skipped.",
     ),
 ]
-OutputOption = Annotated[Path, typer.Option(metavar="PATH", help="File or folder to write.", show_default=False)]
+OutputOption = Annotated[Path, typer.Option(metavar="FILE", help="File to write (.npz).", show_default=False)]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(

@@ -42,7 +42,8 @@ def pack(
 ) -> None:
     """Prune a network and pack it into a few megabytes.
 
-    The network of a run is pruned, trained on, rounded, measured and packed (Han et al. 2016, "Deep Compression").
+    The network of a run is pruned, trained further, quantized to a few levels per row, measured and packed (Han et al.
+    2016, "Deep Compression"). Needs the extra `train`.
     """
     from training.publish.pack import pack_run
 

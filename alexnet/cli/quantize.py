@@ -40,8 +40,8 @@ def quantize(
     """Add an int8 network, which is faster.
 
     It is calibrated on at most --max-images training images. Nothing is written if int8 makes more errors on the
-    validation images than --max-error-increase allows; then float32 and int8 are measured on the test images. Serve it
-    with --precision int8.
+    validation images than --max-error-increase allows. Otherwise float32 and int8 are also measured on the test images.
+    Serve it with --precision int8. Needs the extra `train`.
     """
     from model.artifacts.artifact import NETWORK_FILES
     from model.images.limits import ImageLimits

@@ -25,7 +25,8 @@ def report(
 ) -> None:
     """Write the report of a training run again.
 
-    Measures the run's artifact on the held-out images, and writes report.html in the run's folder.
+    Measures the run's artifact on the held-out images, and writes report.html to the run's folder. Needs the extra
+    `train`.
     """
     from training.publish.report import rewrite_report
 

@@ -350,7 +350,7 @@ SaveStepsOption = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Steps between checkpoints within an epoch; 0: one every ten minutes.",
+        help="Also write a checkpoint every N steps within an epoch, in addition to the one every ten minutes; 0: no.",
         rich_help_panel=MACHINE,
     ),
 ]

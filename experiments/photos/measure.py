@@ -1,7 +1,7 @@
 """Errors of a network for photographs: on the gallery, which is from other sources than its training images, and on the
 test split of its own.
 
-    python -m experiments.photos.measure --half choosing --data photos.csv
+    python -m experiments.photos.measure --half validation --data photos.csv
     python -m experiments.photos.measure --data photos.csv
 
 The gallery is cut in two by the SHA-256 of the files' names: networks are chosen on one half, and a figure is reported
@@ -40,8 +40,8 @@ from training.evaluation.evaluate import decode_batches, format_measurements, pr
 from training.evaluation.predictions import Predictions, write_tables
 from training.publish import figures
 
-Half = Literal["choosing", "reporting"]
-HALVES: tuple[Half, Half] = ("choosing", "reporting")
+Half = Literal["validation", "test"]
+HALVES: tuple[Half, Half] = ("validation", "test")
 NUM_DRAWN = 8
 GROCERY_LICENSE = "MIT"
 """Of the images of the gallery that are from the Grocery Store data set; no photograph has it."""
@@ -156,7 +156,7 @@ def main(
     half: Annotated[
         Half | None,
         typer.Option(
-            help="Half of the gallery. choosing: to decide between networks; reporting: once, at the end. Without it: "
+            help="Half of the gallery. validation: to choose between networks; test: once, at the end. Without it: "
             "the test split of --data."
         ),
     ] = None,
@@ -164,13 +164,13 @@ def main(
     data: Annotated[Path | None, typer.Option(help="Table of the training images with the column source.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
     drawing: Annotated[
-        Path | None, typer.Option(help="Image file to draw mistakes in (only of the choosing half).")
+        Path | None, typer.Option(help="Image file to draw mistakes in (only of the validation half).")
     ] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery, or on a table's test split as a whole and by source."""
-    if drawing is not None and half != "choosing":
-        raise InvalidRequestError("--drawing is for --half choosing: the other half and the test split stay unseen")
+    if drawing is not None and half != "validation":
+        raise InvalidRequestError("--drawing is for --half validation: the other half and the test split stay unseen")
     loaded = load_network(artifact)
     table = None if data is None else read_images(data)
     collections: list[str] = []

@@ -85,10 +85,10 @@ def main(
     rows = read_gallery()
     features = compute_features(loaded, [GALLERY / row["path"] for row in rows])
     from_elsewhere = np.array([row["license"] != GROCERY_LICENSE for row in rows])
-    choosing = np.array([choose_half(row["path"]) == "choosing" for row in rows])
+    validation = np.array([choose_half(row["path"]) == "validation" for row in rows])
     sets = {
         "800 photographs": from_elsewhere,
-        "their choosing half": from_elsewhere & choosing,
+        "their validation half": from_elsewhere & validation,
         "all 1,000 images": np.ones(len(rows), bool),
     }
     results: dict[str, dict[str, Any]] = {}

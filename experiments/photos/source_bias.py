@@ -3,7 +3,7 @@
     python -m experiments.photos.source_bias --data photos.csv --output build/source-bias.json
 
 A number per collection is added to the logits of its classes (those most of whose training images are from it). The
-numbers are fitted on one half of the choosing half of the gallery and measured on the other, several times, since a
+numbers are fitted on one half of the validation half of the gallery and measured on the other, several times, since a
 fit looks better on its own images. Nothing is written into a network.
 """
 
@@ -77,7 +77,7 @@ def fit_biases(logits: Tensor, labels: Tensor, sources: Tensor, decay: float) ->
 def score(probabilities: Tensor, labels: Tensor) -> Scores:
     """The errors and the loss of ten-crop predictions (N, num_classes)."""
     served, classes = probabilities.float().numpy(), labels.numpy()
-    measured = measure(served, classes, "choosing", len(TEN_CROP), {})
+    measured = measure(served, classes, "validation", len(TEN_CROP), {})
     assert measured.top5_error is not None
     loss = negative_log_likelihood(served, classes)
     return Scores(100 * measured.top1_error, 100 * measured.top5_error, loss)
@@ -101,12 +101,12 @@ def main(
     decay: Annotated[float, typer.Option(min=0, help="Weight of the squares of the biases.")] = 0.003,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
 ) -> None:
-    """Measure the errors on the choosing half of the gallery without and with a bias per source."""
+    """Measure the errors on the validation half of the gallery without and with a bias per source."""
     loaded = load_network(artifact)
     source_of = sources_of_classes(loaded, read_images(data))
     names = [source for source, _ in Counter(source_of).most_common()]
     sources = torch.tensor([names.index(source) for source in source_of])
-    logits, labels = predict_crops(loaded, list_examples(loaded, "choosing"))
+    logits, labels = predict_crops(loaded, list_examples(loaded, "validation"))
     without = score(add_biases(logits, torch.zeros(len(names)), sources), labels)
     with_biases = cross_validate(logits, labels, sources, decay)
     biases = dict(zip(names, fit_biases(logits, labels, sources, decay).tolist(), strict=True))

@@ -62,11 +62,11 @@ def test_alexnet_commands_and_options_exist() -> None:
 
 def test_alexnet_commands_and_options_in_the_text_exist() -> None:
     lines = inline_commands()
-    assert ["alexnet", "evaluate", "--artifact", "demo/artifacts", "--data", "elpv"] in lines
+    assert ["alexnet", "evaluate", "--artifact", "elpv", "--data", "elpv"] in lines
     for words in lines:
         require_known(words)
     with pytest.raises(AssertionError):
-        require_known(["alexnet", "evaluate", "--data", "elpv", "--index", "demo/artifacts"])
+        require_known(["alexnet", "evaluate", "--data", "elpv", "--index", "elpv"])
 
 
 def test_no_training_command_has_options_without_effect() -> None:
