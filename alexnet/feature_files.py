@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from alexnet.image_files import read_batches
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import Skipped
+from model.exceptions import InvalidImageError
 from model.files import atomic_write
 from model.images.crops import CROP_IDS
 from model.images.info import WarningKind
@@ -33,7 +34,8 @@ def write_features(
 
     `names`: paths, or `-` for standard input; their order is kept. `crops`: 1 or 10, whose features are averaged.
     `report_skipped`: called with each image that can't be read. `warnings`: as of `read_batches`. Returns N. Raises
-    DeviceError, ArtifactError, and OSError, before any image is read, if the file can't be written.
+    DeviceError, ArtifactError, InvalidImageError if no image can be read, and OSError, before any image is read, if the
+    file can't be written.
     """
     paths = list[str]()
     with atomic_write(output, "wb") as file:  # a file, since NumPy adds .npz to a name without it
@@ -49,5 +51,7 @@ def write_features(
                     pixels.append(image.pixels)
             if pixels:
                 features.append(model.features(np.stack(pixels), CROP_IDS[crops]))
+        if names and not paths:
+            raise InvalidImageError(f"no image could be read, so {output} was not written")
         np.savez(file, paths=np.array(paths, np.str_), features=np.concatenate(features))
     return len(paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections import Counter
@@ -76,6 +77,7 @@ def read_list(file: str) -> list[str]:
     """The paths in a file, or on standard input for `-`: one per line, or each ended by NUL. Raises OSError, and
     InvalidRequestError if there are none."""
     content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+    content = content.removeprefix(codecs.BOM_UTF8)
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
     if not (paths := [os.fsdecode(line) for line in lines if line]):
         raise InvalidRequestError(f"no path in the list {file}: write one path per line")

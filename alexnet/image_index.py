@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +106,13 @@ class Index:
             raise InvalidRequestError(f"k must be a whole number from 1 to {MAX_PAGE_SIZE:,}, not {k!r}")
         if label is not None and not isinstance(label, str):
             raise InvalidRequestError(f"label must be text or None, not {label!r}")
+        label = _compose(label)
         if SEARCHERS[parse_search_mode(mode)].needs_codes:
             require_codes(index).set_encoder(Encoder.of(self.classifier.artifact))
         results: list[list[Neighbor]] = []
         for batch in self._decode(images):
             features = self.classifier.features_of_loaded(batch, index.crops)
-            queries = [Query(feature, k, label, mode=mode) for feature in features]
+            queries = [Query(feature, int(k), label, mode=mode) for feature in features]
             results += [[_convert(neighbor) for neighbor in result] for result in index.search_many(queries)]
         return results[0] if is_single(images) else results
 
@@ -131,12 +133,13 @@ class Index:
     ) -> AddResult | list[AddResult]:
         """Add images, creating the index if there is none. They are on the disk when the method returns.
 
-        `labels`: one for all, or one per image: None, or text of 1 to 200 printable characters. `keys`: one per image,
-        in the same form; names of your own, by which images are found and changed as by their ids, and which no two
-        share. The same file, or the same pixels where there is no file, is the same image: its status is `exists`, and
-        it keeps its label and key. Raises ReadOnlyIndexError while another program can change the index, which can
-        still be searched then; IndexStoreError; InvalidRequestError, for a key that another image has, too; and
-        InvalidImageError for an image that can't be decoded: the batches of 16 before its own are added then.
+        `labels`: one for all, or one per image: None, or text of 1 to 200 characters, none of them a control character.
+        `keys`: one per image, in the same form; names of your own, by which images are found and changed as by their
+        ids, and which no two share. The same file, or the same pixels where there is no file, is the same image: its
+        status is `exists`, and it keeps its label and key. Raises ReadOnlyIndexError while another program can change
+        the index, which can still be searched then; IndexStoreError; InvalidRequestError, for a key that another image
+        has, too; and InvalidImageError for an image that can't be decoded: the batches of 16 before its own are added
+        then.
         """
         items = list(each_image(images))
         texts = list(zip(_labels_per_image(labels, len(items)), _keys_per_image(keys, len(items)), strict=True))
@@ -224,7 +227,12 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
     single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
     each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
     _check_texts("label", each, count, "one label, or one per image")
-    return each
+    return [_compose(label) for label in each]
+
+
+def _compose(label: str | None) -> str | None:
+    """A label in the Unicode form (NFC) that labels from folders and tables have; on macOS names have another one."""
+    return None if label is None else unicodedata.normalize("NFC", label)
 
 
 def _keys_per_image(keys: str | Sequence[str | None] | None, count: int) -> list[str | None]:
@@ -247,8 +255,8 @@ def _check_texts(kind: str, texts: Sequence[str | None], count: int, expected: s
             raise InvalidRequestError(f"a {kind} must be text or None, got {repr(text)[:80]}: convert it with str()")
         if text is not None and not is_storable(text):
             raise InvalidRequestError(
-                f"invalid {kind} {text[:80]!r}: it must have 1 to {MAX_TEXT_LENGTH} printable characters, without "
-                "blanks at its ends"
+                f"invalid {kind} {text[:80]!r}: it must have 1 to {MAX_TEXT_LENGTH} characters, no control "
+                "characters, and no blanks at its ends"
             )
 
 

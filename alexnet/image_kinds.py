@@ -24,8 +24,9 @@ from model.images.info import DecodedImage
 from model.images.preprocess import decode_image
 from model.thread_pool import ordered_map
 
-ImageLike = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 """An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of dtype uint8 in RGB."""
+_OTHER_METADATA = {"xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1"}
 _TIFF_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "F", "CMYK", "LAB")
 """Modes of PIL images that can be written to a TIFF as they are."""
 
@@ -41,13 +42,13 @@ class LoadedImage:
 
 def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
     """Whether this is one image and not several."""
-    return isinstance(images, str | os.PathLike | bytes | Image.Image | np.ndarray)
+    return isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray)
 
 
 def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
     """One image or several, to go through once. Raises InvalidRequestError if it is neither; an open file would give
     its lines."""
-    if isinstance(images, str | os.PathLike | bytes | Image.Image | np.ndarray):
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray):
         return [images]
     if not isinstance(images, Iterable) or hasattr(images, "read"):
         raise _unknown_kind(images)
@@ -99,8 +100,8 @@ def _read(path: Path) -> bytes:
 
 def _to_bytes(image: Any) -> bytes:
     """The bytes of a file with this image, without loss."""
-    if isinstance(image, bytes):
-        return image
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
     if isinstance(image, np.ndarray):
         return _encode(Image.fromarray(_check_array(image)))
     if isinstance(image, Image.Image):
@@ -138,9 +139,7 @@ def _encode(image: Image.Image) -> bytes:
     _load_pil(image)
     if 0 in image.size:
         raise InvalidImageError(f"the image has no pixels: its size is {image.width} x {image.height}")
-    profile, orientation = image.info.get("icc_profile"), image.getexif().get(ORIENTATION_TAG, 1)
-    if not isinstance(orientation, int) or not 0 <= orientation <= 65_535:  # no file has it
-        orientation = 1
+    profile, orientation = image.info.get("icc_profile"), _orientation(image)
     has_transparency = image.info.get("transparency") is not None
     if has_transparency and image.mode.startswith(("I", "F")):
         return _encode_wide_with_transparency(image, profile, orientation)
@@ -150,9 +149,25 @@ def _encode(image: Image.Image) -> bytes:
         image = image.convert("I").convert("I;16")
     elif image.mode not in _TIFF_MODES:
         image = image.convert("RGB")
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        image = image.convert("RGB")  # as in its file: such a channel is no transparency
+    if image.format == "TIFF":
+        image = image.copy()  # without its file's other tags, such as the resolution
     buffer = io.BytesIO()
     image.save(buffer, "TIFF", compression="raw", icc_profile=profile, tiffinfo={ORIENTATION_TAG: orientation})
     return buffer.getvalue()
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation in the EXIF metadata; 1 where that is damaged. Only Pillow reads it from other metadata."""
+    in_file = image.format in ("JPEG", "PNG", "WEBP") and "exif" not in image.info
+    if in_file and _OTHER_METADATA & image.info.keys():
+        return 1
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # Pillow raises many kinds, such as a SyntaxError
+        return 1
+    return orientation if isinstance(orientation, int) and 0 <= orientation <= 65_535 else 1
 
 
 def _encode_wide_with_transparency(image: Image.Image, profile: bytes | None, orientation: int) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.artifacts.names import has_controls
 from model.datasets.attribution import Attribution
 from model.datasets.names import is_utf8
 from model.exceptions import InvalidRequestError, UnknownImageError
@@ -173,9 +174,14 @@ class FoundImage:
 
 
 def is_storable(text: str) -> bool:
-    """Whether a caller's label or key is stored: 1 to MAX_TEXT_LENGTH printable characters, without blanks at its
-    ends. Surrogates, which aren't UTF-8, are not printable."""
-    return text.isprintable() and text == text.strip() and 1 <= len(text) <= MAX_TEXT_LENGTH
+    """Whether a caller's label or key is stored: 1 to MAX_TEXT_LENGTH characters, none of them a control character or a
+    surrogate, without blanks at its ends."""
+    return not has_controls(text) and text == text.strip() and 1 <= len(text) <= MAX_TEXT_LENGTH
+
+
+def can_be_label(text: str) -> bool:
+    """Whether any index can have the text as a label. Databases refuse other text, each in its own way."""
+    return is_utf8(text) and "\0" not in text
 
 
 AddStatus = Literal["added", "exists", "restored"]

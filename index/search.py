@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.codes import MAX_LOOKUP_BITS, Codes
-from index.entries import Entry, is_storable
+from index.entries import Entry, can_be_label
 from index.features import FeatureFile
 from index.row_table import RowTable, unknown_label_error
 from index.scanning.distances import NearestRows, nearest_candidates, rerank
@@ -109,7 +109,7 @@ class Query:
             raise InvalidRequestError("the feature of a query must consist of finite numbers")
         if not 1 <= self.k <= MAX_PAGE_SIZE + 1:
             raise InvalidRequestError(f"k must be from 1 to {MAX_PAGE_SIZE}, got {self.k}")
-        if self.label is not None and not is_storable(self.label):  # databases refuse such text in other ways
+        if self.label is not None and not can_be_label(self.label):
             raise unknown_label_error(self.label)
 
 

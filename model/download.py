@@ -142,7 +142,7 @@ def _resume(url: str, part: Path, file: RemoteFile, bar: tqdm[None]) -> bool:
                 output.write(chunk)
                 size += len(chunk)
                 bar.update(len(chunk))
-    return total is None or size >= total
+    return size >= (total or file.bytes)
 
 
 def _size(part: Path) -> int:

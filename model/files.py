@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,7 +89,7 @@ def exclusive_lock(path: Path, activity: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tqdm.write(f"another process is {activity}: waiting for it")
+        tqdm.write(f"another process is {activity}: waiting for it", file=sys.stderr)
         lock.acquire()
     try:
         yield

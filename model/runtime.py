@@ -70,6 +70,10 @@ class OnnxModel:
         optimize: bool = True,
         mapped: bool = False,
     ) -> None:
+        try:
+            str(path.resolve()).encode()
+        except UnicodeEncodeError:  # onnxruntime takes no such path
+            raise ArtifactError(f"the path {str(path.resolve())!a} isn't UTF-8: rename its folder") from None
         check_graph(path)
         providers = [(PROVIDERS[name], PROVIDER_OPTIONS[name]) for name in _choose_devices(device)]
         options = ort.SessionOptions()

@@ -42,7 +42,7 @@ P = TypeVar("P", bound=Parameters)
 def check_text(text: str) -> str:
     """A label or a key that is stored. Raises PydanticCustomError for control characters, blanks, or no text."""
     if not is_storable(text):
-        message = "it must have 1 to {max_length} printable characters, without blanks at its ends"
+        message = "it must have 1 to {max_length} characters, no control characters, and no blanks at its ends"
         raise PydanticCustomError("text", message, {"max_length": MAX_TEXT_LENGTH})
     return text
 

@@ -10,19 +10,23 @@ import typer
 
 from alexnet.cli.errors import FAILED
 from alexnet.cli.options import (
+    HOME,
     MAX_PIXELS,
     ArchiveOption,
     DataOption,
     ExcludeOption,
+    HomeOption,
     JsonOption,
     ListSkippedOption,
     MaxPixelsOption,
     SeedOption,
+    load_artifact,
 )
 from alexnet.cli.output import log_to_stderr, print_json
 from model.images.limits import ImageLimits
 
 if TYPE_CHECKING:
+    from model.artifacts.artifact import Artifact
     from training.data.data_check import DataCheck
 
 
@@ -43,6 +47,7 @@ def check(
         ),
     ] = None,
     as_json: JsonOption = False,
+    home: HomeOption = HOME,
 ) -> None:
     """Check labeled images before training.
 
@@ -52,7 +57,8 @@ def check(
     data.
     """
     with log_to_stderr(as_json):
-        result = _check(data, archive, exclude or (), seed, max_pixels, artifact)
+        network = None if artifact is None else load_artifact(artifact, home)
+        result = _check(data, archive, exclude or (), seed, max_pixels, network)
     if list_skipped is not None:
         from model.datasets.listing import write_skipped
 
@@ -66,13 +72,12 @@ def check(
 
 
 def _check(
-    data: str, archive: Path | None, exclude: Sequence[str], seed: int, max_pixels: int, artifact: Path | None
+    data: str, archive: Path | None, exclude: Sequence[str], seed: int, max_pixels: int, artifact: Artifact | None
 ) -> DataCheck:
-    from model.artifacts.artifact import load
     from training.data.data_check import check_data
     from training.data.loading import load_dataset
     from training.default_start import default_contract
 
     dataset = load_dataset(data, seed, archive, exclude)
-    contract = default_contract(len(dataset.train)) if artifact is None else load(artifact).image_contract
+    contract = default_contract(len(dataset.train)) if artifact is None else artifact.image_contract
     return check_data(dataset, contract, ImageLimits(max_pixels))

@@ -43,7 +43,8 @@ def _list_networks(home: Path) -> tuple[list[dict[str, Any]], list[ArtifactError
     own, errors = list_artifacts(home / "artifacts")
     bundled = [read_manifest(folder) for folder in sorted(BUNDLED.iterdir()) if folder.is_dir()]
     rows = [_describe(path, manifest) for path, manifest in own] + [_describe(None, manifest) for manifest in bundled]
-    default = 0 if own else [row["name"] for row in rows].index(DEFAULT_NETWORK)
+    bundled_default = [row["name"] for row in rows].index(DEFAULT_NETWORK)
+    default = 0 if own else None if errors else bundled_default  # commands refuse an artifact that can't be read
     return [row | {"used_by_default": number == default} for number, row in enumerate(rows)], errors
 
 

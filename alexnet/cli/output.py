@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -59,10 +60,10 @@ class ResultPrinter:
         elif self.form == "text":
             typer.echo(text)
         elif self.form == "jsonl":
-            typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
+            typer.echo(_to_json(row))
         else:
             before = ",\n" if self._num_printed else '{"results": [\n'
-            typer.echo(before + json.dumps(row, ensure_ascii=False, allow_nan=False), nl=False)
+            typer.echo(before + _to_json(row), nl=False)
         self._num_printed += 1
 
     def close(self, **counts: int) -> None:
@@ -77,3 +78,9 @@ class ResultPrinter:
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerows(lines)
         typer.echo(buffer.getvalue(), nl=False, color=True)  # nothing in a file's name is removed as a color
+
+
+def _to_json(row: Mapping[str, Any]) -> str:
+    """JSON in UTF-8. Bytes of a file's name that aren't are escaped as Python has them (PEP 383)."""
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return re.sub("[\ud800-\udfff]", lambda surrogate: f"\\u{ord(surrogate[0]):04x}", text)

@@ -68,4 +68,4 @@ def networks_folder(home: Path) -> Path:
 
 def is_unpacked_bundled(artifact: Path, home: Path) -> bool:
     """Whether this is the folder of a bundled network that was unpacked below `home`."""
-    return networks_folder(home) in artifact.parents
+    return networks_folder(home).resolve() in artifact.resolve().parents

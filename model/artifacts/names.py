@@ -15,21 +15,21 @@ def check_path_name(name: str) -> str:
     """The name, if it is one visible component of a path. Raises ValueError."""
     if not name or name.startswith(".") or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_LENGTH:
         raise ValueError(f"a name must have 1 to {MAX_NAME_LENGTH} bytes and not start with '.'")
-    if "/" in name or "\\" in name or _has_controls(name):
+    if "/" in name or "\\" in name or has_controls(name):
         raise ValueError("a name must not contain '/', '\\' or control characters")
     return name
 
 
 def check_class_name(name: str) -> str:
     """The name, if it can be shown in a line. It is never a part of a path. Raises ValueError."""
-    if not name or name in (".", "..") or _has_controls(name):
+    if not name or name in (".", "..") or has_controls(name):
         raise ValueError("a class name must not be empty, '.' or '..', nor contain control characters")
     return name
 
 
 def check_plain_text(text: str) -> str:
     """The text, if it is printed as it is: a terminal does what control characters say. Raises ValueError."""
-    if _has_controls(text):
+    if has_controls(text):
         raise ValueError("a text must not contain control characters")
     return text
 
@@ -39,5 +39,6 @@ ClassName = Annotated[str, AfterValidator(check_class_name)]
 PlainText = Annotated[str, AfterValidator(check_plain_text)]
 
 
-def _has_controls(name: str) -> bool:
+def has_controls(name: str) -> bool:
+    """Whether a text has control characters, line breaks or surrogates."""
     return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)

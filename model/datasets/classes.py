@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
@@ -16,6 +17,10 @@ from model.grouping import group_alike
 
 MISSING_WORDS = {"nan", "null", "n/a", "#n/a", "na", "none", "<na>"}
 """What programs write for a value that is missing; a class may be called so, too."""
+
+
+MAX_DIGITS = 20
+"""Of a class that is sorted as a number; Python refuses to read thousands."""
 
 
 def list_classes(ids: Iterable[str], names: Mapping[str, str] | None = None) -> tuple[Label, ...]:
@@ -39,7 +44,7 @@ def list_classes(ids: Iterable[str], names: Mapping[str, str] | None = None) -> 
 
 def class_order(name: str) -> tuple[bool, int, str]:
     """Sort key of classes: numbers by value, then words."""
-    is_number = name.isascii() and name.isdecimal()
+    is_number = name.isascii() and name.isdecimal() and len(name) <= MAX_DIGITS
     return not is_number, int(name) if is_number else 0, name
 
 
@@ -47,7 +52,7 @@ def find_doubtful_classes(ids: Iterable[str]) -> list[str]:
     """A sentence for each group of classes that may not be meant: two spellings of one, several in one, or none."""
     known = set(ids)
     names = sorted(known)
-    notes = [f"classes that differ only in case: {', '.join(same)}" for same in group_alike(names, str.casefold)]
+    notes = [f"classes that look alike: {', '.join(map(repr, same))}" for same in group_alike(names, _as_seen)]
     notes += [f"classes that are the same number: {', '.join(same)}" for same in group_alike(names, _as_number)]
     if missing := [name for name in names if name.casefold() in MISSING_WORDS]:
         notes.append(f"taken as classes, though they may stand for a missing label: {', '.join(missing)}")
@@ -55,6 +60,11 @@ def find_doubtful_classes(ids: Iterable[str]) -> list[str]:
         shown = ", ".join(several[:5])
         notes.append(f"taken as classes of their own, though they look like several labels: {shown}")
     return notes
+
+
+def _as_seen(name: str) -> str:
+    """The same text for names that differ only in case, blanks, `_`, or the width of their characters."""
+    return " ".join(unicodedata.normalize("NFKC", name).replace("_", " ").casefold().split())
 
 
 def _as_number(name: str) -> str | None:

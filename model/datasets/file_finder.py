@@ -45,7 +45,7 @@ class FileFinder:
                 return Skipped(file, "missing files", "it is a folder")
             if not stat.S_ISREG(status.st_mode):
                 return Skipped(file, "pipes, sockets and devices")
-            return os.path.normpath(file)  # two spellings of a path are one file
+            return _normalize(file, status)
         self.first_missing = self.first_missing or show_path(path)
         return problem or Skipped(path, "missing files")
 
@@ -53,6 +53,15 @@ class FileFinder:
         """How many names were changed, and how; and which file is missing first."""
         notes = [f"{count_of(count, 'path')} {change}" for change, count in self._changes.most_common()]
         return notes + ([f"missing files, such as {self.first_missing}"] if self.first_missing else [])
+
+
+def _normalize(file: str, status: os.stat_result) -> str:
+    """Two spellings of a path are one file; but `link/..` isn't the folder of the link."""
+    plain = os.path.normpath(file)
+    try:
+        return plain if os.path.samestat(os.stat(plain), status) else os.path.realpath(file)  # noqa: PTH116
+    except OSError:
+        return os.path.realpath(file)
 
 
 def _spellings(path: str) -> Iterator[tuple[str, str]]:

@@ -93,7 +93,7 @@ class _Walker:
         self.real_root = os.path.realpath(root)
         self.result = WalkResult()
         self._folders_read: set[tuple[int, int]] = set()
-        self._linked_files: set[str] = set()
+        self._linked_files: set[tuple[str, str]] = set()
         self._links: list[str] = []
 
     def visit(self, start: str, follow_root: bool = False) -> None:
@@ -129,10 +129,11 @@ class _Walker:
             self._skip(path, "pipes, sockets and devices")
             return
         target = os.path.realpath(self._full(path))
-        if self._is_read(target) or target in self._linked_files:
+        linked = target, path.rpartition("/")[0]  # in another folder it may be of another class: then it is read again
+        if self._is_read(target) or linked in self._linked_files:
             self._skip(path, "links to what is read already")
         else:
-            self._linked_files.add(target)
+            self._linked_files.add(linked)
             self._add_file(path)
 
     def _is_read(self, target: str) -> bool:

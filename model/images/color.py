@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from PIL import Image, ImageChops, ImageCms
 
 from model.images.info import WarningList
@@ -18,7 +19,9 @@ _CACHED_PROFILES = 16
 _SPACES: Final = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
 """Mode of pixels -> the color space of a profile that fits them."""
 _NEUTRAL: Final = ("srgb", "iec61966-2")
-"""Words in the names of profiles that change nothing."""
+"""Words in the names of profiles that change nothing, unless they do: "Linear sRGB", "srgbtrc"."""
+_MAX_NEUTRAL_CHANGE: Final = 6
+"""Levels by which versions of sRGB differ (black points, rounding)."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,24 @@ def _read_profile(data: bytes, mode: str) -> Profile:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(data))
         space = opened.profile.xcolor_space
         name = " ".join((opened.profile.profile_description or "").split())[:60]
-        is_neutral = space == "RGB " and any(word in name.lower() for word in _NEUTRAL)
-        if is_neutral or space != _SPACES[mode]:
+        if space != _SPACES[mode]:
             return Profile(None, name, space)
         srgb = ImageCms.createProfile("sRGB")
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
         flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
-        return Profile(ImageCms.buildTransform(opened, srgb, mode, "RGB", intent, flags), name, space)
+        transform = ImageCms.buildTransform(opened, srgb, mode, "RGB", intent, flags)
+        is_named_neutral = space == "RGB " and any(word in name.lower() for word in _NEUTRAL)
+        return Profile(None if is_named_neutral and _is_neutral(transform) else transform, name, space)
     except Exception:  # lcms has no list of what it raises
         return Profile(None, "", "")
+
+
+def _is_neutral(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a transform of RGB hardly changes any of 729 colors."""
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(27, 27, 3)
+    converted = np.asarray(ImageCms.applyTransform(Image.fromarray(colors), transform), np.int16)
+    return int(np.abs(converted - colors).max()) <= _MAX_NEUTRAL_CHANGE
 
 
 def _lab_transform() -> ImageCms.ImageCmsTransform:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 WarningKind = Literal[
     "stretched",
     "nearly_black",
+    "nearly_uniform",
     "floating_point",
     "page",
     "frames",
@@ -29,6 +30,7 @@ WARNING_KINDS: tuple[WarningKind, ...] = get_args(WarningKind)
 _SUMMARIES: dict[WarningKind, str] = {
     "stretched": "that use few of their bits (stretched)",
     "nearly_black": "that use few of their bits (nearly black)",
+    "nearly_uniform": "of signed samples that use few of their levels (little contrast)",
     "floating_point": "of floating-point samples (their range was guessed)",
     "page": "of several pages (one was used)",
     "frames": "of several frames (the first was used)",

@@ -56,6 +56,9 @@ def find_scale(bands: Iterable[Samples], bits: int, warnings: WarningList) -> Sc
     if kind == "f":
         return _float_scale(float(low), float(high), bits, warnings)
     if low < 0:
+        used = int(high) - int(low) + 1
+        if used < 2**bits // 16:
+            warnings.add("nearly_uniform", f"its samples use {used:,} of {2**bits:,} levels: it has little contrast")
         return Scale(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     available = bits if kind == "u" else bits - 1
     used = next((few for few in _USED_BITS.get(bits, ()) if int(high) < 2**few), available)

@@ -119,12 +119,17 @@ def read_file(pretrained: PretrainedSpec, file: Path, mean: Path | None = None) 
 def _find_imported(
     pretrained: PretrainedSpec, root: Path, checksum: str, log: Callable[[str], None], mean: Path | None = None
 ) -> Artifact | None:
+    """An earlier version that is from the same file; what is wrong with others is logged."""
     checksums = checksum, _mean_checksum(mean)
     for manifest in sorted((root / pretrained.name).glob("*/manifest.json")):
-        provenance = artifacts.read_manifest(manifest.parent).training
-        if (provenance.get("sha256"), provenance.get("mean_sha256", "")) == checksums:
-            log(f"already imported from the same file: {manifest.parent}")
-            return artifacts.load(manifest.parent)
+        try:
+            provenance = artifacts.read_manifest(manifest.parent).training
+            if (provenance.get("sha256"), provenance.get("mean_sha256", "")) == checksums:
+                artifact = artifacts.load(manifest.parent)
+                log(f"already imported from the same file: {manifest.parent}")
+                return artifact
+        except ArtifactError as error:
+            log(f"an earlier version can't be used: {error}")
     return None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -241,3 +242,13 @@ def test_an_index_of_ten_crops_has_and_is_searched_by_their_features(
     expected = OnnxModel(artifact.network, "cpu").features(loaded[0].image.pixels[None], TEN_CROP)[0]
     np.testing.assert_allclose(stored, expected, atol=1e-3)
     assert np.abs(stored - classifier.features(files[0])[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("label", ["東京\u3000タワー", "caf\u00e9", "👩\u200d🎨"], ids=["blank", "accent", "joined"])
+def test_a_label_is_stored_and_found_as_folders_have_it(
+    label: str, classifier: Classifier, files: list[Path], tmp_path: Path
+) -> None:
+    with Index(tmp_path / "i", classifier) as index:
+        index.add(files[0], labels=unicodedata.normalize("NFD", label))
+        (neighbor,) = index.search(files[0], k=cast(int, np.int64(3)), label=label)
+        assert neighbor.label == label

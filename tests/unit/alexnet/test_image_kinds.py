@@ -228,3 +228,40 @@ def test_one_image_or_several() -> None:
         each_image(3)  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match="of an open file, give its path"):  # not its lines
         each_image(io.BytesIO(b"a"))
+
+
+def test_orientation_counts_as_in_the_file(pixels: np.ndarray) -> None:
+    image = Image.fromarray(pixels)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    for options in ({"exif": b"Exif\0\0garbage!"}, {"xmp": xmp}):
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", lossless=True, **options)
+        with Image.open(io.BytesIO(buffer.getvalue())) as opened:
+            from_object = decode(opened, DEFAULT_CONTRACT).image.pixels
+        np.testing.assert_array_equal(from_object, decode(buffer.getvalue(), DEFAULT_CONTRACT).image.pixels)
+
+
+def test_the_same_pixels_are_the_same_image_whatever_else_a_tiff_says(pixels: np.ndarray) -> None:
+    checksums = set()
+    for dpi in (72, 300):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "TIFF", dpi=(dpi, dpi))
+        with Image.open(buffer) as opened:
+            checksums.add(decode(opened, DEFAULT_CONTRACT).sha256)
+    assert len(checksums) == 1
+
+
+def test_an_alpha_channel_of_a_bmp_that_is_0_everywhere_is_no_transparency(pixels: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.dstack([pixels, np.zeros_like(pixels[..., :1])])).save(buffer, "BMP")
+    with Image.open(buffer) as opened:
+        from_object = decode(opened, DEFAULT_CONTRACT).image.pixels
+    np.testing.assert_array_equal(from_object, decode(buffer.getvalue(), DEFAULT_CONTRACT).image.pixels)
+
+
+def test_bytes_of_other_types(pixels: np.ndarray) -> None:
+    data = encode_png(Image.fromarray(pixels))
+    for same in (bytearray(data), memoryview(data)):
+        assert decode(same, DEFAULT_CONTRACT).sha256 == decode(data, DEFAULT_CONTRACT).sha256
+        (only,) = each_image(same)
+        assert only is same

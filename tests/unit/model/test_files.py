@@ -141,4 +141,4 @@ def test_a_second_holder_waits_and_says_so(tmp_path: Path, capsys: pytest.Captur
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-    assert "another process is testing: waiting for it" in capsys.readouterr().out
+    assert "another process is testing: waiting for it" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator
 from typing import cast
 
@@ -45,9 +46,10 @@ def test_an_error_is_raised_at_its_place_and_the_rest_is_canceled() -> None:
         begun.append(number)
         if number == 3:
             raise ValueError("three")
+        time.sleep(0.01)
         return number
 
-    results = cast(Generator[int], ordered_map(fail_at_three, range(1000), workers=1, ahead=5))
+    results = cast(Generator[int], ordered_map(fail_at_three, range(1000), workers=1, ahead=500))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)

@@ -50,3 +50,11 @@ def test_the_newest_is_used(artifact: Artifact, tmp_path: Path) -> None:
     assert printed.splitlines()[0].startswith(str(tmp_path / "artifacts" / "shapes" / "1"))
     assert errors.startswith("skipped: ")
     assert status == 1
+
+
+def test_no_network_is_used_where_none_of_one_s_own_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "artifacts" / "old" / "1").mkdir(parents=True)
+    (tmp_path / "artifacts" / "old" / "1" / "manifest.json").write_text('{"schema_version": 1}')
+    done = run_alexnet("models", "--home", tmp_path)
+    assert (done.returncode, "used without" in done.stdout) == (1, False)
+    assert "another version of this program" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import typer
@@ -52,3 +53,11 @@ def test_numbers_that_json_does_not_have_are_not_printed(capsys: pytest.CaptureF
     with pytest.raises(ValueError, match="not JSON compliant"):
         print_json({"recall": float("nan")})
     assert capsys.readouterr().out == ""
+
+
+def test_json_of_a_name_that_is_not_utf8(capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    ResultPrinter("jsonl").print({"file": name}, "")
+    printed = capsys.readouterr().out
+    printed.encode()  # is UTF-8
+    assert json.loads(printed) == {"file": name}

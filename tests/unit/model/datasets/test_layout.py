@@ -139,7 +139,8 @@ def test_labels_are_trimmed_in_one_form_and_kept_apart_where_they_differ(tmp_pat
     notes = " ".join(listing.notes)
     assert "aren't UTF-8 read as cp1252 or cp437: clé" in notes
     assert "café (3 folders)" in notes
-    assert "differ only in case: Café, café" in notes
+    assert "look alike: 'Café', 'café'" in notes
+    assert "look alike: 'red fox', 'red_fox'" in notes
 
 
 def test_old_zip_programs_write_names_in_cp437(tmp_path: Path) -> None:

@@ -211,3 +211,15 @@ def test_relative_and_absolute_paths_of_one_file(folder: Path, monkeypatch: pyte
     assert [entry.reason for entry in listing.skipped] == ["listed twice"]
     with pytest.raises(DatasetError, match="different labels or splits"):
         read_images(write(Path(), f"path,label\np/1.png,cat\n{absolute},dog\n"))
+
+
+def test_a_path_above_a_linked_folder_is_in_the_folder_that_the_link_names(tmp_path: Path) -> None:
+    """`link/..` isn't the folder that holds the link."""
+    for place in ("project/images/a.png", "disk/images/a.png", "disk/images/b.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(place.encode())
+    (tmp_path / "disk" / "labels").mkdir()
+    write(tmp_path / "disk" / "labels", "path,label\n../images/a.png,x\n../images/b.png,y\n")
+    (tmp_path / "project" / "labels").symlink_to(tmp_path / "disk" / "labels")
+    listing = read_images(tmp_path / "project" / "labels" / "t.csv")
+    assert [Path(entry.path).read_text() for entry in listing.entries] == ["disk/images/a.png", "disk/images/b.png"]

@@ -64,7 +64,7 @@ def test_a_profile_of_srgb_changes_nothing() -> None:
         (b"no profile", "its color profile is damaged"),
         (make_profile(ADOBE_RGB, 2.2, "x")[:200], "its color profile is damaged"),
         (ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "its color profile is for Lab, not RGB"),
-        (bytes(5_000_000), "its color profile is"),
+        (bytes(5_000_000), "its color profile is too large"),
     ],
     ids=["text", "cut", "of another space", "huge"],
 )
@@ -88,3 +88,15 @@ def test_what_is_transparent_everywhere_is_said() -> None:
     decoded = decode_image(saved(image, "PNG"))
     assert (decoded.pixels == 255).all()
     assert [warning.kind for warning in decoded.info.warnings] == ["transparency"]
+
+
+@pytest.mark.parametrize(
+    ("primaries", "gamma", "name"),
+    [(SRGB, 1.0, "GIMP built-in Linear sRGB"), (ADOBE_RGB, 2.2, "ClayRGB-elle-V4-srgbtrc.icc")],
+    ids=["linear", "other primaries"],
+)
+def test_a_profile_is_not_srgb_by_its_name(primaries: tuple[tuple[float, ...], ...], gamma: float, name: str) -> None:
+    decoded = decode_image(saved(Image.fromarray(COLORS), "PNG", icc_profile=make_profile(primaries, gamma, name)))
+    difference = np.abs(decoded.pixels - to_srgb(COLORS, primaries, gamma))
+    assert np.percentile(difference, 95) <= 3
+    assert [warning.kind for warning in decoded.info.warnings] == ["color_profile"]

@@ -149,7 +149,7 @@ def test_one_process_fetches_for_all(tmp_path: Path, home: Path, capsys: pytest.
         deadline, said = time.monotonic() + 20, ""
         while "another process is fetching pets: waiting for it" not in said:
             assert time.monotonic() < deadline
-            said += capsys.readouterr().out
+            said += capsys.readouterr().err
             time.sleep(0.01)
         (home / "pets").mkdir()
     second.join(20)
