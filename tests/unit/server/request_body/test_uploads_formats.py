@@ -117,6 +117,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "TIFF of 16 or 32 bits, with or without sign, in planes, either byte order, white or black as zero": lambda: case(
         "noise-tiff-16bit-rgb-planar.tif"
     ),
+    "TIFF with negative samples that use under a sixteenth of its range": lambda: tiff(GRAY.astype(np.int16) - 100),
     "floating-point TIFF from 0 to 1, 255 or 65535": lambda: tiff((GRAY / 255).astype(np.float32)),
     "floating-point TIFF of another range": lambda: tiff(GRAY.astype(np.float32) - 9),
     "TIFF of several pages": lambda: case("thumbnail-tiff-small-page-first.tif"),
