@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.names import name_of_data, path_shower
+from model.datasets.names import name_of_data, path_shower, to_text
 
 
 def test_absolute_and_relative_paths_are_shown_below_the_folder_of_all(
@@ -26,3 +26,8 @@ def test_data_is_called_by_its_folder_or_by_its_file_without_suffix(tmp_path: Pa
     if "." not in path or path.endswith("/"):
         (tmp_path / path).mkdir()
     assert name_of_data(tmp_path / path) == name
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\u00a0", "\u200b", "\ufeff"])
+def test_blanks_that_nobody_sees_are_no_part_of_a_label(blank: str) -> None:
+    assert to_text(f"{blank}red fox{blank}") == "red fox"
