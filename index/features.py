@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from index.feature_space import RowDType
-from index.files import check_same, descriptor_id, open_regular, storage_error
+from index.files import check_regular, check_same, descriptor_id, open_regular, storage_error
 from index.scanning.quantized_scanner import QuantizedScanner
 from index.scanning.scanners import FeatureMatrix, GpuScanner, Scanner
-from model.exceptions import DeviceError
+from model.exceptions import DeviceError, IndexReplacedError
 
 COPY_ROWS = 1024
 """Rows that are copied at once."""
@@ -62,8 +62,10 @@ class FeatureFile:
         Raises StorageFullError, IndexReplacedError.
         """
         self.check_file()
+        if self._file is None:
+            self._create()
         try:
-            descriptor = open_regular(self.path, os.O_RDWR | (os.O_CREAT if self._file is None else 0))
+            descriptor = open_regular(self.path, os.O_RDWR)
             with os.fdopen(descriptor, "r+b") as file:
                 file.seek(self.dtype.itemsize * self.dim * self.count)
                 file.write(np.ascontiguousarray(features, self.dtype).tobytes())
@@ -74,8 +76,20 @@ class FeatureFile:
             raise storage_error(self.path, error) from error
         finally:  # what was written here before a full disk or Ctrl-C isn't a change by another program
             self._stamp = self._read_stamp()
-        self._file = self._file or self._open()
-        self._stamp = self._read_stamp()
+
+    def _create(self) -> None:
+        """Create the file. Raises IndexReplacedError if there is one now: it is of another index."""
+        if os.path.lexists(self.path):
+            check_regular(self.path)
+            raise IndexReplacedError(
+                f"the index was replaced since it was opened: there is a {self.path.name} now. Nothing was changed; "
+                "reload the server, or run the command again"
+            )
+        try:
+            os.close(open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        self._file = self._open()
 
     def check_file(self) -> None:
         """Raise IndexReplacedError unless the file at `path` is still the one that was opened."""
@@ -96,6 +110,7 @@ class FeatureFile:
             self.scanner.stop()
         if self._file is not None:
             self._file.close()
+        self._matrix = np.empty((0, self.dim), self.dtype)  # unmapped when the last search has ended
 
     def matrix(self) -> FeatureMatrix:
         """The committed rows, (count, dim), mapped into memory, read-only. Fewer if the file was truncated."""
@@ -114,10 +129,15 @@ class FeatureFile:
         copy, matrix = FeatureFile(path, self.dim, 0, self.dtype), self.matrix()
         if isinstance(self.scanner, GpuScanner):
             copy.scan_on_gpu()
-        for start in range(0, len(rows), COPY_ROWS):
-            part = list(rows[start : start + COPY_ROWS])
-            copy.append(matrix[part])
-            copy.commit(len(part))
+        try:
+            for start in range(0, len(rows), COPY_ROWS):
+                part = list(rows[start : start + COPY_ROWS])
+                copy.append(matrix[part])
+                copy.commit(len(part))
+        except BaseException:
+            copy.close()
+            path.unlink(missing_ok=True)
+            raise
         return copy
 
     def checksums(self, features: FeatureMatrix) -> list[int]:

@@ -294,6 +294,8 @@ class _Sync:
                     edited.add(path)
             elif reason := self._why_unchecked(path):
                 self._note("not checked", path, reason)
+            elif os.path.lexists(path):
+                self._note("not checked", path, "it appeared while the others were read: run this again")
             else:
                 gone.append(image.id)
                 self._note("gone", path, f"image {image.id}")

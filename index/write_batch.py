@@ -26,6 +26,10 @@ class StoredImages(Protocol):
     def check_new_keys(self, keys: Sequence[str]) -> None: ...
 
 
+MAX_SQUARED_NORM = 1e36
+"""Of a feature: squared distances up to four times as large are computed in float32."""
+
+
 @dataclass(frozen=True)
 class PendingAdd:
     """An addition that waits for its commit: (N, dim) features and their entries. `results`: set when it is done."""
@@ -41,8 +45,11 @@ class PendingAdd:
             raise InvalidRequestError(f"expected features of shape {shape}, got {self.features.shape}")
         with np.errstate(over="ignore"):  # what is too large for float16 becomes infinite
             stored = self.features.astype(dtype)
+            norms = np.einsum("ij,ij->i", self.features, self.features, dtype=np.float32)
         if not np.isfinite(stored).all():
             raise InvalidRequestError(f"features must be finite numbers of {np.dtype(dtype)}, and some are not")
+        if (norms > MAX_SQUARED_NORM).any():
+            raise InvalidRequestError("features must have norms below 1e18: distances to longer ones can't be computed")
 
 
 class WriteBatch:

@@ -160,6 +160,8 @@ class Catalog(CatalogFile, EntryReader):
     def _change(self, database: sqlite3.Connection, image_id: int, **changes: object) -> None:
         """Change columns of an image. Raises IndexStoreError if its entry is damaged."""
         rows = database.execute(f"{SELECT_IMAGES} WHERE id = ?", (image_id,)).fetchall()
+        if not rows:
+            raise unknown_image_error(image_id)
         before = next(intact_images(rows), None)
         if before is None:
             raise IndexStoreError(f"the entry of image {image_id} is damaged: delete it with `alexnet index compact`")

@@ -205,6 +205,8 @@ class CatalogFile:
         )
 
     def _index_error(self, error: sqlite3.Error) -> IndexStoreError:
+        if isinstance(error, sqlite3.ProgrammingError):
+            return IndexStoreError(f"the index of {self.path} is closed")
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary result code
         if code == sqlite3.SQLITE_FULL:
             return StorageFullError("no space left on the index's disk: nothing was changed")

@@ -29,6 +29,13 @@ def delete_before(folder: Path, generation: int) -> None:
             file.unlink(missing_ok=True)
 
 
+def delete_after(folder: Path, generation: int) -> None:
+    """Delete the features and codes of a later generation, which a compaction left that didn't reach its commit."""
+    for file in folder.iterdir():
+        if (match := NAME.fullmatch(file.name)) and int(match["generation"]) > generation:
+            file.unlink(missing_ok=True)
+
+
 def has_features_after(folder: Path, generation: int) -> bool:
     """Whether a compaction has made newer features than those of `generation`."""
     matches = (NAME.fullmatch(file.name) for file in folder.glob("features-*"))

@@ -35,7 +35,7 @@ from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unkno
 from index.feature_space import FeatureSpace, RowDType
 from index.features import FeatureFile, as_stored
 from index.files import check_same
-from index.folder.generations import codes_path, delete_before, features_path, has_features_after
+from index.folder.generations import codes_path, delete_after, delete_before, features_path, has_features_after
 from index.folder.layout import (
     CATALOG,
     IndexMetadata,
@@ -55,7 +55,9 @@ from model.exceptions import (
     AlexNetError,
     IndexReplacedError,
     IndexStoreError,
+    StorageFullError,
 )
+from model.files import fsync
 from model.images.crops import CENTER_CROP
 
 logger = logging.getLogger(__name__)
@@ -201,8 +203,12 @@ class FolderIndex(BaseIndex):
         return result
 
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
-        """Record in one commit that images have other files with the same bytes. `moves`: (id, new path, label)."""
+        """Record in one commit that images have other files with the same bytes. `moves`: (id, new path, label).
+
+        Images that a compaction has deleted since are left out: the next sync adds their files again.
+        """
         with self._changing(), self._committing():
+            moves = [move for move in moves if self._current.rows.row_of(move[0]) is not None]  # others were compacted
             self.catalog.set_sources(moves)
             for image_id, _, label in moves:
                 self._current.rows.set_label(image_id, label)
@@ -292,9 +298,11 @@ class FolderIndex(BaseIndex):
             kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
             deleted = {record.id for record in records} - {record.id for record in kept}
             before, generation = self._current, self._generation + 1
+            delete_after(self.path, self._generation)  # left by a compaction that was killed: of other rows
             path = features_path(self.path, generation, self.space.dtype)
             features = before.features.copy_rows(path, [record.row for record in kept])
             try:
+                fsync(self.path)  # the new name, before the catalog names it
                 codes = None if before.codes is None else self._encode_all(before.codes.encoder, features, generation)
                 with self._committing():
                     self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
@@ -304,6 +312,9 @@ class FolderIndex(BaseIndex):
                         self._current = Snapshot(features, rows, codes)
                         self._generation, self.damaged = generation, {}
                         before.features.close()
+            except StorageFullError:
+                delete_after(self.path, self._generation)  # nothing was committed: make room
+                raise
             finally:
                 if self._current.features is not features:
                     features.close()
@@ -312,6 +323,7 @@ class FolderIndex(BaseIndex):
 
     def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
         """Write additions in one commit."""
+        self._require_writable()  # it may have been given up while these additions waited
         batch = WriteBatch(self.catalog)
         self._check_files()
         for addition in additions:

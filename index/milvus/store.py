@@ -38,6 +38,10 @@ MAX_ROWS_AT_ONCE = 100
 """Rows with features that are read, or written again, at once: some megabytes."""
 
 
+ROUNDING = 1e-4
+"""Relative error of a squared distance that Milvus computes."""
+
+
 class MilvusIndex(BaseIndex):
     """An index in a collection; see `index.protocol.Index`."""
 
@@ -152,13 +156,18 @@ class MilvusIndex(BaseIndex):
                 raise InvalidRequestError(
                     f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, on all pages together"
                 )
-            (hits,) = self._client.search(
-                self._collection, data=[query.feature], limit=count + OVERFETCH, anns_field="feature",
-                filter=condition, output_fields=["feature"], search_params={"metric_type": "L2"},
-                consistency_level="Strong",
-            )  # fmt: skip
-            features = np.array([hit["entity"]["feature"] for hit in hits], np.float32)
-            return np.array([hit["id"] for hit in hits], np.int64), features.reshape(-1, self.dim)
+            limit = count + OVERFETCH
+            while True:
+                (hits,) = self._client.search(
+                    self._collection, data=[query.feature], limit=limit, anns_field="feature", filter=condition,
+                    output_fields=["feature"], search_params={"metric_type": "L2"}, consistency_level="Strong",
+                )  # fmt: skip
+                features = np.array([hit["entity"]["feature"] for hit in hits], np.float32).reshape(-1, self.dim)
+                squared = np.square(features[[count - 1, -1]] - query.feature).sum(1) if len(hits) == limit else None
+                if squared is None or limit == MAX_CANDIDATES or squared[1] > squared[0] * (1 + ROUNDING):
+                    break
+                limit = min(2 * limit, MAX_CANDIDATES)  # further ones at the same distance may have smaller ids
+            return np.array([hit["id"] for hit in hits], np.int64), features
 
         return rank_candidates(query, find_candidates)
 

@@ -53,6 +53,7 @@ def rerank(
             _measure(squared[start : start + GATHER_ROWS], query, features[part].astype(np.float32))
 
     list(pool.map(measure_part, range(0, len(rows), GATHER_ROWS)))
+    squared[np.isnan(squared)] = np.inf  # of damaged rows, which the caller leaves out
     bound = float(np.partition(squared, k - 1)[k - 1]) * sum_of_squares_factor(features)
     return nearest_candidates(features, rows[squared <= bound], query, k)
 

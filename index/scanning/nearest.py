@@ -50,7 +50,7 @@ def nearest(
         return EMPTY
     if mask is not None and count < MIN_SCAN_SHARE * len(features):
         selected = np.flatnonzero(mask)
-        result = nearest(features[selected].astype(np.float32), query, k, pool)
+        result = nearest(features[selected].astype(np.float32, copy=False), query, k, pool)
         return NearestRows(selected[result.rows], result.distances)
     if isinstance(scanner, QuantizedScanner):
         (candidates,) = scanner.find_candidates(features, query[None], k, pool, mask)
