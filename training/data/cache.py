@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from model.datasets.listing import Skipped, write_skipped
@@ -45,6 +46,13 @@ CacheFormat = Literal["raw", "jpeg"]
 DecodeRow = Callable[[int], "tuple[Pixels, bytes, Traits] | Skipped"]
 
 
+class Reduction(NamedTuple):
+    """The first `num_images` images are reduced to `detail` pixels a side and enlarged again when they are read."""
+
+    detail: int
+    num_images: int
+
+
 @dataclass(frozen=True)
 class ImageCache:
     """Decoded images of a dataset, and their statistics.
@@ -60,6 +68,7 @@ class ImageCache:
     skipped: dict[int, Skipped]
     traits: Traits
     copies: Copies
+    reduction: Reduction | None = None
 
     def with_channel_mean(self) -> ImageCache:
         """The same with the mean of each channel in place of the mean image."""
@@ -69,6 +78,22 @@ class ImageCache:
     def with_mean(self, mean: NDArray[np.float32]) -> ImageCache:
         """The same with another mean image, such as that of the network a run starts from."""
         return replace(self, mean=mean)
+
+    def reduced(self, detail: int | None, num_images: int) -> ImageCache:
+        """The same with the first `num_images` images, which a run that degrades them has in full detail, reduced to
+        the detail that the others have: as a network reads them that isn't trained here."""
+        return self if detail is None else replace(self, reduction=Reduction(detail, num_images))
+
+    def read(self, rows: NDArray[np.int64]) -> Pixels:
+        """(N, 256, 256, 3) uint8 pixels of the images in `rows`."""
+        pixels = self.images.read(rows)
+        if self.reduction is None:
+            return pixels
+        detail, pixels = self.reduction.detail, pixels.copy()
+        for number in np.flatnonzero(rows < self.reduction.num_images):
+            small = Image.fromarray(pixels[number]).resize((detail, detail), Image.Resampling.BILINEAR)
+            pixels[number] = np.asarray(small.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
+        return pixels
 
     def digests(self) -> NDArray[np.int64]:
         """Checksum of each image's pixels, (N, 2); zeros for a file that can't be decoded."""

@@ -138,7 +138,7 @@ class CropLoader:
         if self.device_images is not None and self.device_images.has(drawn.rows):
             return None, drawn
         if isinstance(drawn, Transforms):
-            whole = torch.from_numpy(self.cache.images.read(drawn.rows))
+            whole = torch.from_numpy(self.cache.read(drawn.rows))
             return (render(whole, drawn, self.center_mean), drawn) if on_cpu else (whole.pin_memory(), drawn)
         images, source = self._stored(drawn)
         if on_cpu:

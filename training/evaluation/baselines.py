@@ -83,7 +83,7 @@ def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:
 
 
 def _hog(cache: ImageCache, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return np.concatenate([hog_features(cache.images.read(part)) for part in batches(rows, ROWS_PER_BLOCK)])
+    return np.concatenate([hog_features(cache.read(part)) for part in batches(rows, ROWS_PER_BLOCK)])
 
 
 def nearest_neighbor_error(

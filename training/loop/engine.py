@@ -132,9 +132,9 @@ class TrainingEngine:
         weights = balanced_class_weights(self.labels[train_rows], self.spec.config.num_classes)
         return torch.from_numpy(weights).to(self.device, self.dtype)
 
-    def learning_rates(self, factor: float, epoch: int) -> dict[str, float]:
-        """The learning rate of every parameter. `factor`: the schedule's."""
-        return scheduled_learning_rates(self.spec, self.recipe, factor, epoch, self.lr_multipliers)
+    def learning_rates(self, factor: float, epoch: int, warmup: float = 1.0) -> dict[str, float]:
+        """The learning rate of every parameter. `factor`: the schedule's. `warmup`: of all rates."""
+        return scheduled_learning_rates(self.spec, self.recipe, factor, epoch, self.lr_multipliers, warmup)
 
     def run_epoch(
         self,

@@ -73,6 +73,8 @@ def fit_output_layer(
     initial: InitialState, config: TrainConfig, dataset: Dataset, cache: ImageCache, device: torch.device
 ) -> FittedStart:
     """Fit the new output layer to the features of the copied layers; called by one process."""
+    if config.recipe.degradation is not None:
+        cache = cache.reduced(config.run.image_contract.detail, len(dataset.train))
     generator = np.random.default_rng(config.run.seed)
     train, validation, held_out = (
         np.sort(generator.permutation(rows)[:limit])

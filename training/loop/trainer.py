@@ -235,9 +235,9 @@ class Trainer:
         progress = self.clock.progress(self.epoch, step)
         if self.recipe.minutes and progress >= 1 and (self.epoch or step):  # the first step is always made
             return False
-        factor = self.schedule.advance(progress) * warmup_factor(self.recipe, progress)
-        self.learning_rate = self.recipe.learning_rate * factor
-        self.engine.optimizer.set_learning_rates(self.engine.learning_rates(factor, self.epoch))
+        factor, warmup = self.schedule.advance(progress), warmup_factor(self.recipe, progress)
+        self.learning_rate = self.recipe.learning_rate * factor * warmup
+        self.engine.optimizer.set_learning_rates(self.engine.learning_rates(factor, self.epoch, warmup))
         self.engine.prune(progress)
         return True
 

@@ -81,7 +81,7 @@ def run_range_test(trainer: Trainer, fitted: bool) -> RangeTest:
     def before_step(number: int) -> bool:
         rates.append(rate_of_step(len(rates)))
         factor = rates[-1] / engine.recipe.learning_rate
-        engine.optimizer.set_learning_rates(engine.learning_rates(factor, 0))
+        engine.optimizer.set_learning_rates(engine.learning_rates(1.0, 0, factor))
         return True
 
     for epoch in range(NUM_STEPS):  # an epoch may have a single step

@@ -30,19 +30,22 @@ def training_loss(
     """The sum of the images' cross-entropy.
 
     `label_smoothing`: share of a target that is spread evenly over the classes that compete. `class_weights`
-    (classes,): how much an image of each class counts.
+    (classes,): how much an image of each class counts. They weigh images: PyTorch's weigh the shares of a smoothed
+    target, so that a rare class's share of every other image's target would count more than the image's own class.
     """
     if targets.partners is None and targets.excluded is None:
-        return F.cross_entropy(
-            logits, targets.classes, weight=class_weights, reduction="sum", label_smoothing=label_smoothing
-        )
+        if class_weights is None:
+            return F.cross_entropy(logits, targets.classes, reduction="sum", label_smoothing=label_smoothing)
+        losses = F.cross_entropy(logits, targets.classes, reduction="none", label_smoothing=label_smoothing)
+        return (class_weights[targets.classes] * losses).sum()
     excluded = torch.zeros_like(logits, dtype=torch.bool) if targets.excluded is None else targets.excluded
     log_probabilities = logits.masked_fill(excluded, -torch.inf).log_softmax(1).masked_fill(excluded, 0.0)
     competing = (~excluded).to(logits.dtype)
-    target = label_smoothing * competing / competing.sum(1, keepdim=True)
-    target += (1 - label_smoothing) * _mixed(targets, logits)
+    mixed = _mixed(targets, logits)
     if class_weights is not None:
-        target = target * class_weights
+        mixed = mixed * class_weights
+    target = label_smoothing * competing / competing.sum(1, keepdim=True) * mixed.sum(1, keepdim=True)
+    target += (1 - label_smoothing) * mixed
     return -(target * log_probabilities).sum()
 
 
@@ -69,8 +72,8 @@ def guessing_loss(
 ) -> float:
     """The mean training loss of the best prediction that is the same for all images, without competition."""
     shares = np.bincount(labels, minlength=num_classes) / len(labels)
-    target = (1 - label_smoothing) * shares + label_smoothing / num_classes
     if class_weights is not None:
-        target = target * class_weights
+        shares = shares * class_weights
+    target = (1 - label_smoothing) * shares + label_smoothing * shares.sum() / num_classes
     target = target[target > 0]
     return float(-(target * np.log(target / target.sum())).sum())

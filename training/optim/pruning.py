@@ -54,4 +54,4 @@ def _largest(weights: Tensor, density: float) -> Tensor:
     if kept == weights.numel():
         return torch.ones_like(magnitudes)
     threshold = magnitudes.flatten().kthvalue(weights.numel() - kept + 1).values
-    return (magnitudes >= threshold).to(weights.dtype)
+    return ((magnitudes >= threshold) & (magnitudes > 0)).to(weights.dtype)  # what is pruned already stays so

@@ -95,16 +95,22 @@ class MomentumSGD:
 
 
 def scheduled_learning_rates(
-    spec: NetworkSpec, recipe: Recipe, factor: float, epoch: int, multipliers: Mapping[str, float]
+    spec: NetworkSpec,
+    recipe: Recipe,
+    factor: float,
+    epoch: int,
+    multipliers: Mapping[str, float],
+    warmup: float = 1.0,
 ) -> dict[str, float]:
     """The learning rate of every parameter, by name.
 
-    `factor`: the schedule's. `multipliers`: by layer, 1 where not given.
+    `factor`: the schedule's, which not all biases follow. `warmup`: factor of all rates. `multipliers`: by layer, 1
+    where not given.
     """
     rates = {}
     for layer in spec.weighted_layers:
         for kind in ("weight", "bias"):
-            rate = recipe.learning_rate * multipliers.get(layer.name, 1.0)
+            rate = warmup * recipe.learning_rate * multipliers.get(layer.name, 1.0)
             if kind == "bias":
                 rate *= recipe.bias_lr_multiplier
             if kind != "bias" or recipe.bias_lr_drops or recipe.schedule == "cosine":

@@ -109,7 +109,10 @@ def _measure_baselines(trainer: Trainer) -> list[Baseline]:
     """The errors of baselines on the held-out images: those with the start network's features, and HOG."""
     baselines = [baseline for baseline in read_baselines(trainer.run.path) if baseline.method != HOG]
     with stage("measuring the HOG baseline"):
-        baselines.append(measure_hog(trainer.dataset, trainer.cache, trainer.config.run.seed))
+        cache, config = trainer.cache, trainer.config
+        if config.recipe.degradation is not None:
+            cache = cache.reduced(config.run.image_contract.detail, len(trainer.dataset.train))
+        baselines.append(measure_hog(trainer.dataset, cache, config.run.seed))
     write_baselines(trainer.run.path, baselines)
     return baselines
 

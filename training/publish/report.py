@@ -123,7 +123,7 @@ def _summarize(
         split=split,
         baselines=[*read_baselines(folder), frequent_class_baseline(split, num_train, num_held_out)],
         check=check,
-        epochs=len(records),
+        epochs=int(records[-1]["epoch"]) if records else 0,  # some lines may be damaged
         seconds=float(records[-1].get("run_seconds", 0)) if records else 0.0,
         commands=[
             *next_commands(artifact.path, config),

@@ -45,6 +45,18 @@ def test_training_images_may_have_another_contract(few: Path, tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_baselines_see_training_images_in_the_detail_of_the_others(few: Path, tmp_path: Path) -> None:
+    dataset, contract = load_folder(few), ImageContract(24)
+    rows = np.array([0, len(dataset.train) - 1, len(dataset.train)])
+    expected = image_cache.build_cache(dataset, tmp_path / "a", contract=contract).read(rows).astype(int)
+    detailed = image_cache.build_cache(dataset, tmp_path / "b", contract=contract, train_contract=ImageContract())
+    reduced = detailed.reduced(24, len(dataset.train)).read(rows).astype(int)
+    assert np.abs(reduced - expected).mean() < 1
+    np.testing.assert_array_equal(reduced[2], expected[2])
+    assert np.abs(detailed.read(rows).astype(int) - expected)[:2].mean() > 5
+    assert detailed.reduced(None, len(dataset.train)) is detailed
+
+
 def test_a_long_name_is_shortened(few: Path, tmp_path: Path) -> None:
     dataset = replace(load_folder(few), name=125 * "ü")
     image_cache.build_cache(dataset, tmp_path)

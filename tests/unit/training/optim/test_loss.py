@@ -22,7 +22,8 @@ def test_without_options_it_is_torch_s_cross_entropy() -> None:
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_mixed_with_itself_it_is_torch_s_too(smoothing: float, weights: torch.Tensor | None) -> None:
-    expected = F.cross_entropy(LOGITS, CLASSES, weight=weights, reduction="sum", label_smoothing=smoothing)
+    each = F.cross_entropy(LOGITS, CLASSES, reduction="none", label_smoothing=smoothing)
+    expected = each.sum() if weights is None else (weights[CLASSES] * each).sum()
     itself = Targets(CLASSES, CLASSES, torch.full((6,), 0.7))
     torch.testing.assert_close(training_loss(LOGITS, itself, smoothing, weights), expected)
     torch.testing.assert_close(training_loss(LOGITS, Targets(CLASSES), smoothing, weights), expected)
@@ -102,3 +103,25 @@ def test_kinds_within_a_class_are_no_sources() -> None:
     competition = Competition(["siamese", "persian", "poodle", ""], labels, rows, 2, 1.0, 0)
     assert competition.excluded(0, rows) is None
     assert competition.num_sources == 1
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights_weigh_images_and_not_their_smoothed_targets(smoothing: float, mixes: bool) -> None:
+    """The best answer to an image of a frequent class is that class, however rare the others are."""
+    weights = torch.tensor([0.5, 50.0], dtype=torch.float64)
+    logits = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)
+    first = torch.tensor([0])
+    targets = Targets(first, first, torch.tensor([0.7])) if mixes else Targets(first)
+    loss = training_loss(logits, targets, smoothing, weights)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(0.5 * np.log(2))
+    target = np.array([1 - smoothing / 2, smoothing / 2])
+    np.testing.assert_allclose(gradient.numpy()[0], 0.5 * (0.5 - target))
+
+
+def test_a_rare_image_that_is_mixed_in_counts_by_its_share() -> None:
+    weights = torch.tensor([0.5, 50.0])
+    targets = Targets(torch.tensor([0]), torch.tensor([1]), torch.tensor([0.75]))
+    loss = training_loss(torch.zeros(1, 2), targets, 0.2, weights)
+    assert loss.item() == pytest.approx((0.75 * 0.5 + 0.25 * 50) * np.log(2))

@@ -33,3 +33,10 @@ def test_the_largest_weights_of_each_tower_are_left() -> None:
             assert weight[half == 1].abs().min() >= weight[half == 0].abs().max()
             alone = pruning_masks({name: weight}, SPEC, {name.partition(".")[0]: density}, 1)
             assert torch.equal(alone[name], half)  # a process with one tower finds the same
+
+
+def test_what_is_pruned_already_stays_so() -> None:
+    weight = torch.zeros(8, 8)
+    weight[:2] = 1.0
+    (mask,) = pruning_masks({"fc6.weight": weight}, SPEC, {"fc6": 0.5}, 1).values()
+    assert mask.sum() == 16

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
-from training.optim.sgd import MomentumSGD
+from model.network.registry import build_spec
+from model.network.spec import NetworkConfig
+from training.optim.sgd import MomentumSGD, scheduled_learning_rates
 from training.recipes import RECIPES
 
 RECIPE = replace(RECIPES["paper"], decay_biases=False)
@@ -73,3 +76,14 @@ def test_a_restored_optimizer_continues_alike() -> None:
             optimizer.step()
         values.append(w.item())
     assert values[0] == values[1]
+
+
+def test_warm_up_is_of_all_rates_and_the_schedule_not_of_all_biases() -> None:
+    recipe, spec = RECIPES["source"], build_spec(NetworkConfig(hidden=16, num_classes=3))
+    assert not recipe.bias_lr_drops
+    whole = scheduled_learning_rates(spec, recipe, 1.0, 0, {})
+    warming = scheduled_learning_rates(spec, recipe, 1.0, 0, {}, warmup=0.01)
+    dropped = scheduled_learning_rates(spec, recipe, 0.1, 0, {})
+    for name, rate in whole.items():
+        assert warming[name] == pytest.approx(0.01 * rate)
+        assert dropped[name] == pytest.approx(rate if name.endswith("bias") else 0.1 * rate)
