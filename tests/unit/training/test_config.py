@@ -116,6 +116,9 @@ def test_fixed_epochs_after_a_run_without_an_epoch() -> None:
     """The learning rate must not be a thousandth from the first epoch on."""
     source = RECIPES["source"]
     assert source.with_epochs(0).with_epochs(15) == source.with_epochs(15)
+    short = source.with_epochs(source.epochs // 2)
+    for name in ("color_end_epoch", "early_anneal_epoch", "early_freeze_epoch"):
+        assert getattr(short, name) == pytest.approx(getattr(source, name) * short.epochs / source.epochs)
 
 
 def test_options_that_another_one_leaves_without_effect_are_refused() -> None:

@@ -153,3 +153,23 @@ def test_features_whose_distances_cannot_be_computed_are_refused(index: FolderIn
             index.add(np.full((1, 64), size, np.float32), [make_entry(77)])
     index.add(np.full((1, 64), 1e17, np.float32), [make_entry(78)])
     assert [n.entry.id for n in index.search(Query(np.full(64, 1e17, np.float32), 1))] == [11]
+
+
+def test_a_commit_waits_for_the_disk(index: FolderIndex) -> None:
+    (synchronous,) = index.catalog._writer.execute("PRAGMA synchronous").fetchone()
+    assert synchronous == 2  # FULL
+
+
+def test_an_id_is_never_given_again(index: FolderIndex) -> None:
+    index.remove(10)
+    assert index.compact() == 1
+    assert index.add(features_at(7), [make_entry(77)]) == [AddResult(11, "added")]
+
+
+def test_codes_of_a_new_image_are_looked_up(index: FolderIndex, tmp_path: Path) -> None:
+    index.set_encoder(make_encoder(tmp_path / "e.onnx", 32, 64))
+    new = np.random.default_rng(1).random((1, 64), np.float32)
+    index.search(Query(new[0], 1, mode="hash_lookup"))
+    index.add(new, [make_entry(77)])
+    (neighbor,) = index.search(Query(new[0], 1, mode="hash_lookup"))
+    assert (neighbor.entry.id, neighbor.distance) == (11, 0)

@@ -54,3 +54,5 @@ def test_the_calibration_error_by_hand() -> None:
     certain = np.eye(2, dtype=np.float32)[labels]
     assert expected_calibration_error(certain, labels) == 0
     assert expected_calibration_error(certain, 1 - labels) == 1
+    last = np.array([[0.97, 0.03], [1.0, 0.0]], np.float32)  # one bin: too cautious and too sure cancel
+    assert expected_calibration_error(last, np.array([0, 1])) == pytest.approx((1 - 0.03) / 2, abs=1e-6)

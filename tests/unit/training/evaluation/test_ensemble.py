@@ -13,7 +13,7 @@ from model.exceptions import DatasetError, InvalidRequestError
 from training.data.folders import write_table
 from training.data.loading import load_dataset
 from training.data.training_data import count_left_out, count_training_images
-from training.evaluation.ensemble import evaluate_ensemble, search_weights
+from training.evaluation.ensemble import _loss, evaluate_ensemble, search_weights
 from training.evaluation.quantize import add_int8
 
 GOOD = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
@@ -207,3 +207,9 @@ def test_weights_are_not_chosen_on_copies_of_test_images(artifact: Artifact, few
     shutil.rmtree(data / "test")
     with pytest.raises(InvalidRequestError, match="has no test images: choose --split validation, or all"):
         evaluate_ensemble([member], str(data), "test", None, False, "cpu", "float32", print)
+
+
+@pytest.mark.parametrize(("label", "top5", "top1"), [(0, 0, 0), (1, 0, 1), (4, 0, 1), (5, 1, 1)])
+def test_a_class_at_the_sixth_place_is_a_top5_error(label: int, top5: int, top1: int) -> None:
+    probabilities = np.array([[[0.3, 0.25, 0.2, 0.1, 0.08, 0.07]]], np.float32)
+    assert _loss(probabilities, np.array([label]), np.ones(1))[:2] == (top5, top1)

@@ -125,3 +125,14 @@ def test_a_rare_image_that_is_mixed_in_counts_by_its_share() -> None:
     targets = Targets(torch.tensor([0]), torch.tensor([1]), torch.tensor([0.75]))
     loss = training_loss(torch.zeros(1, 2), targets, 0.2, weights)
     assert loss.item() == pytest.approx((0.75 * 0.5 + 0.25 * 50) * np.log(2))
+
+
+def test_other_images_compete_within_their_source_in_each_epoch() -> None:
+    labels, rows = np.arange(40) % 4, np.arange(40)
+    competition = Competition(["ab"[label % 2] for label in labels], labels, rows, 4, 0.5, 0)
+    first, second = (competition.excluded(epoch, rows) for epoch in (0, 1))
+    assert first is not None
+    assert second is not None
+    restricted = [excluded.any(1) for excluded in (first, second)]
+    assert all(0 < each.sum() < 40 for each in restricted)
+    assert (restricted[0] != restricted[1]).any()
