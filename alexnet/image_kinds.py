@@ -26,6 +26,7 @@ from model.thread_pool import ordered_map
 
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 """An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of dtype uint8 in RGB."""
+_SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 _OTHER_METADATA = {"xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1"}
 _TIFF_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "F", "CMYK", "LAB")
 """Modes of PIL images that can be written to a TIFF as they are."""
@@ -42,13 +43,13 @@ class LoadedImage:
 
 def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
     """Whether this is one image and not several."""
-    return isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray)
+    return isinstance(images, _SINGLE)
 
 
 def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
     """One image or several, to go through once. Raises InvalidRequestError if it is neither; an open file would give
     its lines."""
-    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray):
+    if isinstance(images, _SINGLE):
         return [images]
     if not isinstance(images, Iterable) or hasattr(images, "read"):
         raise _unknown_kind(images)

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import command
 from benchmarks.baselines.hashing import itq, linear_encoder, lsh, pca
+from benchmarks.command import run_main
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.evaluation import average_precision
 from index.folder.store import FolderIndex
@@ -195,4 +195,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

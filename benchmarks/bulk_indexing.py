@@ -29,7 +29,7 @@ import numpy as np
 import typer
 
 from alexnet.cli.options import PrecisionOption
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.memory import measure_private_memory
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.build import find_images
@@ -324,4 +324,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

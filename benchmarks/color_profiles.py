@@ -25,7 +25,7 @@ import typer
 from PIL import Image, ImageCms, features
 
 from alexnet.demo import GALLERY
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.icc_profiles import ADOBE_RGB, DISPLAY_P3, GAMMA, make_profile
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import time_call, time_in_turns
@@ -135,4 +135,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -21,7 +21,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from alexnet.cli.options import ArchiveOption, DataOption
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.memory import measure_private_memory
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.sampling import sample_repeatedly
@@ -111,4 +111,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import CHUNK_ROWS, DIM, Array
 from benchmarks.synthetic_index import create_index
@@ -62,4 +62,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -29,7 +29,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from alexnet.cli.options import ArchiveOption, DataOption
-from benchmarks import command
 from benchmarks.baselines.torch_alexnet import (
     Array,
     Forward,
@@ -38,6 +37,7 @@ from benchmarks.baselines.torch_alexnet import (
     create_onnxruntime_forward,
     create_torch_forward,
 )
+from benchmarks.command import run_main
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import GFLOP_PER_CROP, measure_matrix_tflops, median_ratio, time_in_turns
 from model.artifacts import artifact as artifacts
@@ -256,4 +256,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

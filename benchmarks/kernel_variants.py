@@ -22,7 +22,7 @@ import typer
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import time_in_turns
 from model.lrn import formula
@@ -182,4 +182,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

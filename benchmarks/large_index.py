@@ -20,7 +20,7 @@ import onnx
 import typer
 from numpy.typing import NDArray
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.memory import measure_private_memory
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import CHUNK_ROWS, Array, iter_mixed_features, mix_features, read_labeled_features
@@ -111,4 +111,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -19,7 +19,7 @@ import numpy as np
 import psycopg
 import typer
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.large_index import train_encoder
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import Array, iter_mixed_features, mix_features, read_labeled_features
@@ -156,4 +156,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -22,7 +22,7 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import (
     CHUNK_ROWS,
@@ -222,4 +222,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

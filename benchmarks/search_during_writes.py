@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import Array, draw_features
 from benchmarks.synthetic_index import create_index, make_entries, split_into_chunks
@@ -112,4 +112,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

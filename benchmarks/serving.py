@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.cli.options import ArchiveOption, DataOption
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.load_generator import (
     DEADLINE,
     count_statuses,
@@ -265,4 +265,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from alexnet.cli.options import ArchiveOption, DataOption
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.load_generator import count_statuses, measure_peak, read_images, run_open_loop, success_latencies
 from benchmarks.results import RESULTS, OutputOption, write_result
 from benchmarks.sampling import sample_repeatedly
@@ -62,4 +62,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

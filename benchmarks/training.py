@@ -24,8 +24,8 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks import command
 from benchmarks.baselines.torch_alexnet import TorchAlexNet
+from benchmarks.command import run_main
 from benchmarks.data_loading import create_engine, create_images, measure_loading
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import GFLOP_PER_IMAGE, measure_matrix_tflops, median_ratio, time_call
@@ -308,4 +308,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

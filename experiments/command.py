@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.command import run_typer
 from model.artifacts.artifact import Measurement
 from model.exceptions import AlexNetError, StoppedError
 from training.config import TrainConfig
@@ -64,10 +65,4 @@ def list_errors(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
 
 def run(main: Callable[..., None]) -> None:
     """Run `main` with the options of the command line; an AlexNetError ends with exit status 1."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
-    try:
-        app()
-    except AlexNetError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None
+    run_typer(main, AlexNetError)

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from index.feature_space import RowDType
-from index.files import check_regular, check_same, descriptor_id, open_regular, storage_error
+from index.files import check_regular, check_same, descriptor_id, open_regular, replaced_error, storage_error
 from index.scanning.quantized_scanner import QuantizedScanner
 from index.scanning.scanners import FeatureMatrix, GpuScanner, Scanner
-from model.exceptions import DeviceError, IndexReplacedError
+from model.exceptions import DeviceError
 
 COPY_ROWS = 1024
 """Rows that are copied at once."""
@@ -81,10 +81,7 @@ class FeatureFile:
         """Create the file. Raises IndexReplacedError if there is one now: it is of another index."""
         if os.path.lexists(self.path):
             check_regular(self.path)
-            raise IndexReplacedError(
-                f"the index was replaced since it was opened: there is a {self.path.name} now. Nothing was changed; "
-                "reload the server, or run the command again"
-            )
+            raise replaced_error(f"there is a {self.path.name} now")
         try:
             os.close(open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         except OSError as error:

@@ -82,13 +82,18 @@ def descriptor_id(descriptor: int) -> FileId:
     return status.st_dev, status.st_ino
 
 
+def replaced_error(what: str) -> IndexReplacedError:
+    """The exception for files that aren't those that were opened."""
+    return IndexReplacedError(
+        f"the index was replaced since it was opened: {what}. Nothing was changed; reload the server, or run the "
+        "command again"
+    )
+
+
 def check_same(path: Path, known: FileId | None) -> None:
     """Raise IndexReplacedError unless `path` is the file that was opened; `known` None: there was none."""
     if known is not None and file_id(path) != known:
-        raise IndexReplacedError(
-            f"the index was replaced since it was opened: its {path.name} is another file, or gone. Nothing was "
-            "changed; reload the server, or run the command again"
-        )
+        raise replaced_error(f"its {path.name} is another file, or gone")
 
 
 class WriteLock:

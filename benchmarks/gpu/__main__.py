@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.gpu.parts import PARTS, PartResult, run_parts
 from benchmarks.gpu.rows import PartOptions
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
@@ -84,4 +84,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -20,7 +20,7 @@ import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import command
+from benchmarks.command import run_main
 from benchmarks.gpu_bundle.pieces import write_bundle
 from benchmarks.gpu_bundle.wheels import (
     BundleError,
@@ -100,4 +100,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

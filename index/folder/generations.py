@@ -24,19 +24,24 @@ def codes_path(folder: Path, generation: int, encoder_sha256: str) -> Path:
 
 def delete_before(folder: Path, generation: int) -> None:
     """Delete the features and codes from before a compaction, and those that one left that was killed."""
-    for file in folder.iterdir():
-        if (match := NAME.fullmatch(file.name)) and int(match["generation"]) < generation:
+    for number, file in _files(folder):
+        if number < generation:
             file.unlink(missing_ok=True)
 
 
 def delete_after(folder: Path, generation: int) -> None:
     """Delete the features and codes of a later generation, which a compaction left that didn't reach its commit."""
-    for file in folder.iterdir():
-        if (match := NAME.fullmatch(file.name)) and int(match["generation"]) > generation:
+    for number, file in _files(folder):
+        if number > generation:
             file.unlink(missing_ok=True)
 
 
 def has_features_after(folder: Path, generation: int) -> bool:
     """Whether a compaction has made newer features than those of `generation`."""
-    matches = (NAME.fullmatch(file.name) for file in folder.glob("features-*"))
-    return any(match and int(match["generation"]) > generation for match in matches)
+    return any(number > generation and file.name.startswith("features-") for number, file in _files(folder))
+
+
+def _files(folder: Path) -> list[tuple[int, Path]]:
+    """The files of features and codes with the number of their generation."""
+    matches = ((NAME.fullmatch(file.name), file) for file in folder.iterdir())
+    return [(int(match["generation"]), file) for match, file in matches if match]

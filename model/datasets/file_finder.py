@@ -8,6 +8,7 @@ import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -58,10 +59,12 @@ class FileFinder:
 def _normalize(file: str, status: os.stat_result) -> str:
     """Two spellings of a path are one file; but `link/..` isn't the folder of the link."""
     plain = os.path.normpath(file)
-    try:
-        return plain if os.path.samestat(os.stat(plain), status) else os.path.realpath(file)  # noqa: PTH116
-    except OSError:
-        return os.path.realpath(file)
+    if ".." not in file:
+        return plain
+    with suppress(OSError):
+        if os.path.samestat(os.stat(plain), status):  # noqa: PTH116
+            return plain
+    return os.path.realpath(file)
 
 
 def _spellings(path: str) -> Iterator[tuple[str, str]]:

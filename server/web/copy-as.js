@@ -9,10 +9,11 @@ const NEIGHBORS = 6;
 
 /** Buttons that copy. `list`: of the neighbors, null where there is no library. `isThumbnail`: whether the answer is to a thumbnail. */
 export function copyButtons(query, response, list, isThumbnail) {
+  const image = isThumbnail ? "thumbnail" : "image";
   const { milliseconds, ...classes } = response;
   const texts = {
-    curl: () => asCurl(query, Boolean(list), isThumbnail ? "thumbnail" : "image"),
-    Python: () => asPython(query, Boolean(list), isThumbnail ? "thumbnail" : "image"),
+    curl: () => asCurl(query, Boolean(list), image),
+    Python: () => asPython(query, Boolean(list), image),
     JSON: () => JSON.stringify(list ? { classify: classes, similar: list.response } : classes, null, 2),
   };
   return element("p", { className: "copy row" }, element("span", { className: "quiet" }, "Copy as"),

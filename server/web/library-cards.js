@@ -99,9 +99,12 @@ export class LibraryCards {
       while (waiting.length && !failure) {
         const id = waiting.shift();
         await work(id).then(() => done.push(id), (error) => {
-          if (error.status === 404) gone.push(id);
-          else waiting.push(id);
-          if (error.status !== 404) failure ??= error;
+          if (error.status === 404) {
+            gone.push(id);
+            return;
+          }
+          waiting.push(id);
+          failure ??= error;
         });
       }
     };

@@ -19,7 +19,7 @@ const starts = new WeakMap();
 export async function showThumbnail(image, id) {
   const path = `images/${id}/thumbnail`;
   if (getKey()) await new Promise((resolve) => { starts.set(image, resolve); near.observe(image); }); // as loading="lazy"
-  for (let retries = 0; !await load(image, path); retries += 1) {
+  for (let retries = 0; !await showImage(image, path); retries += 1) {
     if (retries === MAX_RETRIES) return;
     await wait(2 ** retries * (0.5 + Math.random())); // not all at once
     if (!image.isConnected) return;
@@ -27,9 +27,7 @@ export async function showThumbnail(image, id) {
 }
 
 /** Show an image. Resolves to whether it can be shown. */
-export const showImage = (image, path) => load(image, path);
-
-async function load(image, path) {
+export async function showImage(image, path) {
   const shown = await (getKey() ? loadWithKey(image, path) : loadDirectly(image, path));
   image.classList.toggle("missing", !shown);
   return shown;

@@ -98,12 +98,17 @@ def serve_page(artifact: Artifact, index: Path | None, **settings: Any) -> Itera
         yield f"http://127.0.0.1:{port}"
 
 
+@contextmanager
+def serve_copy(artifact: Artifact, index: Path, folder: Path, **settings: Any) -> Iterator[str]:
+    """As `serve_page`, with a copy of an index in a folder, which may be changed."""
+    with serve_page(artifact, Path(shutil.copytree(index, folder / "index")), **settings) as address:
+        yield address
+
+
 @pytest.fixture(scope="package")
 def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the small network and its own copy of the index of 90 images, which no test changes."""
-    index = tmp_path_factory.mktemp("page") / "index"
-    shutil.copytree(index_path, index)
-    with serve_page(artifact, index) as address:
+    with serve_copy(artifact, index_path, tmp_path_factory.mktemp("page")) as address:
         yield address
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from model.artifacts.artifact import Artifact
 from tests.helpers.drawings import draw, encode
-from tests.page.conftest import OpenPage, hand_over, serve_page, wait_for_answer
+from tests.page.conftest import OpenPage, hand_over, serve_copy, serve_page, wait_for_answer
 
 READ, WRITE = "r" * 16, "w" * 16
 WIDTH = """async image => {
@@ -65,17 +65,14 @@ COUNT_OBJECT_URLS = """() => {
 @pytest.fixture(scope="module")
 def own_url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose index the tests of this module change."""
-    index = tmp_path_factory.mktemp("library") / "index"
-    shutil.copytree(index_path, index)
-    with serve_page(artifact, index) as address:
+    with serve_copy(artifact, index_path, tmp_path_factory.mktemp("library")) as address:
         yield address
 
 
 @pytest.fixture
 def locked_url(artifact: Artifact, index_path: Path, tmp_path: Path) -> Iterator[str]:
     """A server with keys."""
-    shutil.copytree(index_path, tmp_path / "index")
-    with serve_page(artifact, tmp_path / "index", keys=f"read:{READ},write:{WRITE}") as address:
+    with serve_copy(artifact, index_path, tmp_path, keys=f"read:{READ},write:{WRITE}") as address:
         yield address
 
 
@@ -275,8 +272,7 @@ def test_originals_that_a_key_opens_are_fetched_once_and_not_kept(locked_url: st
 def test_what_is_deleted_elsewhere_is_not_counted(
     artifact: Artifact, index_path: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
-    shutil.copytree(index_path, tmp_path / "index")
-    with serve_page(artifact, tmp_path / "index") as address:
+    with serve_copy(artifact, index_path, tmp_path) as address:
         page = open_page(address)
         expect(page.locator(".promise")).to_contain_text("the most similar of 90 images")
         httpx2.delete(f"{address}/images/1").raise_for_status()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from model.artifacts.artifact import Artifact
-from tests.page.conftest import OpenPage, hand_over, serve_page, wait_for_answer
+from tests.page.conftest import OpenPage, hand_over, serve_copy, wait_for_answer
 
 BUSY = {"error": {"code": "overloaded", "message": "busy", "request_id": ""}}
 LONG_LABEL = "2024_summer_holiday_croatia_split_all"
@@ -22,9 +21,7 @@ LONG_LABEL = "2024_summer_holiday_croatia_split_all"
 @pytest.fixture(scope="module")
 def own_url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose index the tests of this module change."""
-    index = tmp_path_factory.mktemp("trouble") / "index"
-    shutil.copytree(index_path, index)
-    with serve_page(artifact, index) as address:
+    with serve_copy(artifact, index_path, tmp_path_factory.mktemp("trouble")) as address:
         yield address
 
 
@@ -216,8 +213,7 @@ def test_names_written_from_right_to_left_turn_nothing_around_them(url: str, ope
 def test_an_empty_library_says_what_to_do(
     artifact: Artifact, index_path: Path, tmp_path: Path, open_page: OpenPage, jpeg: bytes
 ) -> None:
-    shutil.copytree(index_path, tmp_path / "index")
-    with serve_page(artifact, tmp_path / "index") as address:
+    with serve_copy(artifact, index_path, tmp_path) as address:
         httpx2.delete(f"{address}/images?{'&'.join(f'id={number}' for number in range(1, 91))}").raise_for_status()
         page = open_page(address)
         expect(page.get_by_role("heading", level=1)).to_have_text("Classify an image")

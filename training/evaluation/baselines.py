@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from model.artifacts.intervals import Interval, wilson_interval
 from model.files import atomic_write
+from training.config import TrainConfig
 from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.evaluation.hog import hog_features
@@ -57,6 +58,13 @@ def read_baselines(folder: Path) -> list[Baseline]:
         return TypeAdapter(list[Baseline]).validate_json((folder / BASELINES).read_bytes())
     except (OSError, ValidationError):
         return []
+
+
+def as_served(cache: ImageCache, config: TrainConfig, dataset: Dataset) -> ImageCache:
+    """The images of a run as its network will read them: those that training degrades are kept in full detail."""
+    if config.recipe.degradation is None:
+        return cache
+    return cache.reduced(config.run.image_contract.detail, len(dataset.train))
 
 
 def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:

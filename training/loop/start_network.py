@@ -22,7 +22,7 @@ from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import CropLoader
 from training.default_start import MIN_SCRATCH_IMAGES
-from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, Baseline, nearest_neighbor_error
+from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, Baseline, as_served, nearest_neighbor_error
 from training.evaluation.linear_probe import LinearProbe, fit_linear_probe
 from training.loop.runtime import pick_precision
 from training.loop.status import repeated, stage
@@ -73,8 +73,7 @@ def fit_output_layer(
     initial: InitialState, config: TrainConfig, dataset: Dataset, cache: ImageCache, device: torch.device
 ) -> FittedStart:
     """Fit the new output layer to the features of the copied layers; called by one process."""
-    if config.recipe.degradation is not None:
-        cache = cache.reduced(config.run.image_contract.detail, len(dataset.train))
+    cache = as_served(cache, config, dataset)
     generator = np.random.default_rng(config.run.seed)
     train, validation, held_out = (
         np.sort(generator.permutation(rows)[:limit])

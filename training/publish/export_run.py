@@ -20,7 +20,7 @@ from model.network.export import export
 from model.network.torch_module import AlexNet
 from training.data.earlier_split import EARLIER
 from training.data.traits import count_warning_bits
-from training.evaluation.baselines import HOG, Baseline, measure_hog, read_baselines, write_baselines
+from training.evaluation.baselines import HOG, Baseline, as_served, measure_hog, read_baselines, write_baselines
 from training.evaluation.evaluate import predict_split
 from training.evaluation.predictions import Predictions
 from training.loop.metrics import read_metrics
@@ -109,10 +109,8 @@ def _measure_baselines(trainer: Trainer) -> list[Baseline]:
     """The errors of baselines on the held-out images: those with the start network's features, and HOG."""
     baselines = [baseline for baseline in read_baselines(trainer.run.path) if baseline.method != HOG]
     with stage("measuring the HOG baseline"):
-        cache, config = trainer.cache, trainer.config
-        if config.recipe.degradation is not None:
-            cache = cache.reduced(config.run.image_contract.detail, len(trainer.dataset.train))
-        baselines.append(measure_hog(trainer.dataset, cache, config.run.seed))
+        cache = as_served(trainer.cache, trainer.config, trainer.dataset)
+        baselines.append(measure_hog(trainer.dataset, cache, trainer.config.run.seed))
     write_baselines(trainer.run.path, baselines)
     return baselines
 
