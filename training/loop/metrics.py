@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,20 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     if len(records) < len(lines):
         tqdm.write(f"{len(lines) - len(records):,} of {len(lines):,} lines of {path} are damaged and left out")
     return records
+
+
+def run_seconds(records: Sequence[dict[str, Any]]) -> float:
+    """Seconds of training and validation until the last of these epochs."""
+    return float(records[-1].get("run_seconds", 0)) if records else 0.0
+
+
+def copy_metrics(source: Path, target: Path) -> None:
+    """Give the run in `target` the records of the run in `source`, whose training it continues, instead of its own.
+
+    Raises OSError.
+    """
+    with atomic_write(target / METRICS) as file:
+        file.writelines(json.dumps(record) + "\n" for record in read_metrics(source))
 
 
 def _parse_record(line: bytes) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from model.artifacts.weights import write_kernels
 from model.artifacts.writer import publish, utc_now
 from model.network.export import export
 from model.network.torch_module import AlexNet
+from training.config import TrainConfig
 from training.data.earlier_split import EARLIER
 from training.data.traits import count_warning_bits
 from training.evaluation.baselines import HOG, Baseline, as_served, measure_hog, read_baselines, write_baselines
@@ -81,10 +82,14 @@ def export_and_publish(
     return publish(config.environment.artifacts_folder, config.run.name, dataset.labels, write), measured[0]
 
 
-def report(trainer: Trainer, artifact: Artifact, predictions: Predictions) -> None:
-    """Write the report of a run that was published. `predictions`: of `export_and_publish`."""
+def report(trainer: Trainer, artifact: Artifact, predictions: Predictions, config: TrainConfig | None = None) -> None:
+    """Write the report of a run that was published.
+
+    `predictions`: of `export_and_publish`. `config`: of the training that is reported, by default the trainer's.
+    """
     with stage("writing the report"):
-        write_report(trainer.run.path, trainer.config, artifact, trainer.dataset, trainer.cache, predictions)
+        config = config or trainer.config
+        write_report(trainer.run.path, config, artifact, trainer.dataset, trainer.cache, predictions)
 
 
 def _calibrate(trainer: Trainer, folder: Path) -> Calibration:

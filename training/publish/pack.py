@@ -7,7 +7,7 @@ are fine-tuned, rounded to a few levels, and entropy-coded (see `model.network.c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from model.network.compression import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, pack
 from training.evaluation.baselines import read_baselines, write_baselines
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext
+from training.loop.metrics import copy_metrics, read_metrics, run_seconds
 from training.loop.run_directory import RunDirectory
 from training.loop.runtime import pick_device
 from training.loop.setup import set_up
@@ -60,8 +61,10 @@ def pack_run(
     with set_up(config, context, run, initial) as trained, RunDirectory(run / "packing") as packing:
         packing.claim(trained.config, trained.dataset, resumed=False)  # what `alexnet report` reads
         write_baselines(packing.path, read_baselines(run))
+        copy_metrics(run, packing.path)
         if start is not None:
             trained.epoch = int(start.manifest.training["epochs"])
+            trained.clock.restore({"run_seconds": run_seconds(read_metrics(run)), "epoch_seconds": 0.0})
         state = keep_pruned(trained) if sparse else prune(trained, DENSITY if density is None else density)
         phases = ((learning_rate, epochs), (learning_rate / 10, epochs // 4))
         for rate, num_epochs in phases:
@@ -69,6 +72,7 @@ def pack_run(
             state = trainer.state()
         note = {
             "run": run.resolve().name,  # which has the split
+            "recipe": asdict(trained.recipe),  # the trainer's own is that of the epochs after pruning
             "packing": _describe_packing(state["pruning_masks"], epochs, learning_rate),
         }
         packed = output / PACKED
@@ -77,7 +81,7 @@ def pack_run(
         )
         packing.write_artifact(artifact)
         packing.remove_checkpoints()
-        report(trainer, artifact, predictions)
+        report(trainer, artifact, predictions, trained.config)
     write_bundle(artifact, output)  # packed again: its graph has a temperature now
     log(format_measurements(artifact.manifest.measurements))
     log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")
@@ -142,5 +146,6 @@ def fine_tune(
     trainer = Trainer(config, trained.dataset, trained.cache, folder, trained.context, initial)
     trainer.load_optimizer(state)
     trainer.epoch = state["epoch"]
+    trainer.clock.restore(state["clock"])
     trainer.fit()
     return trainer

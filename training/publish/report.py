@@ -20,7 +20,7 @@ from training.data.training_data import has_other_split
 from training.evaluation.baselines import read_baselines
 from training.evaluation.evaluate import predict_split
 from training.evaluation.predictions import Predictions, write_tables
-from training.loop.metrics import read_metrics
+from training.loop.metrics import read_metrics, run_seconds
 from training.loop.run_directory import RunDirectory
 from training.loop.runtime import measuring_device
 from training.loop.setup import open_cache, open_dataset
@@ -124,7 +124,7 @@ def _summarize(
         baselines=[*read_baselines(folder), frequent_class_baseline(split, num_train, num_held_out)],
         check=check,
         epochs=int(records[-1]["epoch"]) if records else 0,  # some lines may be damaged
-        seconds=float(records[-1].get("run_seconds", 0)) if records else 0.0,
+        seconds=run_seconds(records),
         commands=[
             *next_commands(artifact.path, config),
             ("write this report again", shlex.join([alexnet_command(), "report", str(folder)])),

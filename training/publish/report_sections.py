@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
         ("Started from", str(start)),
         ("Recipe", f"{config.recipe.name}, learning rate {config.recipe.learning_rate:g}"),
         ("Trained", f"{_length(summary, config)}; {training.get('precision', '')} on {training.get('device', '')}"),
+        *((("Packed", _packing(training["packing"])),) if "packing" in training else ()),
         ("License", manifest.license),
         ("Folder", str(folder)),
     )
@@ -107,7 +109,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
 
 def _length(summary: Summary, config: TrainConfig) -> str:
     """How long the network was trained, and which of its epochs was published if that isn't the last one."""
-    if not config.recipe.has_epochs:
+    if not config.recipe.has_epochs and not summary.epochs:
         return "no epoch: only the output layer was fitted"
     training = summary.artifact.manifest.training
     steps = training.get("published_steps")
@@ -120,6 +122,14 @@ def _length(summary: Summary, config: TrainConfig) -> str:
         length += f"; published: epoch {training['published_epoch']}"
         length += ", the one with the lowest validation error" if config.environment.publish == "best" else ""
     return length
+
+
+def _packing(packing: dict[str, Any]) -> str:
+    """How the network was packed; `packing`: what `alexnet pack` noted in the manifest."""
+    kept = ", ".join(f"{100 * share:.3g} % of {layer}" for layer, share in packing["density"].items())
+    epochs = packing["epochs"]
+    after = f"; then {count_of(epochs, 'epoch')} at {packing['learning_rate']:g}" if epochs else ""
+    return f"weights kept: {kept}{after}" + (", and a quarter as many at a tenth of it" if epochs >= 4 else "")
 
 
 def _class_sizes(check: DataCheck) -> str:

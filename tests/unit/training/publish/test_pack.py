@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +110,20 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
     assert artifact.path == tmp_path / "artifacts" / "few" / "2"
     assert list(run.rglob("*.pt")) == [run / CHECKPOINT]
     assert [baseline["method"] for baseline in artifact.manifest.training["baselines"]] == [NEAREST_NEIGHBOR, HOG]
-    assert [record["learning_rate"] for record in read_metrics(run / "packing")] == [0.001] * 4 + [0.0001]
+    before, *after = read_metrics(run / "packing")
+    assert [before] == read_metrics(run)
+    assert [(record["epoch"], record["learning_rate"]) for record in after] == [
+        (2, 0.001), (3, 0.001), (4, 0.001), (5, 0.001), (6, 0.0001)
+    ]  # fmt: skip
+    seconds = [record["run_seconds"] for record in (before, *after)]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] > seconds[0]
+    recipe = artifact.manifest.training["recipe"]
+    assert recipe | {"network": None} == json.loads(json.dumps(asdict(config.recipe))) | {"network": None}
+    report = (run / "packing" / "report.html").read_text().replace("&nbsp;", " ")
+    assert f"small, learning rate {config.recipe.learning_rate:g}" in report
+    assert "weights kept: 25 % of fc6, 25 % of fc7; then 4 epochs at 0.001, and a quarter as many at a" in report
+    assert "6 epochs in " in report
     for name, values in read_weights(artifact)[1].items():
         share = float((values != 0).mean())
         assert (share <= 0.25) if name in ("fc6.weight", "fc7.weight") else share > 0.5, name
