@@ -22,6 +22,7 @@ from training.config import Environment, NetworkOptions, RecipeOptions, RunOptio
 from training.data.augment import draw_order
 from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
+from training.data.mixing import draw_mix
 from training.loop.distributed import DistributedContext
 from training.loop.engine import ValidationScores
 from training.loop.metrics import read_metrics
@@ -239,16 +240,17 @@ def test_a_run_that_becomes_shorter_ends_its_begun_epoch(make: Make, tmp_path: P
 
 def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
     class Worse(Trainer):
-        """Its validation error rises after the second epoch."""
+        """Its validation error rises after the third epoch, whose scores are those of the second."""
 
         def keep_best(self, validation: ValidationScores) -> None:
-            scores = {1: ValidationScores(2.0, 0.4), 2: ValidationScores(1.0, 0.4)}  # of equal errors the lower loss
-            super().keep_best(scores.get(self.epoch, ValidationScores(0.5, 0.6)))
+            scores = {1: ValidationScores(2.0, 0.4), 4: ValidationScores(0.5, 0.6)}
+            # of equal errors the lower loss, of equal losses the earlier epoch
+            super().keep_best(scores.get(self.epoch, ValidationScores(1.0, 0.4)))
             if self.epoch == 2:
                 best.update(weights(self))
 
     best: dict[str, torch.Tensor] = {}
-    trainer = make(recipe=options(epochs=3), publish="best", cls=Worse)
+    trainer = make(recipe=options(epochs=4), publish="best", cls=Worse)
     trainer.fit()
     kept = RunDirectory(tmp_path).load_best()
     assert (kept["epoch"], kept["error"]) == (2, 0.4)
@@ -366,6 +368,93 @@ def test_a_step_follows_the_gradient_of_its_batch_s_mean_loss(make: Make) -> Non
     assert len(inputs) == 1
 
 
+def test_a_step_s_loss_has_smoothing_class_weights_partners_and_competition(make: Make) -> None:
+    """Against the definition, from the network's outputs for the same crops."""
+    recipe = options(augment="boxes,mixup", batch_size=64, label_smoothing=0.3, class_weights=True)
+    trainer = make(recipe=recipe, precision="float64")  # all images in one step
+    engine, seed = trainer.engine, trainer.config.run.seed
+    assert engine.recipe.mixing is not None
+    mixing = replace(engine.recipe.mixing, mixup=1.0, cutmix=0.0)
+    engine.recipe = replace(engine.recipe, mixing=mixing)
+    weights_of_classes = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    assert engine.class_weights is not None
+    engine.class_weights = weights_of_classes
+    order = draw_order(trainer.train_rows, seed, 0)
+    excluded = np.arange(3) == (engine.labels[order][:, None] + 1) % 3
+    asked = list[Any]()
+
+    class Fixed:
+        def excluded(self, *given: Any) -> Any:
+            asked.append(given)
+            return excluded
+
+    engine.competition = Fixed()  # type: ignore[assignment]
+    logits, losses, forward = list[torch.Tensor](), list[float](), engine.forward
+
+    def keep_logits(*given: Any) -> ForwardOutput:
+        result: ForwardOutput = forward(*given)
+        logits.append(result.logits.detach())
+        return result
+
+    engine.forward = keep_logits
+    for _, sums in engine.run_epoch(order, 0, 0):
+        losses.append(float(sums[0]))
+    ((epoch, rows, partners),) = asked
+    mix = draw_mix(mixing, seed, 0, order)
+    assert mix is not None
+    assert epoch == 0
+    assert np.array_equal(rows, order)
+    assert np.array_equal(partners, mix.rows)
+    expected = 0.0
+    for place, values in enumerate(logits[0].numpy()):
+        competing = ~excluded[place]
+        scores = values[competing]
+        log = np.full(3, 0.0)
+        log[competing] = scores - np.log(np.exp(scores - scores.max()).sum()) - scores.max()
+        for label, share in (
+            (engine.labels[order[place]], mix.shares[place]),
+            (engine.labels[mix.rows[place]], 1 - mix.shares[place]),
+        ):
+            smoothed = 0.7 * log[label] + 0.3 * log[competing].mean()
+            expected -= float(share * weights_of_classes[label] * smoothed)
+    assert losses == [pytest.approx(expected, rel=1e-9)]
+
+
+def test_dropout_differs_in_every_step_of_the_run(make: Make) -> None:
+    trainer = make(recipe=options(epochs=2, batch_size=12))
+    masks, forward = list[bytes](), trainer.engine.forward
+
+    def keep_masks(x: Any, given: tuple[torch.Tensor, ...], *others: Any) -> ForwardOutput:
+        assert len(given) == 2
+        masks.extend(mask.numpy().tobytes() for mask in given)
+        result: ForwardOutput = forward(x, given, *others)
+        return result
+
+    trainer.engine.forward = keep_masks
+    trainer.fit()
+    assert len(masks) == len(set(masks)) == 2 * 2 * trainer.steps_per_epoch
+
+
+def test_all_rates_warm_up(make: Make) -> None:
+    trainer = make(recipe=options(name="photos", epochs=4, batch_size=12, warmup=0.5))
+    used, step = list[dict[str, float]](), trainer.engine.optimizer.step
+
+    def keep_rates() -> None:
+        used.append(trainer.engine.optimizer.learning_rates())
+        step()
+
+    trainer.engine.optimizer.step = keep_rates  # type: ignore[method-assign]
+    trainer.fit()
+    half = len(used) // 2
+    peak = trainer.recipe.learning_rate
+    for name, multiplier in (("conv1.weight", 1.0), ("fc8.bias", trainer.recipe.bias_lr_multiplier)):
+        rates = [rates[name] / multiplier for rates in used]
+        assert rates[0] < 0.01 * peak
+        assert rates[:half] == sorted(rates[:half])
+        assert rates[half:] == sorted(rates[half:], reverse=True)
+        assert 0.1 * peak < max(rates) <= peak
+
+
 def test_gradients_of_micro_batches_add_up(make: Make) -> None:
     """The same steps whatever the number of images per forward pass."""
     trained = []
@@ -397,6 +486,33 @@ def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: P
         resumed.fit()
         require_equal(complete, resumed)
         assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_a_resumed_epoch_mixes_images_as_it_began(make: Make, tmp_path: Path) -> None:
+    """Whether it mixes is decided when it begins: here the share of the run that is over is 0.6 then, and later 0.8."""
+    recipe, saved = options(epochs=5, batch_size=12, augment="boxes,mixup"), list[dict[str, Any]]()
+
+    class Recorded(Trainer):
+        def save(self) -> None:
+            super().save()
+            saved.append(checkpoint(tmp_path))
+
+    def mix_until(trainer: Trainer) -> Trainer:
+        mixing = trainer.engine.recipe.mixing
+        assert mixing is not None
+        for owner in (trainer, trainer.engine):
+            owner.recipe = replace(owner.recipe, mixing=replace(mixing, until=0.65, mixup=1.0, cutmix=0.0))
+        return trainer
+
+    complete = mix_until(make(recipe=recipe, save_steps=1, cls=Recorded))
+    complete.fit()
+    (state,) = [state for state in saved if (state["epoch"], state["step"]) == (3, 1)]
+    assert state["mixes"]
+    resumed = mix_until(make(state, recipe))
+    assert resumed.mixes
+    resumed.fit()
+    assert not resumed.mixes
+    require_equal(complete, resumed)
 
 
 def test_stopped_in_the_validation_it_is_resumed_with_the_validation(make: Make, tmp_path: Path) -> None:
