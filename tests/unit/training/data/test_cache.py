@@ -34,6 +34,21 @@ def test_statistics_are_exact(images: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(cache.covariance, np.cov(train.reshape(-1, 3).T, bias=True), rtol=1e-9)
 
 
+def test_copies_of_held_out_images_are_not_in_the_statistics(few: Path, tmp_path: Path) -> None:
+    for source in few.rglob("*.jpg"):
+        for split in ("train", *(["val"] if source.name < "02" else ["test"] if source.name < "05" else [])):
+            copied = tmp_path / "data" / split / source.relative_to(few)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(source.read_bytes())
+    dataset = load_folder(tmp_path / "data")
+    cache = image_cache.build_cache(dataset, tmp_path / "cache")
+    kept = [example.path for example in dataset.train if example.path.name >= "05"]
+    assert 0 < len(kept) < len(dataset.train)
+    pixels = np.stack([decode_image(path.read_bytes()).pixels for path in kept]).astype(np.float64)
+    np.testing.assert_allclose(cache.mean, pixels.mean(0), atol=1e-4)
+    np.testing.assert_allclose(cache.covariance, np.cov(pixels.reshape(-1, 3).T, bias=True), rtol=1e-9)
+
+
 def test_training_images_may_have_another_contract(few: Path, tmp_path: Path) -> None:
     """Those that are degraded in training keep their detail."""
     dataset, reduced = load_folder(few), ImageContract(24)

@@ -53,6 +53,15 @@ def test_other_features_are_unfamiliar(fitted: Familiarity, kind: str) -> None:
     assert np.mean(quantiles(fitted, others) < UNFAMILIAR_QUANTILE) > 0.9
 
 
+def test_classes_vary_alike_in_all_directions(fitted: Familiarity) -> None:
+    """The covariance within the classes becomes the identity, whatever lies between their means."""
+    features, labels = draw(600, 1)
+    points = features / np.linalg.norm(features, axis=1, keepdims=True) @ fitted.projection
+    within = points - np.stack([points[labels == label].mean(0) for label in range(CLASSES)])[labels]
+    np.testing.assert_allclose(np.cov(within.T, bias=True), np.eye(points.shape[1]), atol=0.05)  # but for the ridge
+    assert points.var(0).max() > 10
+
+
 def test_only_for_crops_that_were_measured(fitted: Familiarity) -> None:
     assert fitted.quantile(draw(1, 6)[0][0], 10) is None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from training.evaluation.linear_probe import fit_linear_probe
+from training.evaluation.linear_probe import STRENGTHS, fit_linear_probe
 
 
 def clusters(num_classes: int, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +27,20 @@ def test_classes_are_told_apart(num_classes: int) -> None:
     likelihoods = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     expected = -np.log(likelihoods[np.arange(len(logits)), validation[1]]).mean()
     assert probe.validation_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_two_classes_have_the_probabilities_of_one_difference() -> None:
+    """scikit-learn fits one vector for two classes."""
+    generator = np.random.default_rng(0)
+    train, labels = clusters(2, 20, generator)
+    train += generator.normal(0, 3, train.shape).astype(np.float32)
+    probe = fit_linear_probe(train.copy(), labels, train[:, None], labels, 2)
+    scale = np.linalg.norm(train) / np.sqrt(train.size)
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(train / scale, labels) for strength in STRENGTHS]
+    logits = train @ probe.weight.T + probe.bias
+    ours = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert min(np.abs(model.predict_proba(train / scale) - ours).max() for model in models) < 0.01
+    assert 0.6 < ours.max() < 1
 
 
 def test_noise_is_regularized() -> None:

@@ -64,6 +64,17 @@ def test_a_plain_method_may_be_better(summary: Summary) -> None:
     assert compared.verdict.startswith("A baseline is better: accuracy of plain 80.0 %, of the network 40.0 %.")
 
 
+@pytest.mark.parametrize(("ours", "plain"), [(0.3, 0.37), (0.37, 0.3)])
+def test_intervals_that_overlap_tell_no_difference(summary: Summary, ours: float, plain: float) -> None:
+    """Also where neither error is in the other's interval."""
+    measured = Measurement(split="x", num_images=200, crops=10, top1_error=ours, top5_error=None)
+    baseline = Baseline("plain", "test", plain, 200, 9)
+    assert not baseline.interval[0] < ours < baseline.interval[1]
+    assert not measured.top1_interval[0] < plain < measured.top1_interval[1]
+    compared = replace(summary, measured=measured, baselines=[baseline])
+    assert compared.verdict.startswith("No clear difference to a baseline: ")
+
+
 def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> None:
     baselines = [Baseline(LINEAR, "test", 0.0, 18, 9), Baseline("plain", "test", 0.9, 40, 9)]
 
