@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from index.folder.layout import missing_index_error
 from index.protocol import find_ids, require_codes
 from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
-from model.datasets.names import show_path, show_text
+from model.datasets.names import compose, show_path, show_text
 from model.encoder import Encoder
 from model.exceptions import IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.plurals import count_of
@@ -106,7 +105,7 @@ class Index:
             raise InvalidRequestError(f"k must be a whole number from 1 to {MAX_PAGE_SIZE:,}, not {k!r}")
         if label is not None and not isinstance(label, str):
             raise InvalidRequestError(f"label must be text or None, not {label!r}")
-        label = _compose(label)
+        label = None if label is None else compose(label)
         if SEARCHERS[parse_search_mode(mode)].needs_codes:
             require_codes(index).set_encoder(Encoder.of(self.classifier.artifact))
         results: list[list[Neighbor]] = []
@@ -227,12 +226,7 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
     single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
     each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
     _check_texts("label", each, count, "one label, or one per image")
-    return [_compose(label) for label in each]
-
-
-def _compose(label: str | None) -> str | None:
-    """A label in the Unicode form (NFC) that labels from folders and tables have; on macOS names have another one."""
-    return None if label is None else unicodedata.normalize("NFC", label)
+    return [None if label is None else compose(label) for label in each]
 
 
 def _keys_per_image(keys: str | Sequence[str | None] | None, count: int) -> list[str | None]:

@@ -14,6 +14,7 @@ from index.protocol import require_codes
 from index.search import SEARCHERS, Neighbor, Query, SearchMode
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import Skipped
+from model.datasets.names import compose
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
 from model.images.info import WarningKind
@@ -38,6 +39,7 @@ def find_similar(
     `exact` need codes in the index. `warnings`: as of `read_batches`. Raises InvalidRequestError,
     IndexStoreError, DeviceError.
     """
+    label = None if label is None else compose(label)
     with closing(open_readonly(index)) as store:
         store.check_compatible(artifact)
         if not len(store):

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from index.entries import MAX_ID, MAX_TEXT_LENGTH, is_storable
-from model.datasets.names import is_utf8
+from model.datasets.names import compose, is_utf8
 from model.exceptions import InvalidRequestError
 
 MAX_NAME_SHOWN = 80
@@ -58,7 +58,8 @@ def check_lookup(text: str) -> str:
 
 
 StoredText = Annotated[str, AfterValidator(check_text)]
-LookupText = Annotated[str, AfterValidator(check_lookup)]
+StoredLabel = Annotated[str, AfterValidator(compose), AfterValidator(check_text)]
+LookupLabel = Annotated[str, AfterValidator(compose), AfterValidator(check_lookup)]
 StoredId = Annotated[int, Field(ge=1, le=MAX_ID)]
 """The id of an indexed image."""
 

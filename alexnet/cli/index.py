@@ -34,7 +34,7 @@ from alexnet.cli.options import (
     open_index,
 )
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
-from model.datasets.names import is_utf8, show_path, show_text
+from model.datasets.names import compose, is_utf8, show_path, show_text
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 from model.images.limits import ImageLimits
 from model.plurals import count_of
@@ -189,6 +189,7 @@ def _iter_entries(store: Index, label: str | None, key: str | None) -> Iterator[
     if key is not None:
         _check_utf8("key", key)
         return iter([store.entry(image_id) for image_id in ids_of_keys(store, [key])])
+    label = None if label is None else compose(label)
     if label is not None and label not in store.labels():
         raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
     return store.catalog.iter_entries(label)
@@ -243,6 +244,7 @@ def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) ->
         raise InvalidRequestError(f"no image has an id above {MAX_ID}: `alexnet index list` shows those there are")
     if label is not None:
         _check_utf8("label", label)
+        label = compose(label)
     for key in keys or ():
         _check_utf8("key", key)
     return Selection(ids or None, label, keys or None)

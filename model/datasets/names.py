@@ -78,7 +78,12 @@ def to_text(name: str) -> str:
             name = content.decode("cp1252")
         except UnicodeDecodeError:
             name = content.decode("cp437")
-    return unicodedata.normalize("NFC", name).strip(_BLANK)
+    return compose(name).strip(_BLANK)
+
+
+def compose(label: str) -> str:
+    """A label in Unicode's composed form (NFC), which all labels of an index have; names on macOS have another one."""
+    return unicodedata.normalize("NFC", label)
 
 
 def common_folder(files: Iterable[str]) -> str:

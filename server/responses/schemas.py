@@ -14,7 +14,7 @@ from model.artifacts.artifact import Artifact, Label
 from model.artifacts.familiarity import MIN_HELD_OUT, UNFAMILIAR_QUANTILE
 from model.artifacts.history import TrainingHistory
 from model.images.info import DecodedImage, WarningKind
-from server.parameters import MAX_SELECTED, LookupText, StoredId, StoredText
+from server.parameters import MAX_SELECTED, LookupLabel, StoredId, StoredLabel, StoredText
 
 
 class Schema(BaseModel):
@@ -320,7 +320,7 @@ class ImageUpdate(Schema):
     """Changes of an indexed image; a field that is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    label: StoredText | None = None
+    label: StoredLabel | None = None
     removed: Annotated[Literal[False] | None, BeforeValidator(_check_restored)] = None
 
 
@@ -330,8 +330,8 @@ class BulkUpdate(Schema):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     ids: Annotated[list[StoredId] | None, Field(min_length=1, max_length=MAX_SELECTED)] = None
     keys: Annotated[list[StoredText] | None, Field(min_length=1, max_length=MAX_SELECTED)] = None
-    with_label: Annotated[LookupText | None, Field(description="All images that have this label.")] = None
-    label: Annotated[StoredText | None, Field(description="The new label, or null for none.")] = None
+    with_label: Annotated[LookupLabel | None, Field(description="All images that have this label.")] = None
+    label: Annotated[StoredLabel | None, Field(description="The new label, or null for none.")] = None
     removed: Annotated[
         bool | None, Field(description="true removes images; false restores removed ones, until they are compacted.")
     ] = None

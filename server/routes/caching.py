@@ -9,14 +9,14 @@ from fastapi import Header, Response
 
 from server.request_context import RequestContext
 
-IfNoneMatch = Annotated[str | None, Header(description="ETags of what the client has already.")]
+IfNoneMatch = Annotated[list[str] | None, Header(description="ETags of what the client has already.")]
 CACHED_RESPONSES: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already."}}
 
 
 async def send_cached(
     context: RequestContext,
     image_id: int,
-    if_none_match: str | None,
+    if_none_match: list[str] | None,
     make: Callable[[], Awaitable[Response]],
     variant: str = "",
 ) -> Response:
@@ -27,7 +27,7 @@ async def send_cached(
     sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
     tag = f'"{sha256}{variant}"'
     headers = {"Cache-Control": "private, no-cache", "ETag": tag}
-    if {"*", tag} & {name.strip().removeprefix("W/") for name in (if_none_match or "").split(",")}:
+    if {"*", tag} & {name.strip().removeprefix("W/") for name in ",".join(if_none_match or ()).split(",")}:
         return Response(status_code=304, headers=headers)
     response = await make()
     response.headers.update(headers)

@@ -36,7 +36,7 @@ from server.exceptions import (
     UnsupportedEncodingError,
 )
 from server.limits.deadlines import gather_all
-from server.parameters import MAX_SELECTED, LookupText, Parameters, StoredId, StoredText
+from server.parameters import MAX_SELECTED, LookupLabel, Parameters, StoredId, StoredLabel, StoredText
 from server.request_body.json_body import UniqueNamesRoute
 from server.request_body.uploads import OPENAPI_BODY, Upload
 from server.request_context import RequestContext
@@ -80,7 +80,7 @@ UPDATE_RESPONSES = merge_responses(
 class PageParams(Parameters):
     """Which images are listed."""
 
-    label: Annotated[LookupText | None, Field(description="Only images with this label.")] = None
+    label: Annotated[LookupLabel | None, Field(description="Only images with this label.")] = None
     key: Annotated[StoredText | None, Field(description="Only the image with this key; 404 if there is none.")] = None
     cursor: Annotated[int, Field(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = 0
     limit: Annotated[int, Field(ge=1, le=1000, description="Images per page.")] = 100
@@ -89,7 +89,7 @@ class PageParams(Parameters):
 class AddParams(Parameters):
     """What is stored with added images."""
 
-    label: Annotated[list[StoredText], Field(default_factory=list, description="One for all images, or one for each.")]
+    label: Annotated[list[StoredLabel], Field(default_factory=list, description="One for all images, or one for each.")]
     key: Annotated[list[StoredText], Field(default_factory=list, description="A name of your own for each image.")]
 
 
@@ -100,7 +100,7 @@ class SelectionParams(Parameters):
     key: Annotated[
         list[StoredText], Field(default_factory=list, max_length=MAX_SELECTED, description="Keys of images.")
     ]
-    label: Annotated[LookupText | None, Field(description="All images with this label.")] = None
+    label: Annotated[LookupLabel | None, Field(description="All images with this label.")] = None
 
 
 @router.get("/labels", summary="Labels of the index")

@@ -19,7 +19,7 @@ from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.info import DecodedImage
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
 from server.limits.deadlines import gather_all
-from server.parameters import LookupText, Parameters, StoredId, StoredText
+from server.parameters import LookupLabel, Parameters, StoredId, StoredText
 from server.request_body.uploads import OPENAPI_BODY
 from server.request_context import RequestContext
 from server.responses.errors import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
@@ -41,7 +41,7 @@ class SearchParams(Parameters):
     cursor: Annotated[
         str | None, Field(max_length=64, description="`next_cursor` of the page before, of the same query.")
     ] = None
-    label: Annotated[LookupText | None, Field(description="Only images with this label.")] = None
+    label: Annotated[LookupLabel | None, Field(description="Only images with this label.")] = None
     max_distance: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="None further away.")] = None
     search: Annotated[SearchMode, Field(description=SEARCH_MODE_HELP)] = "exact"
     id: Annotated[Ids, Field(max_length=100, description="Indexed images to be similar to.")] = None

@@ -69,6 +69,17 @@ def test_each_image_is_a_line_whatever_its_path(few: Path, artifact: Artifact, t
     assert lines[0].startswith(shown)
 
 
+def test_labels_are_found_in_either_form_of_unicode(few: Path, artifact: Artifact, tmp_path: Path) -> None:
+    file, options = few / "checks" / "00.jpg", ["--artifact", artifact.path, "--index", tmp_path / "i"]
+    with Index(tmp_path / "i", Classifier(artifact, device="cpu")) as index:
+        index.add(file, "caf\u00e9")
+    for label in ("caf\u00e9", "cafe\u0301"):
+        assert str(file) in invoke("index", "list", "--label", label, *options[2:])
+        assert str(file) in invoke("similar", file, "--label", label, *options)
+        for command in ("remove", "restore"):
+            invoke("index", command, "--label", label, *options[2:])
+
+
 def test_labels_of_a_strangers_index_can_be_shown(few: Path, artifact: Artifact, tmp_path: Path) -> None:
     """Those of one's own have no control characters."""
     image = few / "checks" / "00.jpg"
