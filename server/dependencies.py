@@ -144,7 +144,7 @@ async def receive_optional_upload(context: ContextDep) -> Upload:
     known = known_parameters(request)
     context.check_deadline()
     if is_form(request):
-        upload = parse_form_upload(await read_form(request, quota, max_images), known)
+        upload = parse_form_upload(await read_form(request, quota, max_images), known, max_images)
     elif is_json(request):
         body = await read_body(request, quota)
         upload = await context.run(context.run_in_pool(lambda: parse_json_upload(body, known, max_images)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 import shlex
 import threading
 import time
@@ -39,6 +40,8 @@ MISSPELLED = 0.75
 
 Others are left alone, because Kubernetes sets `ALEXNET_SERVER_PORT` for a service `alexnet-server`.
 """
+ANY_LIKENESS = 0.3
+"""The same for names of keys, such as `API_KEYS`: with one that is ignored all could use the server."""
 
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
@@ -69,7 +72,8 @@ def _check_variables() -> None:
     known = {name.upper() for name in (*Settings.model_fields, "config")}
     given = {name.upper().removeprefix("ALEXNET_") for name in os.environ if name.upper().startswith("ALEXNET_")}
     for name in sorted(given - known):
-        for nearest in difflib.get_close_matches(name, sorted(known), 1, MISSPELLED):
+        likeness = ANY_LIKENESS if re.search("KEYS?(_|$)", name) else MISSPELLED
+        for nearest in difflib.get_close_matches(name, sorted(known), 1, likeness):
             raise SettingsFileError(
                 f"the environment variable ALEXNET_{name} is no setting: did you mean ALEXNET_{nearest}? Rename it, or "
                 "unset it"

@@ -14,7 +14,7 @@ from model.artifacts.artifact import Precision
 from server.addresses import UNIX_SOCKET, normalize_prefix
 from server.observability.log_output import LogLevel
 
-HOST_NAME = re.compile(r"\*|(\*\.)?[^*:/\s]+|\[?[0-9A-Fa-f:.]+\]?")
+HOST_NAME = re.compile(r"\*|(\*\.)?[^.*:/\s][^*:/\s]*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
 """A name, names below a domain, any name, or an IPv6 address."""
 ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s*]+")
 """As browsers send it, or any."""
@@ -141,6 +141,12 @@ class Settings(BaseSettings):
         description="Maximum pixels of an image in memory, of at most 8 bytes each (413 beyond).",
     )
 
+    @field_validator("artifact", "index", "sync_folder", "uds", mode="before")
+    @classmethod
+    def _empty_as_unset(cls, value: object) -> object:
+        """Elsewhere, too, an empty variable is one that isn't set; as a path it would be the working directory."""
+        return None if value == "" else value
+
     @field_validator("index", mode="before")
     @classmethod
     def _folder_as_text(cls, value: object) -> object:
@@ -178,7 +184,7 @@ class Settings(BaseSettings):
     @property
     def allowed_origins(self) -> list[str]:
         """Origins of other web pages that may use the server; `*` for all."""
-        return _split(self.cors_origins.lower())
+        return [_without_default_port(origin) for origin in _split(self.cors_origins.lower())]
 
     @property
     def host_names(self) -> list[str]:
@@ -189,6 +195,11 @@ class Settings(BaseSettings):
     def proxies(self) -> list[str]:
         """Addresses and networks of trusted proxies; UNIX_SOCKET for all clients of a Unix socket, `*` for all."""
         return _split(self.trusted_proxies)
+
+
+def _without_default_port(origin: str) -> str:
+    """The origin as browsers send it."""
+    return origin.removesuffix({"https": ":443", "http": ":80"}.get(origin.partition("://")[0], ""))
 
 
 def _split(text: str) -> list[str]:

@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from index.entries import MAX_TEXT_LENGTH
 from server.exceptions import InvalidBodyError, InvalidHeaderError
 
-MAX_TEXT_BYTES = 10_000
-"""Of all fields of a form that aren't images."""
+TEXT_BYTES, TEXT_BYTES_PER_IMAGE = 10_000, 2 * 4 * MAX_TEXT_LENGTH
+"""Of all fields of a form that aren't images: parameters, and the label and the key of each image in UTF-8."""
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 2048
 CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 TRANSFER_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 
 
-def check_text_bytes(count: int) -> None:
-    """Raise InvalidBodyError if the texts of a form are longer together than MAX_TEXT_BYTES."""
-    if count > MAX_TEXT_BYTES:
-        raise InvalidBodyError(f"the texts of the form are longer than {MAX_TEXT_BYTES:,} bytes together")
+def check_text_bytes(count: int, max_images: int) -> None:
+    """Raise InvalidBodyError if the texts of a form with up to `max_images` have too many bytes together."""
+    limit = TEXT_BYTES + TEXT_BYTES_PER_IMAGE * max_images
+    if count > limit:
+        raise InvalidBodyError(f"the texts of the form are longer than {limit:,} bytes together: send fewer")
 
 
 @dataclass
@@ -142,7 +144,7 @@ class _Form:
         if part.name != self.file_field:
             self._text_bytes += end - start
             if part.file_name is None:  # a file in an unknown field is refused by that name later
-                check_text_bytes(self._text_bytes)
+                check_text_bytes(self._text_bytes, self.max_files)
         part.data += data[start:end]
 
     def _on_end(self) -> None:

@@ -24,36 +24,32 @@ MAX_JSON_VALUES = 10_000
 BLANKS = string.whitespace.encode()
 
 IMAGE_SCHEMA = {"type": "string", "contentEncoding": "base64", "description": "An image as base64 or as a data URL."}
-OPENAPI_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "description": "One or more image files. The parameters may be fields, too.",
-                        }
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {FIELD: {"anyOf": [IMAGE_SCHEMA, {"type": "array", "items": IMAGE_SCHEMA}]}},
-                    "description": "The parameters may be members, too.",
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
+
+
+def describe_body(required: bool = True) -> dict[str, Any]:
+    """What OpenAPI says of a body with images; `required`: whether a request without one is refused."""
+    names = {"required": [FIELD]} if required else {}
+    files = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "description": "One or more image files. The parameters may be fields, too.",
     }
-}
+    texts = {"anyOf": [IMAGE_SCHEMA, {"type": "array", "items": IMAGE_SCHEMA}]}
+    file = {"schema": {"type": "string", "format": "binary"}}
+    content = {
+        "multipart/form-data": {"schema": {"type": "object", **names, "properties": {FIELD: files}}},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                **names,
+                "properties": {FIELD: texts},
+                "description": "The parameters may be members, too.",
+            }
+        },
+        "image/*": file,
+        "application/octet-stream": file,
+    }
+    return {"requestBody": {"required": required, "content": content}}
 
 
 @dataclass(frozen=True)
@@ -76,12 +72,12 @@ class Upload:
         return self.images[0]
 
     def require_images(self) -> None:
-        """Raise MissingBodyError if there is no image, or none but empty ones."""
+        """Raise MissingBodyError if there is no image, or a single empty one; of several each has its own error."""
         if not self.images:
             raise MissingBodyError(
                 f"no image was sent: send it as the field '{FIELD}' of a form (curl: -F {FIELD}=@FILE) or as the body"
             )
-        if not any(self.images):
+        if self.images == [b""]:
             raise MissingBodyError("the image is empty: its file has 0 bytes")
 
 
@@ -110,7 +106,7 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def parse_form_upload(parts: list[Part], known: Mapping[str, bool]) -> Upload:
+def parse_form_upload(parts: list[Part], known: Mapping[str, bool], max_images: int) -> Upload:
     """The images and the parameters of a form. `known`: names of parameters, and whether each may be repeated.
 
     Raises InvalidRequestError for an unknown field, InvalidBodyError.
@@ -123,7 +119,7 @@ def parse_form_upload(parts: list[Part], known: Mapping[str, bool]) -> Upload:
             raise InvalidBodyError(
                 f"the field '{FIELD}' has the text {name!r} instead of a file: curl sends a file as -F {FIELD}=@{name}"
             )
-    check_text_bytes(sum(len(part.data) for part in texts))
+    check_text_bytes(sum(len(part.data) for part in texts), max_images)
     fields: dict[str, list[str]] = {}
     for part in texts:
         fields.setdefault(part.name, []).append(part.text)

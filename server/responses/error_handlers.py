@@ -31,6 +31,7 @@ from server.exceptions import (
 from server.page import VARY_BY_ACCEPT, show_not_found, wants_page
 from server.parameters import unknown_name_error
 from server.request_body.content_encoding import ACCEPTED_ENCODINGS
+from server.request_body.uploads import is_json
 from server.responses.errors import error_detail, log_cause
 from server.responses.schemas import ErrorResponse
 
@@ -93,7 +94,7 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
         return _respond(request, error_info(kind), f"the body is not JSON: {problem['ctx']['error']} at {place[-1]}")
     elif problem["type"] == "extra_forbidden":
         return respond_to_error(request, unknown_name_error("JSON field", str(place[-1]), _body_fields(request)))
-    elif place[0] == "body" and "application/json" not in request.headers.get("content-type", ""):
+    elif place[0] == "body" and not is_json(request):
         kind, message = InvalidHeaderError, "send JSON, with the header Content-Type: application/json"
     return _respond(request, error_info(kind), f"{' '.join(map(str, place))}: {message}")
 

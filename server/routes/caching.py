@@ -27,8 +27,9 @@ async def send_cached(
     sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
     tag = f'"{sha256}{variant}"'
     headers = {"Cache-Control": "private, no-cache", "ETag": tag}
-    if {"*", tag} & {name.strip().removeprefix("W/") for name in ",".join(if_none_match or ()).split(",")}:
+    known = {name.strip().removeprefix("W/") for name in ",".join(if_none_match or ()).split(",")}
+    response = None if tag in known else await make()
+    if response is None or "*" in known:  # the latter holds for what there is: `make` raises if there is nothing
         return Response(status_code=304, headers=headers)
-    response = await make()
     response.headers.update(headers)
     return response

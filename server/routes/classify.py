@@ -15,7 +15,7 @@ from model.images.crops import CROP_IDS
 from model.runtime import top_k
 from server.dependencies import ContextDep, UploadDep, parameters_of
 from server.parameters import Crops, Parameters
-from server.request_body.uploads import OPENAPI_BODY
+from server.request_body.uploads import describe_body
 from server.request_context import RequestContext
 from server.responses.errors import UPLOAD_RESPONSES
 from server.responses.schemas import ClassifyResponse, ErrorResponse, ImageInfo, ModelRef, Prediction
@@ -31,7 +31,7 @@ class ClassifyParams(Parameters):
     crops: Annotated[Crops, Field(description="10: four corners and center, mirrored too. 1: center.")] = Crops.TEN_CROP
 
 
-@router.post("/classify", responses=UPLOAD_RESPONSES, openapi_extra=OPENAPI_BODY, summary="Classify images")
+@router.post("/classify", responses=UPLOAD_RESPONSES, openapi_extra=describe_body(), summary="Classify images")
 async def classify(
     context: ContextDep, upload: UploadDep, params: Annotated[ClassifyParams, Depends(parameters_of(ClassifyParams))]
 ) -> ClassifyResponse | list[ClassifyResponse | ErrorResponse]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from model.images.crops import CROP_IDS
 from server.dependencies import ContextDep, UploadDep, parameters_of
 from server.parameters import Crops, Parameters
-from server.request_body.uploads import OPENAPI_BODY
+from server.request_body.uploads import describe_body
 from server.request_context import RequestContext
 from server.responses.errors import UPLOAD_RESPONSES
 from server.responses.schemas import ErrorResponse, FeaturesResponse, ImageInfo, ModelRef
@@ -27,7 +27,7 @@ class FeaturesParams(Parameters):
     ] = Crops.CENTER_CROP
 
 
-@router.post("/features", responses=UPLOAD_RESPONSES, openapi_extra=OPENAPI_BODY, summary="Features of images")
+@router.post("/features", responses=UPLOAD_RESPONSES, openapi_extra=describe_body(), summary="Features of images")
 async def features(
     context: ContextDep, upload: UploadDep, params: Annotated[FeaturesParams, Depends(parameters_of(FeaturesParams))]
 ) -> FeaturesResponse | list[FeaturesResponse | ErrorResponse]:

@@ -38,7 +38,7 @@ from server.exceptions import (
 from server.limits.deadlines import gather_all
 from server.parameters import MAX_SELECTED, LookupLabel, Parameters, StoredId, StoredLabel, StoredText
 from server.request_body.json_body import UniqueNamesRoute
-from server.request_body.uploads import OPENAPI_BODY, Upload
+from server.request_body.uploads import Upload, describe_body
 from server.request_context import RequestContext
 from server.responses.errors import (
     ADMITTED_RESPONSES,
@@ -114,7 +114,8 @@ async def labels(context: ContextDep) -> LabelsResponse:
 async def list_images(
     context: ContextDep, params: Annotated[PageParams, Query()], show_path: ShowPathsDep
 ) -> ImagesResponse:
-    """Ordered by id. `next_cursor` is the `cursor` of the next page, null on the last."""
+    """Ordered by id. `next_cursor` is the `cursor` of the next page, null on the last. With a label that no image has,
+    the list is empty."""
     if params.key is not None and (params.label is not None or params.cursor):
         raise InvalidRequestError("'key' names a single image: leave out 'label' and 'cursor'")
     return await context.run(context.read_index(lambda index: _page(index, params, show_path, context.prefix)))
@@ -138,7 +139,7 @@ def _page(index: Index, params: PageParams, show_path: bool, prefix: str) -> Ima
 @router.post(
     "/images",
     responses=merge_responses(UPLOAD_RESPONSES, WRITE_RESPONSES),
-    openapi_extra=OPENAPI_BODY,
+    openapi_extra=describe_body(),
     dependencies=WRITE,
     summary="Add images",
 )
@@ -238,7 +239,7 @@ def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
 @router.delete("/images", responses=WRITE_RESPONSES, dependencies=WRITE, summary="Remove images")
 async def remove_images(context: ContextDep, params: Annotated[SelectionParams, Query()]) -> BulkChangeResponse:
     """All images with these ids or keys, or all with this label, in one commit. `PATCH /images` with
-    `"removed": false` restores them until the index is compacted."""
+    `"removed": false` restores them until the index is compacted. With a label that no image has, `changed` is 0."""
     ids, keys, label = params.id or None, params.key or None, params.label
     if [ids, keys, label].count(None) != 2:
         raise InvalidRequestError("select the images by exactly one of 'id', 'key' (once for each image) and 'label'")
@@ -305,4 +306,4 @@ async def get_original(context: ContextDep, image_id: ImageId, if_none_match: If
             return Response(media_type=media_type, headers=headers)
         return StreamingResponse(iter_chunks(file), media_type=media_type, headers=headers)
 
-    return await send_cached(context, image_id, if_none_match, make)
+    return await send_cached(context, image_id, if_none_match, make, "-original")

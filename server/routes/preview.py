@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from server.dependencies import ContextDep, ImageId, UploadDep
-from server.request_body.uploads import OPENAPI_BODY
+from server.request_body.uploads import describe_body
 from server.request_context import RequestContext
 from server.responses.errors import (
     ADMITTED_RESPONSES,
@@ -29,7 +29,7 @@ router = APIRouter(tags=["classification and search"])
 @router.post(
     "/preview",
     responses=merge_responses(file_response("image/png"), UPLOAD_RESPONSES),
-    openapi_extra=OPENAPI_BODY,
+    openapi_extra=describe_body(),
     response_class=Response,
     summary="An image as the network sees it",
 )

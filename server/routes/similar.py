@@ -20,7 +20,7 @@ from model.images.info import DecodedImage
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
 from server.limits.deadlines import gather_all
 from server.parameters import LookupLabel, Parameters, StoredId, StoredText
-from server.request_body.uploads import OPENAPI_BODY
+from server.request_body.uploads import describe_body
 from server.request_context import RequestContext
 from server.responses.errors import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
 from server.responses.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
@@ -77,7 +77,7 @@ class _Page:
 @router.post(
     "/similar",
     responses=merge_responses(INDEX_RESPONSES, UPLOAD_RESPONSES),
-    openapi_extra=OPENAPI_BODY,
+    openapi_extra=describe_body(required=False),
     summary="Find images similar to an uploaded one",
 )
 async def similar(

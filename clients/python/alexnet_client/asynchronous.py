@@ -12,7 +12,7 @@ import httpx2
 
 from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError, InvalidInputError
-from alexnet_client.images import ImageKey, ImageLike
+from alexnet_client.images import MAX_BATCH_BYTES, MAX_BATCH_IMAGES, ImageKey, ImageLike
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, parse_neighbors
 from alexnet_client.retries import Retries
@@ -30,12 +30,14 @@ class AsyncClient:
         timeout: float = 60.0,
         retries: Retries | None = None,
         max_concurrent_calls: int = 16,
+        max_batch_images: int = MAX_BATCH_IMAGES,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
         """As `Client`. `max_concurrent_calls`: further calls wait, since the server refuses a client that sends too
         many requests at once."""
         if max_concurrent_calls < 1:
             raise InvalidInputError("max_concurrent_calls must be at least 1")
-        self._connection = Connection(address, key, timeout, retries or Retries())
+        self._connection = Connection(address, key, timeout, retries or Retries(), max_batch_images, max_batch_bytes)
         self._slots = asyncio.Semaphore(max_concurrent_calls)
         self._http = httpx2.AsyncClient(**self._connection.options())
 
@@ -146,6 +148,8 @@ class AsyncClient:
             return await self._http.request(attempt.method, attempt.path, **attempt.options)
         except httpx2.RequestError as error:
             return error
+        except httpx2.InvalidURL as error:
+            raise self._connection.not_sent(error) from None
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _in_batches(
     """
     results: list[Result | AlexNetServerError] = []
     try:
-        for batch in split_batches(images):
+        for batch in split_batches(images, connection.max_batch_images, connection.max_batch_bytes):
             try:
                 parsed = parse_with(parse, (yield from connection.send(make_request(batch, len(results)))))
                 check_count(parsed, len(batch))

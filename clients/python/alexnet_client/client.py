@@ -11,7 +11,7 @@ import httpx2
 
 from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
-from alexnet_client.images import ImageKey, ImageLike
+from alexnet_client.images import MAX_BATCH_BYTES, MAX_BATCH_IMAGES, ImageKey, ImageLike
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, parse_neighbors
 from alexnet_client.retries import Retries
@@ -30,11 +30,18 @@ class Client:
     """
 
     def __init__(
-        self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
+        self,
+        address: str,
+        key: str | None = None,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        max_batch_images: int = MAX_BATCH_IMAGES,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
         """`address`: URL of the server. `key`: API key. `timeout`: seconds to wait for the connection, and then for
-        each part of the response, before an attempt fails. Raises InvalidInputError."""
-        self._connection = Connection(address, key, timeout, retries or Retries())
+        each part of the response, before an attempt fails. `max_batch_images`, `max_batch_bytes`: of one request, for a
+        server whose limits are lower than by default. Raises InvalidInputError."""
+        self._connection = Connection(address, key, timeout, retries or Retries(), max_batch_images, max_batch_bytes)
         self._http = httpx2.Client(**self._connection.options())
 
     @overload
@@ -157,3 +164,5 @@ class Client:
             return self._http.request(attempt.method, attempt.path, **attempt.options)
         except httpx2.RequestError as error:
             return error
+        except httpx2.InvalidURL as error:
+            raise self._connection.not_sent(error) from None

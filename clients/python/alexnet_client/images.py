@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    ImageLike = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+    ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 else:
     ImageLike = Any
     """An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of uint8 in RGB."""
 
 MAX_BATCH_IMAGES, MAX_BATCH_BYTES = 16, 24_000_000
-"""Of one request; the server's own limits are 16 images and 32 MiB unless it is configured otherwise."""
+"""Of one request, by default; the server's own limits are 16 images and 32 MiB unless it is configured otherwise."""
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of PIL images that a PNG keeps."""
 _TIFF_MODES = ("CMYK", "I", "F")
@@ -40,13 +40,14 @@ class ImageKey:
 
 def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
     """Whether this is one image and not several."""
-    return isinstance(images, str | os.PathLike | bytes) or hasattr(images, "shape") or _is_pil(images)
+    is_file = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview)
+    return is_file or hasattr(images, "shape") or _is_pil(images)
 
 
 def to_bytes(image: ImageLike) -> bytes:
     """The bytes of a file with this image, without loss. Raises InvalidInputError."""
-    if isinstance(image, bytes):
-        return image
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
     if isinstance(image, str | os.PathLike):
         try:
             with open(image, "rb") as file:  # noqa: PTH123
@@ -64,11 +65,12 @@ def to_bytes(image: ImageLike) -> bytes:
     )
 
 
-def split_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:
-    """The bytes of images, in batches that fit into one request. Raises InvalidInputError."""
+def split_batches(images: Iterable[ImageLike], max_images: int, max_bytes: int) -> Iterator[list[bytes]]:
+    """The bytes of images, in batches of at most so many images and bytes; an image with more bytes is a batch of its
+    own. Raises InvalidInputError."""
     batch, size = list[bytes](), 0
     for data in map(to_bytes, images):
-        if batch and (len(batch) == MAX_BATCH_IMAGES or size + len(data) > MAX_BATCH_BYTES):
+        if batch and (len(batch) == max_images or size + len(data) > max_bytes):
             yield batch
             batch, size = [], 0
         batch.append(data)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from alexnet_client.exceptions import InvalidInputError, ServerUnreachableError
+from alexnet_client.images import MAX_BATCH_BYTES, MAX_BATCH_IMAGES
 from alexnet_client.responses import parse_response
 from alexnet_client.retries import NEVER_SENT_ERRORS, RETRY_ERRORS, RETRY_STATUSES, Retries
 
@@ -55,12 +56,14 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True)
 class Connection:
-    """Where and how requests are sent. `key`, `timeout`: see `Client`. Raises InvalidInputError."""
+    """Where and how requests are sent: see `Client`. Raises InvalidInputError."""
 
     address: str
     key: str | None
     timeout: float
     retries: Retries
+    max_batch_images: int = MAX_BATCH_IMAGES
+    max_batch_bytes: int = MAX_BATCH_BYTES
 
     def __post_init__(self) -> None:
         if not self.address.startswith(("http://", "https://")):
@@ -70,6 +73,8 @@ class Connection:
             url.host.encode("idna")  # as the resolver does
         except (httpx2.InvalidURL, UnicodeError) as error:
             raise InvalidInputError(f"the address {self.address} can't be one: {error}") from None
+        if url.query or url.fragment:
+            raise InvalidInputError(f"the address ends before ? and #, which {self.address} has")
         if self.key and url.userinfo:
             raise InvalidInputError("one of the two can be sent: the key, or the user and password of the address")
         is_number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
@@ -79,6 +84,10 @@ class Connection:
             raise InvalidInputError("the key must be printable ASCII without spaces; is there a line break at its end?")
         if self.retries.attempts < 1:
             raise InvalidInputError("Retries.attempts must be at least 1")
+        if not (0 <= self.retries.first_pause < math.inf and 0 <= self.retries.max_pause < math.inf):
+            raise InvalidInputError("Retries.first_pause and max_pause must be seconds, 0 or more")
+        if min(self.max_batch_images, self.max_batch_bytes) < 1:
+            raise InvalidInputError("max_batch_images and max_batch_bytes must be at least 1")
 
     def options(self) -> dict[str, Any]:
         """What a client of httpx2 is made with."""
@@ -104,6 +113,10 @@ class Connection:
             else:
                 response_lost |= not isinstance(outcome, NEVER_SENT_ERRORS)
             pause = self.retries.pause(num_attempts - 1, response)
+
+    def not_sent(self, error: httpx2.InvalidURL) -> InvalidInputError:
+        """The error of a request that can't be sent: its parameters are too long for an address."""
+        return InvalidInputError(f"the parameters of the request are too long: {error}")
 
     def unreachable(self, error: httpx2.RequestError) -> ServerUnreachableError:
         """The error of a call whose last attempt failed."""

@@ -121,8 +121,7 @@ def test_what_is_no_image_is_not_sent(image: Any, message: str) -> None:
         client.classify(image)
 
 
-def test_several_are_sent_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images_module, "MAX_BATCH_BYTES", 100)
+def test_several_are_sent_in_batches() -> None:
     sizes, bad = list[int](), b"x" * 60
 
     def answer(request: httpx2.Request) -> httpx2.Response:
@@ -134,7 +133,7 @@ def test_several_are_sent_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
             return httpx2.Response(200, json=items)
         return httpx2.Response(422 if "error" in items[0] else 200, json=items[0])
 
-    with connect(answer) as client:
+    with connect(answer, max_batch_bytes=100) as client:
         results = client.classify([b"a"] * 20 + [bad, bad, b"b" * 20])
         assert [isinstance(result, AlexNetServerError) for result in results] == [False] * 20 + [True, True, False]
         assert sizes == [16, 5, 2]
@@ -542,3 +541,121 @@ def test_calls_at_once_are_limited() -> None:
     assert max_open == 3
     with pytest.raises(InvalidInputError, match="at least 1"):
         AsyncClient("http://server", max_concurrent_calls=0)
+
+
+def answering(*outcomes: httpx2.Response | Exception, **options: Any) -> Client:
+    """A client whose requests have these outcomes, one after the other."""
+    left = list(outcomes)
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        if isinstance(outcome := left.pop(0), Exception):
+            raise outcome
+        return outcome
+
+    return connect(answer, retries=Retries(first_pause=0.01), **options)
+
+
+def refusal(status: int, code: str) -> httpx2.Response:
+    return httpx2.Response(status, json={"error": {"code": code, "message": code}})
+
+
+def test_only_a_404_of_what_may_be_removed_already_is_no_error() -> None:
+    lost = httpx2.ReadError("reset")
+    with answering(lost, httpx2.ConnectError("restarting"), refusal(404, "not_found")) as client:
+        client.remove(17)
+    with answering(lost, refusal(404, "not_found")) as client, pytest.raises(AlexNetServerError, match="404"):
+        client.set_label(17, "cat")
+    with answering(lost, refusal(403, "forbidden")) as client, pytest.raises(AlexNetServerError, match="403"):
+        client.remove(17)
+
+
+@pytest.mark.parametrize("code", ["unauthorized", "overloaded"])
+def test_an_error_that_is_not_of_the_image_ends_a_list_of_one(code: str) -> None:
+    with answering(refusal(422, code)) as client, pytest.raises(AlexNetServerError, match=code):
+        client.classify([b"a"])
+
+
+def test_zero_and_no_text_are_sent_and_only_none_is_left_out() -> None:
+    asked: list[dict[str, str]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(dict(request.url.params))
+        return httpx2.Response(200, json={"neighbors": []})
+
+    with connect(answer) as client:
+        client.similar(1, k=0, label="", max_distance=None)
+    assert asked == [{"k": "0", "label": ""}]
+
+
+@pytest.mark.parametrize("status", [401, 404, 429])
+def test_only_200_is_ready(status: int) -> None:
+    with connect(lambda _: httpx2.Response(status)) as client:
+        assert not client.ready()
+
+
+def test_the_timeout_is_the_connections() -> None:
+    with Client("http://server", timeout=7) as client:
+        assert client._http.timeout == httpx2.Timeout(7)
+
+
+def test_a_connection_that_is_not_made_in_time_is_tried_again_and_asked_nothing() -> None:
+    late = httpx2.ConnectTimeout("late")
+    with answering(late, httpx2.Response(200, json={})) as client:
+        assert client.info() == {}
+    with answering(late, refusal(404, "not_found")) as client, pytest.raises(AlexNetServerError, match="404"):
+        client.remove(17)
+
+
+def test_batches_have_at_most_so_many_images_and_bytes() -> None:
+    assert [len(batch) for batch in images_module.split_batches([b"a" * 5] * 4, 16, 10)] == [2, 2]
+    assert [len(batch) for batch in images_module.split_batches([b"a" * 5] * 4, 3, 100)] == [3, 1]
+    assert [len(batch) for batch in images_module.split_batches([b"a" * 5, b"a", b"a"], 3, 2)] == [1, 2]
+    counts: list[int] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        counts.append(len(uploads(request)))
+        result = {"predictions": [PREDICTION]}
+        return httpx2.Response(200, json={"model": {"name": "m", "version": 1}, "results": [result] * counts[-1]})
+
+    with connect(answer, max_batch_images=2) as client, pytest.raises(AlexNetServerError):
+        client.classify([b"a"] * 5)
+    assert counts[0] == 2
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        Client("http://server", max_batch_bytes=0)
+
+
+def test_bytes_of_every_kind_are_one_image() -> None:
+    sent: list[bytes] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.extend(uploads(request))
+        return httpx2.Response(200, json={"model": {"name": "m", "version": 1}, "predictions": [PREDICTION]})
+
+    with connect(answer) as client:
+        for data in (bytearray(b"abc"), memoryview(b"abc")):
+            client.classify(data)
+    assert sent == [b"abc"] * 2
+
+
+def test_what_can_not_be_an_address_or_a_pause_is_refused() -> None:
+    for address in ("http://server/?a=1", "http://server/#a"):
+        with pytest.raises(InvalidInputError, match="ends before"):
+            Client(address)
+    for retries in (Retries(first_pause=-1), Retries(max_pause=float("nan"))):
+        with pytest.raises(InvalidInputError, match="0 or more"):
+            Client("http://server", retries=retries)
+
+
+def test_parameters_that_are_too_long_for_an_address_are_refused() -> None:
+    with connect(lambda _: httpx2.Response(200, json={})) as client:
+        with pytest.raises(InvalidInputError, match="too long"):
+            client.remove(ImageKey("x" * 70_000))
+        with pytest.raises(InvalidInputError, match="too long"):
+            client.similar(1, label="x" * 70_000)
+
+    async def ask() -> None:
+        async with AsyncClient("http://server") as client:
+            await client.similar(1, label="x" * 70_000)
+
+    with pytest.raises(InvalidInputError, match="too long"):
+        asyncio.run(ask())

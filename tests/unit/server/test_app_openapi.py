@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
 from tests.helpers.server import served
@@ -35,3 +36,12 @@ def test_schemathesis_finds_nothing(
         result = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-6000:]
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_only_a_search_may_have_no_body(client: TestClient) -> None:
+    """It may be for an indexed image."""
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, required in (("/similar", False), ("/classify", True), ("/images", True)):
+        body = paths[path]["post"]["requestBody"]
+        assert body["required"] == required
+        assert ("required" in body["content"]["multipart/form-data"]["schema"]) == required

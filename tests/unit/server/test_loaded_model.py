@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from index.folder.store import FolderIndex
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import NETWORK, Artifact, Manifest
+from model.artifacts.writer import publish
 from model.exceptions import ArtifactError
 from server.exceptions import ReloadError
 from server.loaded_model import LoadedModel
@@ -86,3 +88,36 @@ def test_an_index_is_closed_if_its_codes_cannot_be_read(
         with pytest.raises(OSError, match="Input/output error"):
             Service(Settings(artifact=artifact.path, index=writable_folder))
     FolderIndex.open(writable_folder, writable=True).close()  # nobody has locked it
+
+
+def test_a_named_index_is_not_served_with_another_network(
+    artifact: Artifact, writable_folder: Path, tmp_path: Path
+) -> None:
+    def write(folder: Path) -> Manifest:
+        network = onnx.load(artifact.network)
+        network.doc_string = "another one"
+        onnx.save(network, folder / NETWORK)
+        return artifact.manifest
+
+    shutil.copytree(artifact.path, tmp_path / "artifacts" / "patterns" / "1")
+    service = Service(Settings(artifact=tmp_path / "artifacts", index=str(writable_folder)))
+    try:
+        publish(tmp_path / "artifacts", "patterns", artifact.labels, write)
+        with pytest.raises(ReloadError):
+            asyncio.run(service.reload())
+        assert service.current.artifact.manifest.version == 1
+    finally:
+        service.close()
+
+
+def test_a_new_version_has_its_own_index(artifact: Artifact, index_of_few: Path, tmp_path: Path) -> None:
+    shutil.copytree(artifact.path, tmp_path / "artifacts" / "patterns" / "1")
+    for version in "12":
+        shutil.copytree(index_of_few, tmp_path / "indexes" / "patterns" / version)
+    service = Service(Settings(home=tmp_path))
+    try:
+        add_version(tmp_path / "artifacts", artifact)
+        asyncio.run(service.reload())
+        assert service.current.require_index().uri == str(tmp_path / "indexes" / "patterns" / "2")
+    finally:
+        service.close()

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
 from server.app import create_app
 from server.exceptions import ForbiddenError, KeyFileError, UnauthorizedError
-from server.security import Keys, key_of
+from server.security import AllowedHosts, Keys, key_of
 from server.service import Service
 from server.settings import Settings
 
@@ -255,3 +256,13 @@ def test_a_page_of_another_origin_can_read_a_binary_response_and_show_images(art
         assert {"inference-header-content-length", "etag"} <= exposed
         assert "inference-header-content-length" in answer.headers
         assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+def test_a_key_of_15_characters_is_refused() -> None:
+    with pytest.raises(KeyFileError):
+        Keys(["read " + "r" * 15])
+    assert Keys(["read " + "r" * 16])
+
+
+def test_an_allowed_name_may_end_with_a_dot() -> None:
+    AllowedHosts(["NAS.example."]).check(Request({"type": "http", "headers": [(b"host", b"nas.example")]}))

@@ -38,7 +38,16 @@ def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "meant"), [("KEY", "KEYS"), ("ALLOWED_HOST", "ALLOWED_HOSTS"), ("PROT", "PORT"), ("CONFIGS", "CONFIG")]
+    ("variable", "meant"),
+    [
+        ("KEY", "KEYS"),
+        ("API_KEY", "KEYS"),
+        ("API_KEYS", "KEYS"),
+        ("WRITE_KEY", "KEYS"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("PROT", "PORT"),
+        ("CONFIGS", "CONFIG"),
+    ],
 )
 def test_a_misspelled_variable(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
     """Without a word the server would need no key."""
@@ -50,7 +59,7 @@ def test_a_misspelled_variable(monkeypatch: pytest.MonkeyPatch, variable: str, m
 def test_variables_that_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kubernetes sets most of these for a service `alexnet-server` or `alexnet`."""
     for name in ("SERVER_SERVICE_HOST", "SERVER_SERVICE_PORT", "SERVER_PORT", "SERVER_PORT_80_TCP_ADDR", "SERVICE_PORT",
-                 "SERVICE_HOST", "POSTGRES_RW_PORT", "DATA", "CONFIG"):  # fmt: skip
+                 "SERVICE_HOST", "POSTGRES_RW_PORT", "KEYCLOAK_PORT", "DATA", "CONFIG"):  # fmt: skip
         monkeypatch.setenv(f"ALEXNET_{name}", "1")
     assert load_settings(None, {}).port == 8000
 
@@ -113,4 +122,28 @@ def test_names_and_origins_as_people_write_them() -> None:
     hosts = Settings(allowed_hosts="nas.local, *.example.org,*,10.0.0.1, ::1,[fe80::1]").host_names
     assert hosts == ["nas.local", "*.example.org", "*", "10.0.0.1", "::1", "[fe80::1]"]
     origins = Settings(cors_origins="https://A.example:8443, *,http://[::1]:80").allowed_origins
-    assert origins == ["https://a.example:8443", "*", "http://[::1]:80"]
+    assert origins == ["https://a.example:8443", "*", "http://[::1]"]
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a path it would be the working directory, whose files POST /sync would add."""
+    names = ("artifact", "index", "sync_folder", "uds")
+    for name in names:
+        monkeypatch.setenv(f"ALEXNET_{name.upper()}", "")
+    settings = load_settings(None, {})
+    assert [getattr(settings, name) for name in names] == [None] * 4
+
+
+@pytest.mark.parametrize("name", [".example.org", "*.", "*example.org", "http://a", "a:80", "a b"])
+def test_names_that_no_host_has_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"write NAME or \*\.DOMAIN"):
+        Settings(allowed_hosts=name)
+
+
+def test_origins_are_as_browsers_send_them() -> None:
+    settings = Settings(
+        cors_origins="https://A.example:443, http://b.example:80, https://c.example:80,http://d.example"
+    )
+    assert settings.allowed_origins == [
+        "https://a.example", "http://b.example", "https://c.example:80", "http://d.example"
+    ]  # fmt: skip

@@ -15,15 +15,15 @@ from server.limits.bodies import MAX_PATCH_BYTES, BodyLimitMiddleware
 from server.page import WEB
 
 
-def test_a_long_one_is_refused_as_it_comes(client: TestClient) -> None:
+def test_a_long_one_is_refused_as_it_comes(writable_client: TestClient) -> None:
     def body() -> Iterator[bytes]:
         for _ in range(1000):
             yield bytes(1000)
 
-    answer = client.patch("/images/1", content=body(), headers={"Content-Type": "application/json"})
+    answer = writable_client.patch("/images/1", content=body(), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
     long = json.dumps({"label": "x" * 200}) + " " * (MAX_PATCH_BYTES - 300)
-    answer = client.patch("/images/1", content=long, headers={"Content-Type": "application/json"})
+    answer = writable_client.patch("/images/1", content=long, headers={"Content-Type": "application/json"})
     assert answer.status_code != 413
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError
 from server.app import create_app
+from server.exceptions import OverloadedError, RateLimitedError
+from server.responses.error_handlers import respond_to_error
 from server.service import Service
 from server.settings import Settings
 
@@ -142,3 +145,21 @@ def test_an_exception_without_an_entry_is_a_500_without_details(artifact: Artifa
         response = broken.get("/info")
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
     assert "/a/path" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(OverloadedError("busy", 1.2), "2"), (RateLimitedError("slow", 0.1), "1")]
+)
+def test_retry_after_is_never_too_early(error: OverloadedError | RateLimitedError, seconds: str) -> None:
+    request = Request({"type": "http", "path": "/classify", "headers": []})
+    assert respond_to_error(request, error).headers["retry-after"] == seconds
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON", "application/merge-patch+json"])
+def test_whoever_sends_json_is_not_told_to_send_json(client: TestClient, media_type: str) -> None:
+    answer = client.patch("/images/1", content=b'{"label": 5}', headers={"Content-Type": media_type})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "invalid_body"
+    assert "label" in answer.json()["error"]["message"]
+    other = client.patch("/images/1", content=b'{"label": 5}', headers={"Content-Type": "text/plain"})
+    assert "send JSON, with the header" in other.json()["error"]["message"]

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, Label
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.exceptions import OverloadedError
+from server.request_context import RequestContext
+from server.routes.classify import _top_predictions
 from server.service import Service
 from server.settings import Settings
 from server.workers.inference import InferenceJob, InferenceWorker
@@ -121,3 +123,26 @@ def test_an_artifact_without_familiarity_says_null(
     with TestClient(create_app(Service(Settings(artifact=artifact.path)))) as client:
         answer = client.post("/classify?crops=1", content=jpeg).json()
     assert (answer["familiarity"], answer["familiar"]) == (None, None)
+
+
+def test_the_deadline_is_checked_for_all_images(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(RequestContext, "check_deadline", lambda self, images=1: counts.append(images))
+    client.post("/classify", files=[("image", jpeg)] * 3)
+    assert counts == [1, 3]
+
+
+def test_of_several_empty_images_each_has_its_error(client: TestClient, jpeg: bytes) -> None:
+    for sent in ([b"", b""], [jpeg, b""]):
+        answer = client.post("/classify", files=[("image", ("a.jpg", data)) for data in sent])
+        assert answer.status_code == 200
+        assert ["error" in item for item in answer.json()] == [not data for data in sent]
+    alone = client.post("/classify", files=[("image", ("a.jpg", b""))])
+    assert (alone.status_code, alone.json()["error"]["code"]) == (422, "missing_body")
+
+
+def test_a_probability_of_rounded_sums_is_at_most_1() -> None:
+    (prediction,) = _top_predictions(np.array([1.0000001], np.float32), 1, [Label(id="a", name="a")])
+    assert prediction.probability == 1.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from starlette.testclient import TestClient
+
+from server.service import Service
 
 
 def test_health_and_info(client: TestClient) -> None:
@@ -11,3 +14,8 @@ def test_health_and_info(client: TestClient) -> None:
     info = client.get("/info").json()
     assert (info["num_classes"], info["device"], info["index"]) == (3, "cpu", {"size": 90, "codes": None})
     assert {m["crops"] for m in info["measurements"]} == {1, 10}
+
+
+def test_why_it_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Service, "stopped_worker", "search worker stopped")
+    assert client.get("/ready").json() == {"status": "search worker stopped"}

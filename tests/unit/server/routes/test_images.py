@@ -20,9 +20,12 @@ from index.entries import MAX_ID, make_thumbnail
 from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
+from model.images.info import DecodedImage
 from model.images.preprocess import decode_image
 from server.app import create_app
 from server.connections.http_protocol import MAX_HEADER_BYTES
+from server.exceptions import InferenceError
+from server.request_context import RequestContext
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.indexes import features_at, make_entry
@@ -411,3 +414,47 @@ def test_a_read_only_server_shows_one_state_of_the_index(
         client.portal.call(service.reload)  # type: ignore[union-attr]
         after = read(client)
         assert after[:5] == (list(range(2, 35)), 33, 33, set(range(2, 35)), [404] * 3 + [200] * 6)
+
+
+def test_an_image_on_which_the_network_fails_does_not_keep_others_out(
+    writable_client: TestClient, new_images: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract, calls = RequestContext.extract_feature, list[DecodedImage]()
+
+    async def fail_once(self: RequestContext, image: DecodedImage) -> NDArray[np.float32]:
+        calls.append(image)
+        if len(calls) == 1:
+            raise InferenceError("the network failed")
+        return await extract(self, image)
+
+    monkeypatch.setattr(RequestContext, "extract_feature", fail_once)
+    answer = writable_client.post("/images", files=[("image", data) for data in new_images[:2]])
+    assert answer.status_code == 200
+    assert sorted("error" in item for item in answer.json()["images"]) == [False, True]
+
+
+def test_labels_and_keys_may_all_have_their_full_length(writable_client: TestClient, new_images: list[bytes]) -> None:
+    files = [("image", ("a.png", data)) for data in [*new_images[:2], *[b"no image"] * 14]]
+    labels, keys = ["\U0001d11e" * 200] * 16, [f"{number:03}" + "\U0001d11e" * 197 for number in range(16)]
+    answer = writable_client.post("/images", files=files, data={"label": labels, "key": keys})
+    assert answer.status_code == 200, answer.text
+    assert [item.get("status") for item in answer.json()["images"][:2]] == ["added", "added"]
+    longer = writable_client.post("/images", files=files, data={"label": ["a" * 36_000]})
+    assert (longer.status_code, "35,600 bytes together" in longer.text) == (422, True)
+
+
+def test_a_file_that_is_not_there_is_a_404_whatever_the_client_has(
+    writable_client: TestClient, new_images: list[bytes]
+) -> None:
+    """An uploaded image has a thumbnail and no file."""
+    post(writable_client, new_images[:1])
+    tag = writable_client.get("/images/34/thumbnail").headers["etag"]
+    for known in (tag, "*"):
+        for name, status in (("thumbnail", 304), ("image", 404), ("preview", 404)):
+            answer = writable_client.get(f"/images/34/{name}", headers={"If-None-Match": known})
+            assert answer.status_code == status, (known, name)
+
+
+def test_each_kind_of_image_has_a_tag_of_its_own(client: TestClient) -> None:
+    tags = {client.get(f"/images/1/{path}").headers["etag"] for path in ("image", "preview", "thumbnail")}
+    assert len(tags) == 3

@@ -53,3 +53,11 @@ def test_a_changed_file_is_not_the_original(writable_folder: Path, tmp_path: Pat
         index.move([(1, str(path), entry.label)])
         with pytest.raises(UnknownImageError, match="is gone, or not as it was indexed"):
             open_original(index, 1, lambda: False)
+
+
+def test_a_device_is_not_an_original(writable_folder: Path) -> None:
+    """An index may be somebody else's."""
+    with closing(FolderIndex.open(writable_folder, writable=True)) as index:
+        index.move([(1, "/dev/zero", "checks")])
+        with pytest.raises(UnknownImageError):
+            open_original(index, 1, lambda: True)

@@ -30,7 +30,28 @@ def test_what_is_no_cursor_is_refused(cursor: str) -> None:
         decode_cursor(cursor, FINGERPRINT)
 
 
-@pytest.mark.parametrize("position", [Position(2**31, 1.0, 1), Position(0, 1.0, 1), Position(1, float("nan"), 1)])
+@pytest.mark.parametrize(
+    "position",
+    [
+        Position(2**31, 1.0, 1),
+        Position(10_000_001, 1.0, 1),
+        Position(0, 1.0, 1),
+        Position(1, float("nan"), 1),
+        Position(1, float("inf"), 1),
+        Position(1, -1.0, 1),
+        Position(1, 1.0, 0),
+    ],
+)
 def test_forged_positions_are_refused(position: Position) -> None:
     with pytest.raises(InvalidRequestError, match="invalid cursor"):
         decode_cursor(encode_cursor(FINGERPRINT, position), FINGERPRINT)
+
+
+def test_the_last_position_and_a_distance_of_0_are_no_forgery() -> None:
+    last = Position(10_000_000, 0.0, 1)
+    assert decode_cursor(encode_cursor(FINGERPRINT, last), FINGERPRINT) == last
+
+
+def test_a_cursor_with_other_characters_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="as it is"):
+        decode_cursor("!" + encode_cursor(FINGERPRINT, POSITION), FINGERPRINT)

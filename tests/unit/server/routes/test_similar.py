@@ -181,3 +181,9 @@ def test_a_query_moves_away_from_negative_examples_within_the_range_of_the_featu
     np.testing.assert_array_equal(relu, [5, 0, 0])
     tanh = move_away(np.array([0.5, -0.5], np.float32), np.array([0.5, 0.5], np.float32))
     np.testing.assert_array_equal(tanh, [0.5, -1])  # clipped at 0, it would not be distinguished from a 0
+
+
+def test_a_cursor_of_a_query_with_other_negative_keys(client: TestClient, jpeg: bytes) -> None:
+    cursor = client.post("/similar?k=1", content=jpeg).json()["next_cursor"]
+    refused = client.post("/similar", params={"cursor": cursor, "minus_key": "a"}, content=jpeg)
+    assert (refused.status_code, "another query" in refused.text) == (422, True)
