@@ -96,9 +96,21 @@ def create_app(service: Service) -> ASGIApp:
     app.mount("/page", GZipMiddleware(StaticFiles(directory=WEB)), name="page")
     app.add_route("/", show_page, include_in_schema=False)
     add_api_reference(app)
+    _check_root_path(app, service.settings.root_path)
     error_handlers.install(app)
     application = _add_middleware(app, service)
     return application
+
+
+def _check_root_path(app: FastAPI, root_path: str) -> None:
+    """Raise InvalidRequestError for a prefix that begins like an address of the server: whether a proxy has removed it
+    couldn't be told."""
+    paths = [*app.state.methods, *(getattr(route, "path", "") for route in app.routes)]
+    first = root_path.split("/")[:2]
+    if root_path and first in [path.split("/")[:2] for path in paths]:
+        raise InvalidRequestError(
+            f"--root-path {root_path} begins like an address of the server, {'/'.join(first)}: choose another prefix"
+        )
 
 
 def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:

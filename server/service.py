@@ -57,6 +57,7 @@ class Service:
 
     A shutdown has three stages. `draining`: `/ready` fails, so that load balancers send no more requests; those that
     come are still answered. `stop_reloads`: no reload takes effect any more. `closed`: threads and files are released.
+    `listener_closed`: no more connections are taken.
     `finish_by`: time.monotonic() at which remaining requests are cancelled during shutdown; inf until then.
     `background`: tasks that nobody awaits, kept here so that they aren't garbage-collected before they end.
 
@@ -87,6 +88,7 @@ class Service:
         self._next_reload: asyncio.Task[LoadedModel] | None = None
         self.background = set[asyncio.Task[None]]()
         self._reloads_stopped = self.closed = False
+        self.listener_closed = asyncio.Event()
 
     def stop_reloads(self) -> None:
         """Let reloads fail from now on, also one under way. Call it in the event loop, before `close`."""

@@ -18,6 +18,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from server.exceptions import BAD_REQUEST
+from server.middleware.access_log import log_request
 
 HEADER_TIMEOUT = 10.0
 """Seconds from the first byte, or from the connection, to the end of the headers."""
@@ -197,7 +198,8 @@ class TimeoutH11Protocol(H11Protocol):
 
     def _watch_request(self) -> None:
         """Start or stop the timer of headers, and of a body that nobody reads."""
-        complete = self.cycle is None or self.cycle.response_complete
+        # a request that was refused while its body came is never complete; its connection lingers, and may make room
+        complete = self.lingering or self.cycle is None or self.cycle.response_complete
         self.idle_since = (self.idle_since or self.loop.time()) if complete else None
         if self.transport.is_closing():
             self._header_timer.stop()
@@ -224,6 +226,8 @@ class TimeoutH11Protocol(H11Protocol):
             body = json.dumps({"error": error}).encode()
             headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
             headers["x-request-id"] = request_id
+            scope = {"path": "-", "request_id": request_id, "trace_id": None, "error_code": BAD_REQUEST.code}
+            log_request(scope, "-", 400, {})
             for event in (
                 h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request"),
                 h11.Data(data=body),

@@ -124,6 +124,9 @@ def configure_logging(form: Literal["text", "json"], level: LogLevel) -> None:
         uvicorn_logger.handlers = []
         uvicorn_logger.propagate = name != "uvicorn.access"  # the middleware logs requests, with their ids
         uvicorn_logger.setLevel(logging.WARNING if level == "info" else logging.NOTSET)
+    # clients' mistakes have their line in the access log
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def num_dropped_lines() -> int:

@@ -79,6 +79,10 @@ class DrainingServer(uvicorn.Server):
             listen(listener, LISTEN_BACKLOG)  # again: asyncio has set the backlog to the number it accepts at once
         logger.info("accepting requests")
 
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        self.service.listener_closed.set()
+        await super().shutdown(sockets)
+
     def _reload(self) -> None:
         self._loop.call_soon_threadsafe(start_reload, self.service)
 

@@ -9,11 +9,12 @@ import subprocess
 import threading
 from pathlib import Path
 
+import grpc
 import httpx2
 
 from model.artifacts.artifact import Artifact
 from tests.helpers.polling import wait_until
-from tests.helpers.server import ALEXNET, wait_until_ready
+from tests.helpers.server import ALEXNET, served, wait_until_ready
 
 
 def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Path) -> None:
@@ -71,3 +72,27 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
     lines = (tmp_path / "log").read_text()
     assert lines.count('"path": "/classify", "status": 200') == len(statuses)
     assert "Traceback" not in lines
+
+
+def test_grpc_takes_no_calls_while_accepted_requests_are_finished(artifact: Artifact, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    def answers() -> bool:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            try:
+                return bool(call(b"", timeout=2))
+            except grpc.RpcError:
+                return False
+
+    with served(artifact, tmp_path, {"ALEXNET_GRPC_PORT": str(port)}) as (url, process):
+        host, _, http_port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(http_port))) as upload:
+            upload.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nno ")
+            assert answers()
+            os.kill(process, signal.SIGTERM)
+            wait_until(lambda: not answers(), 8)
+            upload.sendall(b"image.")
+            assert upload.recv(100).startswith(b"HTTP/1.1 415")
+        wait_until(lambda: ") Z " in Path(f"/proc/{process}/stat").read_text(), 15)  # a second signal would kill it

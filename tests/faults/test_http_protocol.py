@@ -167,3 +167,25 @@ def test_more_connections_than_files(port: int, monkeypatch: pytest.MonkeyPatch)
         opened[-1].settimeout(5)
         opened[-1].sendall(LIVE)
         assert opened[-1].recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_connections_that_linger_after_a_damaged_body_make_room(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "max_connections", lambda: 5)
+    head = b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            connection.sendall(head)
+            time.sleep(0.1)  # the request has begun
+            connection.sendall(b"zz\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        assert exchange(port, LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_no_request_has_a_line_in_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "server.middleware.access_log")
+    received = exchange(port, b"GET /live HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    error = json.loads(received.partition(b"\r\n\r\n")[2])["error"]
+    (record,) = [record for record in caplog.records if record.name == "server.middleware.access_log"]
+    fields = {"status": 400, "code": "bad_request", "request_id": error["request_id"]}
+    assert fields.items() <= record.__dict__.items()

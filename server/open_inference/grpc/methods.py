@@ -38,6 +38,8 @@ def _model_path(name: str, version: str, suffix: str = "") -> str:
     if len(name) + len(version) > MAX_HEADER_BYTES:
         raise InvalidRequestError(f"name and version of the model are longer than {MAX_HEADER_BYTES:,} characters")
     if not name or "/" in name + version or (name == "stats" and not version + suffix):
+        if "/" in version:
+            raise UnknownModelError(f"unknown version {version[:80]!r} of the model {name[:80]!r}")
         raise UnknownModelError(f"unknown model {name[:80]!r}: ModelInfer and the others need the name of the model")
     return f"/v2/models/{name}" + (f"/versions/{version}" if version else "") + suffix
 

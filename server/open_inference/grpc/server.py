@@ -80,11 +80,19 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
         raise BindError(f"cannot listen on {address}: choose another port with --grpc-port") from error
     await server.start()
     logger.info("gRPC at %s", join_address(settings.host, port))
+
+    async def stop_with_http() -> None:
+        """From then on no calls are accepted, as no requests are; those that were are finished."""
+        await service.listener_closed.wait()
+        handler.end_idle_streams()
+        await server.stop(service.seconds_to_finish)
+
+    stopping = asyncio.create_task(stop_with_http())
     try:
         yield port
     finally:
-        handler.end_idle_streams()
-        await server.stop(service.seconds_to_finish)
+        service.listener_closed.set()
+        await stopping
 
 
 class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]

@@ -65,3 +65,22 @@ def test_a_slow_one_is_given_up() -> None:
 def test_a_file_is_sent_whatever_the_headers_say_of_a_body(client: TestClient, headers: dict[str, str]) -> None:
     response = client.get("/page/app.js", headers=headers)
     assert (response.status_code, response.content) == (200, (WEB / "app.js").read_bytes())
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_a_body_of_just_the_limit_is_taken_and_one_byte_more_is_not(method: str) -> None:
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+
+    async def send(message: Message) -> None: ...
+
+    def call(size: int) -> None:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": bytes(size)}
+
+        scope: Scope = {"type": "http", "method": method, "headers": []}
+        asyncio.run(BodyLimitMiddleware(reads, 1, 1000)(scope, receive, send))
+
+    call(1000)
+    with pytest.raises(BodyTooLargeError):
+        call(1001)

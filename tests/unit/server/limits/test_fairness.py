@@ -224,3 +224,15 @@ def test_waiters_that_are_cancelled_at_once_lose_no_permit(cancelled_at_once: sl
         return turns._free, turns.num_waiting
 
     assert asyncio.run(run()) == (2, 0)
+
+
+def test_the_least_recently_active_client_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.limits.fairness.MAX_RATE_LIMITED_CLIENTS", 2)
+    limit = RateLimit(2)
+    for client in ("a", "b", "a", "c"):  # b makes room for c
+        limit.check(client)
+    with pytest.raises(RateLimitedError):
+        limit.check("a")
+    limit.check("c")
+    with pytest.raises(RateLimitedError):
+        limit.check("c")

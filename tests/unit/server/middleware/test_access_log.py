@@ -72,3 +72,8 @@ def test_no_path_forges_a_field_or_a_line(caplog: pytest.LogCaptureFixture, path
     assert (fields["status"], fields["code"], json.loads(fields["path"])) == ("404", "not_found", path)
     assert text.isprintable()
     assert json.loads(make_formatter("json").format(caplog.records[0]))["path"] == path
+
+
+def test_a_head_of_a_file_of_the_page_is_routine() -> None:
+    assert level_of_request("HEAD", "/page/app.js", 200) == level_of_request("GET", "/live", 200) == logging.DEBUG
+    assert level_of_request("POST", "/live", 200) == level_of_request("HEAD", "/live", 404) == logging.INFO

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
 from model.artifacts.artifact import Artifact
+from model.exceptions import InvalidRequestError
 from server.app import ROUTERS, create_app
 from server.middleware.forwarded import ForwardedMiddleware
 from server.service import Service
@@ -192,3 +193,28 @@ def test_addresses_in_responses_have_the_prefix(client: TestClient, jpeg: bytes)
     assert image["error"]["code"] == "not_found"
     assert local.get("/images?limit=1", headers=PREFIX).json()["images"][0]["similar"] == "/vision/images/1/similar"
     assert local.get("/images/1", headers=PREFIX).json()["image"] == "/vision/images/1/image"
+
+
+@pytest.mark.parametrize("target", ["user:secret@host:80", "ftp://user:secret@host/"])
+def test_a_refused_target_is_not_in_the_scope_that_is_logged(target: str) -> None:
+    async def send(message: Message) -> None: ...
+
+    scope: Scope = {
+        "type": "http", "path": target, "raw_path": target.encode(), "method": "GET", "headers": [],
+        "client": ("9.9.9.9", 1), "request_id": "x", "timings": None,
+    }  # fmt: skip
+    asyncio.run(ForwardedMiddleware(None, "", [])(scope, None, send))  # type: ignore[arg-type]
+    assert scope["path"] == "-"
+
+
+def test_any_proxy_among_others_is_trusted() -> None:
+    scope = resolve({"X-Forwarded-For": "1.2.3.4"}, "203.0.113.9", trusted=["10.0.0.7", "*"])
+    assert scope["client"][0] == "1.2.3.4"
+
+
+@pytest.mark.parametrize("prefix", ["/images", "/v2/vision", "/docs", "/page"])
+def test_a_prefix_that_begins_like_an_address_is_refused(service: Service, prefix: str) -> None:
+    """A request for /images/1 could be for the page, or one of which a proxy has removed the prefix."""
+    message = f"--root-path {prefix} begins like an address of the server"
+    with pytest.raises(InvalidRequestError, match=message), client_at(service, "9.9.9.9", root_path=prefix):
+        pass

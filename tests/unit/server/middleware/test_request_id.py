@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from starlette.datastructures import Headers
 from starlette.testclient import TestClient
+
+from server.middleware.request_id import read_ids
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -34,3 +37,8 @@ def test_the_trace_id_is_logged(
     client.get("/live", headers={} if traceparent is None else {"traceparent": traceparent})
     (record,) = [record for record in caplog.records if record.name == "server.middleware.access_log"]
     assert getattr(record, "trace_id", None) == trace_id
+
+
+def test_the_longest_id() -> None:
+    assert read_ids(Headers({"x-request-id": "a" * 128}))[0] == "a" * 128
+    assert read_ids(Headers({"x-request-id": "a" * 129}))[0] != "a" * 129

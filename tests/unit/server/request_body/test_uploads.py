@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from server.exceptions import InvalidBodyError
+from server.request_body.multipart import parse_form
 from server.request_body.uploads import Upload, parse_json_upload
 from tests.helpers.drawings import encode
 
@@ -178,3 +181,22 @@ def test_other_requests_are_answered_while_json_is_parsed(
         assert client.get("/live").status_code == 200
         answered.set()
         assert classified.result().status_code == 200
+
+
+def test_parts_of_a_form_are_bounded_and_have_headers_of_their_own() -> None:
+    async def stream(body: bytes) -> AsyncIterator[bytes]:
+        yield body
+
+    def parse(body: bytes) -> object:
+        return asyncio.run(parse_form("multipart/form-data; boundary=B", stream(body), "image", 16))
+
+    first = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nx\r\n'
+    text = b'--B\r\nContent-Disposition: form-data; name="top"\r\n\r\n'
+    with pytest.raises(InvalidBodyError, match="has no name"):
+        parse(first + b"--B\r\nContent-Type: image/png\r\n\r\ny\r\n--B--\r\n")
+    with pytest.raises(InvalidBodyError):
+        parse(b"--B\r\nX: " + b"x" * 2100 + b"\r\n" + first[5:] + b"--B--\r\n")
+    with pytest.raises(InvalidBodyError, match="too many fields"):
+        parse((text + b"\r\n") * (4 * 16 + 101) + b"--B--\r\n")
+    with pytest.raises(InvalidBodyError, match="longer than 35,600 bytes"):  # before the last boundary has come
+        parse(text + (b"x" * 18_000 + b"\r\n" + text) * 2)

@@ -472,3 +472,27 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "server.open_inference.grpc.server", None)
     with pytest.raises(MissingExtraError, match=r"alexnet-server\[grpc\]"):
         extra.check_grpc(Settings(grpc_port=0))
+
+
+def test_no_call_is_accepted_once_http_takes_no_connection(artifact: Artifact) -> None:
+    port = free_port()
+    service = Service(Settings(artifact=artifact.path, grpc_port=port))
+
+    with TestClient(create_app(service)) as http, triton.InferenceServerClient(f"127.0.0.1:{port}") as own:
+
+        def is_refused() -> bool:
+            try:
+                return not own.is_server_live()
+            except InferenceServerException:
+                return True
+
+        assert not is_refused()
+        assert http.portal is not None
+        http.portal.call(service.listener_closed.set)
+        wait_until(is_refused)
+        assert http.get("/live").status_code == 200
+
+
+def test_a_version_with_a_slash_is_unknown(client: Any, jpeg: bytes) -> None:
+    with pytest.raises(InferenceServerException, match=r"NOT_FOUND.*unknown version '2/' of the model 'patterns'"):
+        client.get_model_metadata("patterns", "2/", headers=HEADERS)
