@@ -17,8 +17,9 @@ PEER = struct.Struct("3i")
 """SO_PEERCRED: the process that listens, its user and group."""
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to all addresses of a host, on one port; 0 picks a free one. Raises BindError."""
+def bind(host: str, port: int, option: str = "--port") -> list[socket.socket]:
+    """Sockets bound to all addresses of a host, on one port; 0 picks a free one. Raises BindError, which names the
+    `option` that chose the port."""
     sockets: list[socket.socket] = []
     unavailable: OSError | None = None
     try:
@@ -37,7 +38,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except (OSError, UnicodeError) as error:  # UnicodeError: of a name that can't be one, such as a..b
         for listener in sockets:
             listener.close()
-        raise BindError(_explain(error, host, port)) from error
+        raise BindError(_explain(error, host, port, option)) from error
     return sockets
 
 
@@ -55,13 +56,14 @@ def listen(listener: socket.socket, backlog: int) -> None:
         raise BindError(f"cannot listen on {address}: another server replaced it; choose another path with --uds")
 
 
-def _explain(error: OSError | UnicodeError, host: str, port: int) -> str:
-    remedy = "choose another --host or --port"
+def _explain(error: OSError | UnicodeError, host: str, port: int, option: str = "--port") -> str:
+    remedy = f"choose another --host or {option}"
     if isinstance(error, UnicodeError):
         return f"cannot listen on {join_address(host, port)}: it is no name of a host; {remedy}"
     if error.errno == errno.EADDRINUSE:
         remedy = (
-            f"stop the program that uses it, or choose another port: --port {port % 65535 + 1}; --port 0: any free one"
+            f"stop the program that uses it, or choose another port: {option} {port % 65535 + 1}; {option} 0: any free "
+            "one"
         )
     return f"cannot listen on {join_address(host, port)}: {error.strerror or error}; {remedy}"
 
@@ -118,9 +120,9 @@ def _leads_here(address: str) -> bool:
     return bool(pid == os.getpid())
 
 
-def check_address(host: str, port: int) -> None:
-    """Raise BindError if the server can't listen on this address."""
-    for listener in bind(host, port):
+def check_address(host: str, port: int, option: str) -> None:
+    """Raise BindError if the server can't listen on this address. `option`: see `bind`."""
+    for listener in bind(host, port, option):
         listener.close()
 
 

@@ -23,7 +23,7 @@ def check_grpc(settings: Settings) -> None:
         load_serve_grpc()
         if settings.grpc_port == settings.port != 0 and settings.uds is None:
             raise BindError(f"--grpc-port and --port are both {settings.port}: choose two ports")
-        check_address(settings.host, settings.grpc_port)
+        check_address(settings.host, settings.grpc_port, "--grpc-port")
 
 
 def load_serve_grpc() -> Callable[[ASGIApp, Service, int], AbstractAsyncContextManager[int]]:

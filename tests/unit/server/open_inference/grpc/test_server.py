@@ -468,6 +468,11 @@ def test_a_port_in_use_is_said(port: int) -> None:
         extra.check_grpc(Settings(grpc_port=8000, port=8000))
 
 
+def test_the_option_of_a_port_in_use_is_named(port: int) -> None:
+    with pytest.raises(BindError, match=rf"choose another port: --grpc-port {port % 65535 + 1}; --grpc-port 0: any"):
+        extra.check_grpc(Settings(grpc_port=port))
+
+
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "server.open_inference.grpc.server", None)
     with pytest.raises(MissingExtraError, match=r"alexnet-server\[grpc\]"):
