@@ -120,7 +120,7 @@ def _leads_here(address: str) -> bool:
     return bool(pid == os.getpid())
 
 
-def check_address(host: str, port: int, option: str) -> None:
+def check_address(host: str, port: int, option: str = "--port") -> None:
     """Raise BindError if the server can't listen on this address. `option`: see `bind`."""
     for listener in bind(host, port, option):
         listener.close()
