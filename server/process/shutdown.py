@@ -99,7 +99,9 @@ class DrainingServer(uvicorn.Server):
 def exit_at_once() -> None:
     """End the process although threads are busy; what was acknowledged is on the disk."""
     names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
-    logger.error("the server did not stop in time, these threads still run, some of them busy: %s; ending the process", names)
+    logger.error(
+        "the server did not stop in time, these threads still run, some of them busy: %s; ending the process", names
+    )
     flush_logs()
     os._exit(1)
 
