@@ -212,3 +212,17 @@ def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: Infe
     )  # nothing is lost by trying, and a wrong speed is measured anew
     assert alone.result(20)
     assert gate.batches == [1, 1, 1]
+
+
+def test_a_job_of_more_crops_than_the_limit_fits_into_an_empty_queue(inference: InferenceWorker, gate: Gate) -> None:
+    many = InferenceJob(np.zeros((3, 256, 256, 3), np.uint8), TEN_CROP, time.monotonic() + 20)
+    future = inference.submit(many)
+    gate.open.set()
+    assert len(future.result(20).features) == 3
+
+
+def test_crops_that_are_computed_now_come_before_a_request(inference: InferenceWorker, gate: Gate) -> None:
+    occupied(inference, gate)
+    assert inference.crops_before("me", 1) == 1
+    inference.submit(job(crops=TEN_CROP))
+    assert inference.unfinished_crops == 11

@@ -60,3 +60,25 @@ def test_who_gives_up_waiting_for_memory_lets_others_pass() -> None:
             large.result(20)
         assert small.result(20) == 20
     assert budget.bytes == 0
+
+
+def test_one_that_got_memory_lets_the_next_one_look() -> None:
+    budget = MemoryBudget(100)
+    with ExitStack() as first, ExitStack() as waiting:
+        first.enter_context(budget.acquire(90, threading.Event()))
+        entered, leave = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with budget.acquire(50, threading.Event()):
+                entered.set()
+                assert leave.wait(20)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        wait_until(lambda: len(budget._waiting) == 1)
+        second = waiting.enter_context(waiting_for_memory(budget, 50, threading.Event()))
+        first.close()
+        assert entered.wait(20)
+        assert second.result(5) == 100  # while the one before it still has its memory
+        leave.set()
+        holder.join(20)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from model.exceptions import IndexStoreError, InvalidRequestError
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
-from server.workers.search import SearchJob, SearchWorker
+from server.workers.search import MAX_BATCH_QUERIES, SearchJob, SearchWorker
 from tests.helpers.polling import wait_until
 
 
@@ -88,3 +90,41 @@ def test_the_death_of_the_thread_turns_liveness_red(
         wait_until(lambda: client.get("/live").status_code == 503)
         assert client.get("/ready").json() == {"status": "search worker stopped"}
         assert (client.get("/live").status_code, client.get("/v2/health/live").json()) == (503, {"live": False})
+
+
+def test_a_batch_is_of_one_index_and_bounded(
+    index: FolderIndex, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+    first, release = threading.Event(), threading.Event()
+    with closing(FolderIndex.create(tmp_path / "other", artifact)) as other:
+        for name, own in (("one", index), ("other", other)):
+
+            def watched(queries: Sequence[Query], name: str = name, own: FolderIndex = own) -> list[NearestIds]:
+                asked.append((name, len(queries)))
+                first.set()
+                assert release.wait(20)
+                return FolderIndex.search_ids(own, queries)
+
+            monkeypatch.setattr(own, "search_ids", watched)
+        searches, query = SearchWorker(), Query(np.zeros(64, np.float32), 3)
+        futures = [searches.submit(SearchJob(index, query))]
+        assert first.wait(20)
+        futures += [searches.submit(SearchJob(index, query)) for _ in range(MAX_BATCH_QUERIES + 1)]
+        futures += [searches.submit(SearchJob(other, query)) for _ in range(2)]
+        release.set()
+        sizes = [len(future.result(20).neighbors) for future in futures]
+        searches.close()
+    assert sizes == [3] * (MAX_BATCH_QUERIES + 2) + [0, 0]
+    assert asked[:2] == [("one", 1), ("one", MAX_BATCH_QUERIES)]
+    assert sum(count for name, count in asked if name == "other") == 2
+
+
+def test_the_next_page_begins_at_its_rank(index: FolderIndex) -> None:
+    searches, query = SearchWorker(), Query(np.zeros(64, np.float32), 3)
+    first = searches.submit(SearchJob(index, query)).result(20)
+    assert first.last is not None
+    second = searches.submit(SearchJob(index, replace(query, after=first.last))).result(20)
+    assert second.last is not None
+    assert (first.last.rank, second.last.rank) == (3, 6)
+    searches.close()

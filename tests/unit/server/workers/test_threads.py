@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.folder.store import FolderIndex
+from server.exceptions import OverloadedError
 from server.service import Service
 from server.workers import threads
-from server.workers.threads import MAX_WORK_PER_THREAD, WRITE_THREADS
+from server.workers.threads import MAX_WORK_PER_THREAD, WRITE_THREADS, ThreadPool
 from tests.helpers.polling import wait_until
 
 
@@ -63,3 +66,53 @@ def test_a_file_that_became_huge_is_given_up(
     answers = [writable_client.get("/images/1/image", headers={"X-Request-Timeout": "0.3"}) for _ in range(2)]
     assert {answer.status_code for answer in answers} == {504}
     wait_until(lambda: writable_service.file_readers.stalled_seconds == 0)  # its threads are free again
+
+
+def test_work_beyond_the_limit_is_refused_and_what_was_cancelled_is_not_kept() -> None:
+    class Data:
+        """Of a request."""
+
+    pool, begun, release, data = ThreadPool(1, "test", max_work=2), threading.Event(), threading.Event(), Data()
+    kept = weakref.ref(data)
+    done = list[str]()
+
+    def occupy() -> None:
+        begun.set()
+        assert release.wait(20)
+
+    first = pool.submit(occupy)
+    assert begun.wait(20)
+    second = pool.submit(lambda own=data: done.append(repr(own)))  # type: ignore[misc]
+    del data
+    with pytest.raises(OverloadedError, match="too many requests wait for the disk"):
+        pool.submit(lambda: None)
+    assert second.cancel()
+    gc.collect()
+    assert kept() is None  # although the thread is still busy
+    third = pool.submit(lambda: done.append("third"))
+    release.set()
+    first.result(20)
+    third.result(20)
+    assert done == ["third"]
+    pool.close()
+
+
+def test_closing_leaves_out_what_has_not_begun() -> None:
+    pool, begun, release = ThreadPool(1, "test"), threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        begun.set()
+        assert release.wait(20)
+
+    first = pool.submit(occupy)
+    assert begun.wait(20)
+    second = pool.submit(lambda: None)
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    try:
+        wait_until(second.cancelled, 5)
+    finally:
+        release.set()
+        closing.join(20)
+    assert first.done()
+    assert not first.cancelled()
