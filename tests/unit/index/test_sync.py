@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,27 @@ def test_touched_files_are_the_same_images(index: FolderIndex, model: OnnxModel,
     os.utime(photos / "cat" / "1.jpg")
     report = run(index, model, photos)
     assert (report.unchanged, report.changes) == (8, ())
+
+
+def test_a_file_that_changes_right_after_it_was_indexed_is_read_again(
+    artifact: Artifact, model: OnnxModel, tmp_path: Path
+) -> None:
+    """With the same size, and within the resolution of a disk's times also with the same time."""
+    photos = (tmp_path / "photos").resolve()
+    contents = [b"P6 40 40 255\n" + bytes([value]) * 4800 for value in (10, 200)]
+    for name, age in (("new", 0.0), ("old", 60.0)):
+        file = photos / "cat" / f"{name}.ppm"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(contents[0] + name.encode())
+        os.utime(file, ns=(time.time_ns() - round(age * 1e9),) * 2)
+    with closing(FolderIndex.create(tmp_path / "index", artifact)) as index:
+        build(index, model, find_images(photos))
+        for name in ("new", "old"):
+            file = photos / "cat" / f"{name}.ppm"
+            before = file.stat()
+            file.write_bytes(contents[1] + name.encode())
+            os.utime(file, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        assert [str(change) for change in run(index, model, photos).changes] == ["edited: cat/new.ppm"]
 
 
 def test_swapped_files_are_moved(index: FolderIndex, model: OnnxModel, photos: Path) -> None:

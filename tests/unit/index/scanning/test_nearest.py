@@ -45,20 +45,23 @@ def test_a_batch_equals_single_queries() -> None:
     queries = features[[0, 7, 1005, 1199]] + np.float32(0.25)
     queries[0] = features[0]
     squared_norms = np.einsum("ij,ij->i", features, features)
-    for excluded in (np.empty(0, np.int64), np.array([0, 3, 1050])):
+    nearest_of_all = np.argsort(((features - queries[2]) ** 2).sum(1), kind="stable")[:300]
+    for excluded in (np.empty(0, np.int64), np.array([0, 3, 1050]), nearest_of_all):
         mask = np.isin(np.arange(1200), excluded, invert=True)
-        with SearchPool() as pool:
-            batch = nearest_batch(features, lambda _: squared_norms, queries, 60, pool, mask)
-            for query, result in zip(queries, batch, strict=True):
-                single = nearest(features, query, 60, pool, mask)
-                np.testing.assert_array_equal(result.rows, single.rows)
-                np.testing.assert_array_equal(result.distances, single.distances)
+        for k in (10, 60):
+            with SearchPool() as pool:
+                batch = nearest_batch(features, lambda _: squared_norms, queries, k, pool, mask)
+                for query, result in zip(queries, batch, strict=True):
+                    single = nearest(features, query, k, pool, mask)
+                    np.testing.assert_array_equal(result.rows, single.rows)
+                    np.testing.assert_array_equal(result.distances, single.distances)
 
 
-def test_a_batch_is_exact_where_distances_are_small_differences_of_large_numbers() -> None:
+@pytest.mark.parametrize("spread", [1.0, 0.01])
+def test_a_batch_is_exact_where_distances_are_small_differences_of_large_numbers(spread: float) -> None:
     """Rounding in |x|^2 + |y|^2 - 2xy is then larger than the distances differ."""
-    features = 100 + np.random.default_rng(2).normal(0, 1, (1200, 4096)).astype(np.float32)
-    queries = features[:8] + np.float32(0.25)
+    features = 100 + np.random.default_rng(2).normal(0, spread, (1200, 4096)).astype(np.float32)
+    queries = features[:8] + np.float32(0.25 * spread)
     squared_norms = np.einsum("ij,ij->i", features, features)
     with SearchPool() as pool:
         batch = nearest_batch(features, lambda _: squared_norms, queries, 20, pool)
