@@ -29,6 +29,7 @@ from benchmarks.command import run_main
 from benchmarks.data_loading import create_engine, create_images, measure_loading
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import GFLOP_PER_IMAGE, measure_matrix_tflops, median_ratio, time_call
+from model.huge_pages import use_huge_pages
 from model.lrn.functional import local_response_norm
 from model.network.initialization import initialize
 from model.network.registry import build_spec
@@ -40,6 +41,7 @@ from training.data.crop_kernels import cut_crops
 from training.loop.distributed import DistributedContext
 from training.loop.frozen_features import num_frozen_layers
 from training.loop.runtime import disable_malloc_trim, pick_device, pick_precision
+from training.loop.trainer import HUGE_PAGES_STEP
 from training.optim.dropout import dropout_masks
 from training.optim.sgd import MomentumSGD, scheduled_learning_rates
 from training.recipes import RECIPES
@@ -67,26 +69,36 @@ def measure_pair(ours: Callable[[], float], theirs: Callable[[], float], rounds:
     }
 
 
-def _run_steps(pipe: Connection, keeps_memory: bool, create_step: CreateStep, arguments: tuple[Any, ...]) -> None:
+def _run_steps(
+    pipe: Connection, keeps_memory: bool, huge_pages: bool, create_step: CreateStep, arguments: tuple[Any, ...]
+) -> None:
     """In a separate process: one timed step for each message, until there are no more."""
     if keeps_memory:
         disable_malloc_trim()
     torch.set_num_threads(available_cpus())
     step = create_step(*arguments)
+    if huge_pages:
+        for _ in range(HUGE_PAGES_STEP):
+            step()
+        use_huge_pages()
     while pipe.recv():
         pipe.send(time_call(step, arguments[1]))
 
 
 @contextmanager
-def separate_process(keeps_memory: bool, create_step: CreateStep, *arguments: Any) -> Iterator[Callable[[], float]]:
+def separate_process(
+    keeps_memory: bool, create_step: CreateStep, *arguments: Any, huge_pages: bool | None = None
+) -> Iterator[Callable[[], float]]:
     """A function that runs one step in a separate process and returns its seconds.
 
     `keeps_memory`: the allocator's setting of training/run.py. `arguments`: of `create_step`; the second is the device.
-    Raises SystemExit if the process ends.
+    `huge_pages`: whether it moves its memory to them, as training/run.py does; by default with `keeps_memory`. Raises
+    SystemExit if the process ends.
     """
     context = get_context("spawn")
     connection, remote = context.Pipe()
-    arguments_of_process = (remote, keeps_memory, create_step, arguments)
+    huge_pages = keeps_memory if huge_pages is None else huge_pages
+    arguments_of_process = (remote, keeps_memory, huge_pages, create_step, arguments)
     process = context.Process(target=_run_steps, args=arguments_of_process, daemon=True)
     process.start()
     remote.close()  # so that the end of the other process is noticed
@@ -207,7 +219,7 @@ def measure_steps(
         row["images_per_second"] = batch_size / row["ours_seconds"]
         row["theirs_images_per_second"] = batch_size / row["theirs_seconds"]
         name = "bfloat16, channels-last, fused" if is_tuned else "float32"
-        name += ", our allocator setting" if keeps_memory else ""
+        name += ", our allocator setting and huge pages" if keeps_memory else ""
         rows[f"ours in {precision}, PyTorch in {name}"] = row
     return rows
 

@@ -18,6 +18,7 @@ from model.artifacts.history import read_history
 from model.artifacts.kernels import read_kernels
 from model.encoder import Encoder
 from model.exceptions import ArtifactError
+from model.huge_pages import use_huge_pages
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
@@ -62,6 +63,8 @@ class LoadedModel:
         self._holders, self._retired, self._closing = 0, False, False
         try:
             self._warm_up()
+            if self.model.device == "cpu":  # beside the first requests, which are only slower until then
+                threading.Thread(target=use_huge_pages, name="huge pages", daemon=True).start()
             self._prepare_index(settings)  # last: the previous version may serve the same index
         except BaseException:
             self._index_handed_over = previous is not None and previous.index is self.index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -119,5 +120,15 @@ def test_a_new_version_has_its_own_index(artifact: Artifact, index_of_few: Path,
         add_version(tmp_path / "artifacts", artifact)
         asyncio.run(service.reload())
         assert service.current.require_index().uri == str(tmp_path / "indexes" / "patterns" / "2")
+    finally:
+        service.close()
+
+
+def test_a_loaded_network_is_moved_to_huge_pages(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = threading.Event()
+    monkeypatch.setattr("server.loaded_model.use_huge_pages", moved.set)
+    service = Service(Settings(artifact=artifact.path))
+    try:
+        assert moved.wait(20)
     finally:
         service.close()

@@ -583,6 +583,22 @@ def test_a_full_disk_loses_nothing(make: Make, tmp_path: Path, capsys: pytest.Ca
     assert checkpoint(tmp_path)["epoch"] == 2  # the second try succeeded
 
 
+@pytest.mark.parametrize(("batch_size", "epochs", "calls"), [(32, 4, 0), (1, 5, 1)])
+def test_a_run_of_many_steps_uses_huge_pages_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, batch_size: int, epochs: int, calls: int
+) -> None:
+    made: list[int] = []
+
+    def use_huge_pages() -> int:
+        made.append(trainer.step)
+        return 0
+
+    monkeypatch.setattr("training.loop.trainer.use_huge_pages", use_huge_pages)
+    trainer = make(recipe=options(batch_size=batch_size, epochs=epochs))
+    trainer.fit()
+    assert made == [3] * calls
+
+
 def test_compiling_is_for_a_gpu() -> None:
     with pytest.raises(TrainingError, match="--compile needs a GPU"):
         train_run(TrainConfig.create(environment=Environment(compile=True, device="cpu")))
