@@ -1,8 +1,8 @@
 """Huge pages: 2 MB instead of 4 kB, for the memory that a network is computed in.
 
-A network reads hundreds of megabytes for each image, and a processor knows the addresses of a few thousand pages. Finding
-one takes longer in a virtual machine: there ten crops take up to 44 % less time on huge pages (docs/performance.md). Linux
-gives them to whoever asks (`madvise`), which neither onnxruntime nor PyTorch does.
+A network reads hundreds of megabytes for each image, and a processor knows the addresses of a few thousand pages.
+Finding one takes longer in a virtual machine: there ten crops take up to 44 % less time on huge pages
+(docs/performance.md). Linux gives them to whoever asks (`madvise`), which neither onnxruntime nor PyTorch does.
 """
 
 from __future__ import annotations
