@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import os
 import zlib
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from server.request_body.content_encoding import (
     ACCEPTED_ENCODINGS,
@@ -16,6 +18,8 @@ from server.request_body.content_encoding import (
     MAX_CHUNK_BYTES,
     MAX_SMALL_MEMBERS,
     MIN_MEMBER_BYTES,
+    ContentEncodingMiddleware,
+    DeflateDecompressor,
 )
 
 
@@ -109,3 +113,54 @@ def test_damaged_bodies(client: TestClient, jpeg: bytes) -> None:
         answer = client.post("/classify", content=body, headers={"Content-Encoding": "gzip"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_body")
     assert client.post("/classify", content=jpeg, headers={"Content-Encoding": "identity"}).status_code == 200
+
+
+def test_two_headers_are_two_encodings(client: TestClient, jpeg: bytes) -> None:
+    headers = [("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")]
+    answer = client.post("/classify", content=gzip.compress(gzip.compress(jpeg)), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_encoding")
+
+
+@pytest.mark.parametrize("encode", [zlib.compress, raw_deflate])
+def test_deflate_in_single_bytes(encode: Callable[[bytes], bytes]) -> None:
+    """The first byte tells its format, and only that one."""
+    content, decompressor = os.urandom(3000), DeflateDecompressor()
+    pieces = [b"", *(bytes([byte]) for byte in encode(content))]
+    assert b"".join(chunk for piece in pieces for chunk in decompressor.feed(piece)) == content
+    assert decompressor.complete
+
+
+def test_others_have_their_turn_between_the_chunks_of_a_body() -> None:
+    turns: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["more_body"]:
+            turns.append("chunk" if message["body"] else "")
+
+    async def receive_all() -> Message:
+        return {"type": "http.request", "body": gzip.compress(bytes(5 * MAX_CHUNK_BYTES)), "more_body": False}
+
+    async def send(message: Message) -> None: ...
+
+    async def other() -> None:
+        for _ in range(5):
+            turns.append("other")
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        scope: Scope = {"type": "http", "method": "POST", "headers": [(b"content-encoding", b"gzip")]}
+        await asyncio.gather(ContentEncodingMiddleware(app)(scope, receive_all, send), other())
+
+    asyncio.run(both())
+    assert turns.count("chunk") >= 5
+    assert "chunk other chunk" in " ".join(turns)
+
+
+def test_small_members_are_counted_over_the_whole_body() -> None:
+    decompressor = DECOMPRESSORS["gzip"]()
+    large = gzip.compress(os.urandom(2 * MAX_SMALL_MEMBERS * MIN_MEMBER_BYTES))
+    empty = gzip.compress(b"")
+    for piece in (large, *[empty] * (MAX_SMALL_MEMBERS + 10)):  # each arrives alone; on average they are large
+        for _ in decompressor.feed(piece):
+            pass
+    assert decompressor.complete
