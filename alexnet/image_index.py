@@ -105,7 +105,7 @@ class Index:
             raise InvalidRequestError(f"k must be a whole number from 1 to {MAX_PAGE_SIZE:,}, not {k!r}")
         if label is not None and not isinstance(label, str):
             raise InvalidRequestError(f"label must be text or None, not {label!r}")
-        label = None if label is None else compose(label)
+        label = compose(label)
         if SEARCHERS[parse_search_mode(mode)].needs_codes:
             require_codes(index).set_encoder(Encoder.of(self.classifier.artifact))
         results: list[list[Neighbor]] = []
@@ -226,7 +226,7 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
     single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
     each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
     _check_texts("label", each, count, "one label, or one per image")
-    return [None if label is None else compose(label) for label in each]
+    return [compose(label) for label in each]
 
 
 def _keys_per_image(keys: str | Sequence[str | None] | None, count: int) -> list[str | None]:

@@ -39,7 +39,6 @@ def find_similar(
     `exact` need codes in the index. `warnings`: as of `read_batches`. Raises InvalidRequestError,
     IndexStoreError, DeviceError.
     """
-    label = None if label is None else compose(label)
     with closing(open_readonly(index)) as store:
         store.check_compatible(artifact)
         if not len(store):
@@ -52,6 +51,6 @@ def find_similar(
         for batch in read_batches(names, artifact.image_contract, warnings, limits, "searching"):
             pixels = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
             features = list(model.features(np.stack(pixels), store.crops)) if pixels else []
-            results = iter(store.search_many([Query(feature, k, label, mode=mode) for feature in features]))
+            results = iter(store.search_many([Query(feature, k, compose(label), mode=mode) for feature in features]))
             for name, image in batch:
                 yield name, image if isinstance(image, Skipped) else next(results)

@@ -25,8 +25,8 @@ _HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p [0-9a-f]+ [0-9a-f:]+ 0 *(\[h
 def use_huge_pages() -> int:
     """Move what this process holds in memory now to huge pages; bytes of the mappings that were asked for.
 
-    What is allocated later is not on huge pages, so call it when a network has run. It takes up to a second for each
-    gigabyte. 0, and nothing is done, where the system doesn't have them, or its administrator doesn't want them.
+    What is allocated later is not on huge pages, so call it when a network has run. It takes about four seconds for
+    each gigabyte. 0, and nothing is done, where the system doesn't have them, or its administrator doesn't want them.
     """
     try:
         if "[madvise]" not in SETTING.read_text():  # `always` needs no request

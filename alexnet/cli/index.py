@@ -189,7 +189,7 @@ def _iter_entries(store: Index, label: str | None, key: str | None) -> Iterator[
     if key is not None:
         _check_utf8("key", key)
         return iter([store.entry(image_id) for image_id in ids_of_keys(store, [key])])
-    label = None if label is None else compose(label)
+    label = compose(label)
     if label is not None and label not in store.labels():
         raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
     return store.catalog.iter_entries(label)
@@ -244,10 +244,9 @@ def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) ->
         raise InvalidRequestError(f"no image has an id above {MAX_ID}: `alexnet index list` shows those there are")
     if label is not None:
         _check_utf8("label", label)
-        label = compose(label)
     for key in keys or ():
         _check_utf8("key", key)
-    return Selection(ids or None, label, keys or None)
+    return Selection(ids or None, compose(label), keys or None)
 
 
 def _change_many(

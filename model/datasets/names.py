@@ -8,7 +8,7 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, get_args, overload
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -81,9 +81,13 @@ def to_text(name: str) -> str:
     return compose(name).strip(_BLANK)
 
 
-def compose(label: str) -> str:
+@overload
+def compose(label: str) -> str: ...
+@overload
+def compose(label: None) -> None: ...
+def compose(label: str | None) -> str | None:
     """A label in Unicode's composed form (NFC), which all labels of an index have; names on macOS have another one."""
-    return unicodedata.normalize("NFC", label)
+    return None if label is None else unicodedata.normalize("NFC", label)
 
 
 def common_folder(files: Iterable[str]) -> str:

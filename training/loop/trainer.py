@@ -238,7 +238,7 @@ class Trainer:
             self._read(sums)
 
     def _use_huge_pages(self) -> None:
-        """Once all memory of a step is allocated; it takes the time of some twenty steps, and shortens the others."""
+        """Once all memory of a step is allocated; it takes the time of about ten steps, and shortens the others."""
         steps_left = (self.recipe.epochs - self.epoch) * self.steps_per_epoch - self.step
         if self.context.device.type == "cpu" and (self.recipe.minutes or steps_left >= MIN_STEPS_FOR_HUGE_PAGES):
             use_huge_pages()
