@@ -26,11 +26,12 @@ from PIL import Image, ImageCms, features
 
 from alexnet.demo import GALLERY
 from benchmarks.command import run_main
-from benchmarks.icc_profiles import ADOBE_RGB, DISPLAY_P3, GAMMA, make_profile
+from benchmarks.icc_profiles import ADOBE_RGB, DISPLAY_P3, GAMMA
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import time_call, time_in_turns
 from experiments.photos.measure import GROCERY_LICENSE, read_gallery
 from model.images.contract import ImageContract
+from model.images.icc import make_profile
 from model.images.preprocess import decode_image
 
 CMYK_PROFILE = Path("/usr/share/color/icc/ghostscript/default_cmyk.icc")

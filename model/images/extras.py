@@ -7,6 +7,7 @@ import io
 from PIL import ImageFile
 
 from model.exceptions import InvalidImageError, UnsupportedImageError
+from model.images.boxes import iter_boxes
 from model.images.formats import EXTRA_FORMATS
 from model.images.limits import ImageLimits, check_memory, check_size
 from model.requirements import install_extra
@@ -69,18 +70,10 @@ def _codestream(data: bytes) -> bytes:
     """The beginning of the image data, which may be in a box."""
     if data.startswith(b"\xff\x0a"):
         return data[:18]
-    position = 0
-    while position + 16 <= len(data):
-        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        header = 16 if length == 1 else 8
-        if length == 1:
-            length = int.from_bytes(data[position + 8 : position + 16], "big")
-        start = position + header + (4 if kind == b"jxlp" else 0)
-        if kind in (b"jxlc", b"jxlp") and data[start : start + 2] == b"\xff\x0a":
+    for box in iter_boxes(data):
+        start = box.start + (4 if box.kind == b"jxlp" else 0)
+        if box.kind in (b"jxlc", b"jxlp") and data[start : start + 2] == b"\xff\x0a":
             return data[start : start + 18]
-        if length < 8:
-            break
-        position += length
     raise InvalidImageError("damaged or incomplete image: this JPEG XL has no pixels")
 
 

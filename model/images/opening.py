@@ -18,6 +18,8 @@ from PIL import (
 )
 
 from model.exceptions import InvalidImageError
+from model.images.boxes import read_code_points
+from model.images.code_points import profile_of_code_points
 from model.images.contract import IMAGE_SIZE
 from model.images.exif import UPRIGHT, read_orientation
 from model.images.extras import JXL_BYTES_PER_PIXEL, open_heic, open_jxl
@@ -197,11 +199,12 @@ def _open_webp(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opene
 
 def _open_avif(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
-    return _open_coded("AVIF", image, AVIF_BYTES_PER_PIXEL, limits, warnings)
+    return _open_coded("AVIF", image, AVIF_BYTES_PER_PIXEL, limits, warnings, code_points=read_code_points(data))
 
 
 def _open_heic(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
-    return _open_coded("HEIC", open_heic(data), HEIC_BYTES_PER_PIXEL, limits, warnings, is_upright=True)
+    image, points = open_heic(data), read_code_points(data)
+    return _open_coded("HEIC", image, HEIC_BYTES_PER_PIXEL, limits, warnings, is_upright=True, code_points=points)
 
 
 def _open_jxl(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
@@ -229,12 +232,20 @@ def _open_coded(
     limits: ImageLimits,
     warnings: WarningList,
     is_upright: bool = False,
+    code_points: tuple[int, int] | None = None,
 ) -> OpenedImage:
-    """An image whose decoder needs memory of its own, and that has metadata. `is_upright`: the decoder turns it."""
+    """An image whose decoder needs memory of its own, and that has metadata. `is_upright`: the decoder turns it.
+
+    `code_points`: numbers of its colors, which a color profile overrules.
+    """
     width, height = image.size
     check_size(width, height, limits.max_pixels, limits)
     memory = bytes_per_pixel * width * height
     check_memory(f"a {name} image", width, height, memory, limits)
+
+    color_profile = image.info.get("icc_profile") or b""
+    if code_points is not None and not color_profile:
+        color_profile = profile_of_code_points(*code_points, image.mode.startswith(("L", "I")), warnings)
 
     def load() -> Raster:
         image.load()
@@ -248,7 +259,7 @@ def _open_coded(
         memory=memory,
         load=load,
         orientation=1 if is_upright else read_orientation(image.info.get("exif"), warnings),
-        color_profile=image.info.get("icc_profile") or b"",
+        color_profile=color_profile,
         frames_ignored=_warn_of_frames(getattr(image, "n_frames", 1), warnings),
     )
 

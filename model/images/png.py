@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from model.exceptions import InvalidImageError
+from model.images.code_points import profile_of_code_points
 from model.images.info import WarningList
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -17,9 +18,9 @@ MAX_CHUNKS = 65_536
 MAX_METADATA_BYTES = 4_194_304
 """Size of EXIF data or of a color profile that is read."""
 _PIXELS: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_METADATA: Final = (b"iCCP", b"eXIf", b"acTL")
+_METADATA: Final = (b"cICP", b"iCCP", b"eXIf", b"acTL")
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
-_GRAY, _COLOR = 0, 2
+_GRAY, _COLOR, _GRAY_ALPHA = 0, 2, 4
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_png(data: bytes, warnings: WarningList) -> PngFile:
         depth=header[16],
         color_type=header[17],
         exif=_exif(metadata, warnings),
-        color_profile=_profile(metadata, warnings),
+        color_profile=_profile(metadata, header[17] in (_GRAY, _GRAY_ALPHA), warnings),
         num_frames=int.from_bytes(metadata.get(b"acTL", b"\0\0\0\1")[:4], "big"),
     )
 
@@ -126,7 +127,12 @@ def _exif(metadata: dict[bytes, memoryview], warnings: WarningList) -> bytes:
     return bytes(exif)
 
 
-def _profile(metadata: dict[bytes, memoryview], warnings: WarningList) -> bytes:
+def _profile(metadata: dict[bytes, memoryview], is_gray: bool, warnings: WarningList) -> bytes:
+    points = bytes(metadata.get(b"cICP", b""))
+    if len(points) == 4 and points[2:] == b"\0\1":  # RGB over the whole range; the chunk goes before iCCP
+        return profile_of_code_points(points[0], points[1], is_gray, warnings)
+    if points:
+        warnings.add("color_profile_ignored", "its chunk cICP is not one of RGB and was ignored: colors may be off")
     chunk = bytes(metadata.get(b"iCCP", b""))
     if not chunk:
         return b""

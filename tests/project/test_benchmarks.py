@@ -21,12 +21,13 @@ from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.inference import convert_to_float16
 from benchmarks.gpu.parts import PARTS, run_parts
 from benchmarks.gpu.rows import PartOptions, RowWriter
-from benchmarks.icc_profiles import DISPLAY_P3, GAMMA, make_profile
+from benchmarks.icc_profiles import DISPLAY_P3, GAMMA
 from benchmarks.inference import build_separate_crops
 from benchmarks.results import ROOT, format_table, write_result
 from benchmarks.timing import GFLOP_PER_CROP
 from benchmarks.training import choose_precisions, create_torch_step, separate_process
 from model.artifacts.artifact import Artifact
+from model.images.icc import make_profile
 from tests.helpers.polling import wait_until
 
 

@@ -8,8 +8,9 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from benchmarks.icc_profiles import ADOBE_RGB, DISPLAY_P3, SRGB, make_profile
+from benchmarks.icc_profiles import ADOBE_RGB, DISPLAY_P3, SRGB
 from model.images.contract import ImageContract
+from model.images.icc import make_profile
 from model.images.preprocess import decode_image
 from tests.helpers.image_files import COLORS, GRAY, saved
 

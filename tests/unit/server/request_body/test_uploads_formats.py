@@ -102,6 +102,9 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "orientation in XMP only": lambda: case("turned-jpeg-xmp-orientation-only.jpg"),
     "damaged EXIF data": lambda: case("refused-png-broken-exif.png"),
     "a color profile: Display P3, Adobe RGB, CMYK, gray": display_p3,
+    "wide colors or high dynamic range named by numbers: BT.2020, PQ, HLG (AVIF, HEIC, PNG)": lambda: png(
+        COLORS.astype(np.int64), 2, 8, [(b"cICP", bytes([9, 16, 0, 1]))]
+    ),
     "a color profile that is damaged or for other colors": of_other_colors,
     "CMYK": lambda: saved(plain("CMYK", color=(200, 30, 30, 10)), "JPEG"),
     "CIELAB": lambda: case("white-tiff-cielab.tif"),

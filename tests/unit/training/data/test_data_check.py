@@ -11,10 +11,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from alexnet.cli.app import app
-from benchmarks.icc_profiles import DISPLAY_P3, make_profile
+from benchmarks.icc_profiles import DISPLAY_P3
 from model.artifacts.artifact import Artifact, Label
 from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
+from model.images.icc import make_profile
 from tests.helpers.drawn_files import Files, make_image, write_files
 from training.data.cache import build_cache
 from training.data.data_check import check_data, check_images

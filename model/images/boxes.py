@@ -1,0 +1,88 @@
+"""Boxes: the parts of AVIF, HEIC and JPEG XL files (ISO/IEC 14496-12), and the colors that an image item names."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MAX_BOXES = 65_536
+"""Boxes of one level that are read; a photograph of many tiles has hundreds."""
+
+
+class Box(NamedTuple):
+    """A part of a file. `start`, `end`: where its content is."""
+
+    kind: bytes
+    start: int
+    end: int
+
+
+def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
+    """The boxes between two places, until one has no valid length. One may say that it ends beyond them."""
+    end = len(data) if end is None else min(end, len(data))
+    for _ in range(MAX_BOXES):
+        if start + 8 > end:
+            return
+        (length,), kind, header = struct.unpack_from(">I", data, start), data[start + 4 : start + 8], 8
+        if length == 1:
+            if start + 16 > end:
+                return
+            (length,), header = struct.unpack_from(">Q", data, start + 8), 16
+        elif length == 0:  # to the end
+            length = end - start
+        if length < header:
+            return
+        yield Box(kind, start + header, start + length)
+        start += length
+
+
+def read_code_points(data: bytes) -> tuple[int, int] | None:
+    """Primaries and transfer function (ITU-T H.273) that an AVIF or HEIC file names for its primary image.
+
+    None if it names none, or where the parts that say so are damaged: its decoder tells whether it can be read.
+    """
+    try:
+        return _read_code_points(data)
+    except (struct.error, IndexError):
+        return None
+
+
+def _read_code_points(data: bytes) -> tuple[int, int] | None:
+    meta = _find(data, b"meta", 0, len(data))
+    if meta is None:
+        return None
+    primary = _find(data, b"pitm", meta.start + 4, meta.end)
+    properties = _find(data, b"iprp", meta.start + 4, meta.end)
+    container = None if properties is None else _find(data, b"ipco", properties.start, properties.end)
+    if primary is None or properties is None or container is None:
+        return None
+    item = struct.unpack_from(">I" if data[primary.start] else ">H", data, primary.start + 4)[0]
+    boxes = list(iter_boxes(data, container.start, container.end))
+    for association in iter_boxes(data, properties.start, properties.end):
+        for index in _property_indexes(data, association, item) if association.kind == b"ipma" else ():
+            box = boxes[index - 1] if 0 < index <= len(boxes) else None
+            if box is not None and box.kind == b"colr" and data[box.start : box.start + 4] == b"nclx":
+                primaries, transfer = struct.unpack_from(">HH", data, box.start + 4)
+                return primaries, transfer
+    return None
+
+
+def _find(data: bytes, kind: bytes, start: int, end: int) -> Box | None:
+    return next((box for box in iter_boxes(data, start, end) if box.kind == kind), None)
+
+
+def _property_indexes(data: bytes, association: Box, item_id: int) -> list[int]:
+    """Places, from 1, of the properties of an item in the list of all properties."""
+    version, is_wide = data[association.start], data[association.start + 3] & 1
+    (count,), position = struct.unpack_from(">I", data, association.start + 4), association.start + 8
+    item_format = ">IB" if version else ">HB"
+    for _ in range(min(count, MAX_BOXES)):
+        item, num_properties = struct.unpack_from(item_format, data, position)
+        position += struct.calcsize(item_format)
+        size = 2 if is_wide else 1
+        if item == item_id:
+            raw = struct.unpack_from(f">{num_properties}{'H' if is_wide else 'B'}", data, position)
+            return [value & (0x7FFF if is_wide else 0x7F) for value in raw]  # the first bit: whether it is essential
+        position += size * num_properties
+    return []
