@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 
-from server.exceptions import OverloadedError
-from server.limits.deadlines import gather_all, parse_deadline
+from server.exceptions import DeadlineExceededError, OverloadedError
+from server.limits.deadlines import gather_all, parse_deadline, run_until_deadline
 from server.service import Service
 
 
@@ -85,5 +86,64 @@ def test_when_one_image_fails_nobody_waits_for_the_others() -> None:
         async with asyncio.timeout(5):
             await left.wait()
         assert await gather_all([asyncio.sleep(0, 1), asyncio.sleep(0, 2)]) == [1, 2]
+
+    asyncio.run(run())
+
+
+async def run_with(messages: list[dict[str, Any] | Exception], seconds: float, work: Awaitable[int]) -> int:
+    """Run work for a request that receives these messages, then nothing more."""
+    left = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        if not left:
+            await asyncio.Future()
+        message = left.pop(0)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    request = Request({"type": "http", "headers": []}, receive)
+    return await run_until_deadline(request, time.monotonic() + seconds, work)
+
+
+PART, LEFT = {"type": "http.request"}, {"type": "http.disconnect"}
+
+
+def test_work_ends_with_its_client() -> None:
+    async def run() -> None:
+        ended = asyncio.Event()
+
+        async def work() -> int:
+            try:
+                return await asyncio.Future[int]()
+            finally:
+                ended.set()
+
+        with pytest.raises(ClientDisconnect):
+            await run_with([PART, PART, LEFT], 60, work())
+        await asyncio.wait_for(ended.wait(), 5)
+        ended.clear()
+        with pytest.raises(DeadlineExceededError, match="X-Request-Timeout"):
+            await run_with([PART], 0.05, work())
+        await asyncio.wait_for(ended.wait(), 5)
+        ended.clear()
+        with pytest.raises(DeadlineExceededError):
+            await run_with([], -5, work())
+        assert len(asyncio.all_tasks()) == 1 or await asyncio.sleep(0.05, True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
+
+
+def test_a_body_over_its_limit_does_not_end_work_that_does_not_read_it() -> None:
+    """It isn't a client that left."""
+
+    async def run() -> None:
+        assert await run_with([OverloadedError("the body is too large")], 20, asyncio.sleep(0.1, 7)) == 7
+        with pytest.raises(OverloadedError, match="of the work"):
+            await run_with([], 20, fail())
+
+    async def fail() -> int:
+        raise OverloadedError("of the work")
 
     asyncio.run(run())
