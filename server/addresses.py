@@ -1,4 +1,4 @@
-"""Addresses of the server, below the prefix that a proxy removes, and of clients on a Unix socket."""
+"""Addresses of the server, relative to a proxy's prefix, and of clients on a Unix socket."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ UNIX_SOCKET = "unix"
 """The address of clients that connect to a Unix socket."""
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 MAX_PREFIX_LENGTH = 200
-"""A response may repeat the prefix three thousand times: three for each of 1000 images."""
+"""Characters. A response may contain the prefix three thousand times: three times for each of 1000 images."""
 
 
 def normalize_prefix(prefix: str) -> str:
-    """A prefix with a slash at its beginning and none at its end; empty for none. Raises ValueError."""
+    """The prefix with a leading slash and no trailing one; empty if there is none. Raises ValueError."""
     path = prefix.strip().rstrip("/")
     path = path if not path or path.startswith("/") else f"/{path}"
     if len(path) > MAX_PREFIX_LENGTH or not PREFIX.fullmatch(path):

@@ -58,15 +58,15 @@ PROTOCOL = (v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, v2.router, *PROTOCOL)
 ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)
 PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=ProtocolError)
-"""Errors that every route may return: of its API key, origin, Host header and parameters."""
+"""Errors that every authenticated route may return, for its API key, origin, Host header or parameters."""
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 EXPOSED_HEADERS = ("Server-Timing", "X-Request-ID", "Retry-After", "ETag", LENGTH_HEADER)
-"""Headers that pages of allowed origins can read, besides those that any page can."""
+"""Response headers that pages of allowed origins can read, besides the CORS-safelisted ones."""
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The HTTP interface of a service, which is closed when the application ends, and gRPC beside it if it has a port.
+    """The HTTP interface of a service, plus gRPC if it has a port. The service is closed when the application ends.
 
     Raises MissingExtraError.
     """
@@ -103,8 +103,8 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def _check_root_path(app: FastAPI, root_path: str) -> None:
-    """Raise InvalidRequestError for a prefix that begins like an address of the server: whether a proxy has removed it
-    couldn't be told."""
+    """Raise InvalidRequestError for a prefix that begins like one of the server's own paths: the server couldn't tell
+    whether a proxy has removed it."""
     paths = [*app.state.methods, *(getattr(route, "path", "") for route in app.routes)]
     first = root_path.split("/")[:2]
     if root_path and first in [path.split("/")[:2] for path in paths]:
@@ -116,16 +116,16 @@ def _check_root_path(app: FastAPI, root_path: str) -> None:
 def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
     """Wrap the application in middleware, from the inside out.
 
-    It is outside FastAPI's own error handling, so that the response to an internal error is logged and has an id, too.
+    It wraps FastAPI's own error handling, so that responses to internal errors are logged and have an id, too.
     """
     settings = service.settings
     hosts = ["*"] if service.keys or "*" in settings.allowed_origins else settings.host_names
     limit_body = partial(BodyLimitMiddleware, timeout=settings.request_timeout, max_bytes=settings.max_body_bytes)
-    wrapped: ASGIApp = limit_body(ContentEncodingMiddleware(limit_body(app)))  # as it is sent, and decompressed
+    wrapped: ASGIApp = limit_body(ContentEncodingMiddleware(limit_body(app)))  # as sent, and decompressed
     wrapped = HostMiddleware(HeadMiddleware(wrapped), AllowedHosts(hosts))
     wrapped = ShutdownMiddleware(wrapped, lambda: not service.seconds_to_finish)
     origins = settings.allowed_origins
-    if origins:  # around all that refuses a request, so that a page can read why
+    if origins:  # outside everything that refuses requests, so that a page can read why
         wrapped = CORSMiddleware(
             wrapped, origins, allow_methods=METHODS, allow_headers=["*"], expose_headers=EXPOSED_HEADERS
         )
@@ -148,7 +148,7 @@ def add_routes(app: FastAPI) -> None:
 
 
 def methods_by_path() -> dict[str, set[str]]:
-    """The methods of each address, for the `Allow` header; HEAD is wherever GET is (see HeadMiddleware)."""
+    """The methods of each path, for the `Allow` header; HEAD is allowed wherever GET is (see HeadMiddleware)."""
     methods: dict[str, set[str]] = {}
     for route in (route for router in ROUTERS for route in router.routes):
         if isinstance(route, APIRoute):

@@ -41,7 +41,7 @@ async def get_api_key(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_scheme)],
     api_key: Annotated[str | None, Security(api_key_scheme)],
 ) -> str | None:
-    """The key of the request. `bearer` and `api_key` are for the OpenAPI document."""
+    """The request's API key. `bearer` and `api_key` only add their schemes to the OpenAPI document."""
     return key_of(request.headers)
 
 
@@ -49,17 +49,17 @@ ApiKeyDep = Annotated[str | None, Depends(get_api_key)]
 
 
 async def require_read(service: ServiceDep, api_key: ApiKeyDep) -> None:
-    """Allow any known key; everybody where there are no keys."""
+    """Allow any known key; allow everybody if the server has no keys."""
     service.keys.require("read", api_key)
 
 
 async def require_write(service: ServiceDep, api_key: ApiKeyDep) -> None:
-    """Allow keys that may change the index; everybody where there are no keys."""
+    """Allow keys that may change the index; allow everybody if the server has no keys."""
     service.keys.require("write", api_key)
 
 
 async def require_admin(service: ServiceDep, api_key: ApiKeyDep) -> None:
-    """Allow administrators' keys; nobody where there are no keys."""
+    """Allow administrators' keys; allow nobody if the server has no keys."""
     if not service.keys:
         raise ForbiddenError(
             "this operation needs an API key with the scope admin, and this server has no keys; without keys, SIGHUP "
@@ -69,7 +69,7 @@ async def require_admin(service: ServiceDep, api_key: ApiKeyDep) -> None:
 
 
 async def show_paths(service: ServiceDep, api_key: ApiKeyDep) -> bool:
-    """Whether responses name the paths of original files: to administrators."""
+    """Whether responses include the paths of original files: only for administrators."""
     return service.keys.is_admin(api_key)
 
 
@@ -79,7 +79,7 @@ ShowPathsDep = Annotated[bool, Depends(show_paths)]
 async def require_same_origin(request: Request, service: ServiceDep) -> None:
     """Reject cross-origin requests on a server without API keys. Raises CrossOriginError.
 
-    With keys it isn't needed, because another page can't know one.
+    With keys, the check isn't needed, because a page of another origin can't know a key.
     """
     origins = service.settings.allowed_origins
     if not service.keys and "*" not in origins:
@@ -87,7 +87,7 @@ async def require_same_origin(request: Request, service: ServiceDep) -> None:
 
 
 async def get_loaded_model(service: ServiceDep) -> AsyncGenerator[LoadedModel, None]:
-    """The model that is current when the request begins, for the whole of the request."""
+    """The model that is current when the request begins, held until the request ends."""
     with service.hold_current() as loaded_model:
         yield loaded_model
 
@@ -121,7 +121,7 @@ ContextDep = Annotated[RequestContext, Depends(admit)]
 
 
 async def receive_body(context: ContextDep) -> bytes:
-    """The body of a request. Checks the deadline before and after reading, assuming one image.
+    """The body of a request. Checks, before and after reading, that one image could be classified by the deadline.
 
     Raises OverloadedError, RequestTimeoutError, or BodyTooLargeError.
     """
@@ -135,9 +135,9 @@ BodyDep = Annotated[bytes, Depends(receive_body)]
 
 
 async def receive_optional_upload(context: ContextDep) -> Upload:
-    """The images of a form, of JSON or of the whole body, and the parameters beside them. There may be no image.
+    """The images in a form, in JSON or as the whole body, and the parameters sent with them. There may be no image.
 
-    Checks the deadline before reading, assuming one image, and after reading for all images. Raises OverloadedError,
+    Checks the deadline for one image before reading, and for all images after reading. Raises OverloadedError,
     RequestTimeoutError, BodyTooLargeError, InvalidBodyError, InvalidHeaderError, or InvalidRequestError.
     """
     request, quota, max_images = context.request, context.quota, context.service.settings.max_images_per_request
@@ -175,7 +175,7 @@ def parameters_of(model: type[P]) -> Callable[..., Awaitable[P]]:
     async def merge(request: Request, query: P, upload: Upload) -> P:
         return merge_parameters(query, request.query_params.keys(), upload.fields)
 
-    merge.__annotations__ = {  # FastAPI reads these; as source text they couldn't name `model`
+    merge.__annotations__ = {  # FastAPI reads these; as strings they couldn't refer to `model`
         "request": Request, "query": Annotated[model, Query()], "upload": OptionalUploadDep, "return": model,
     }  # fmt: skip
     return merge

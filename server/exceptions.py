@@ -1,9 +1,9 @@
 """Exceptions of the server and the one table of HTTP errors: status, code and description of each.
 
 An exception that becomes a response (ServerError) carries `status`, `code` and `description` as class attributes;
-`DOMAIN_ERRORS` gives them to the exceptions of `model` and `index`, `FRAMEWORK_ERRORS` are those that the framework
-raises. The OpenAPI document, the table of docs/troubleshooting.md and the clients' tables come from here or are tested
-against it.
+`DOMAIN_ERRORS` assigns them to the exceptions of `model` and `index`; `FRAMEWORK_ERRORS` lists the errors that the
+framework raises. The OpenAPI document, the table of docs/troubleshooting.md and the clients' tables come from this
+table or are tested against it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BindError(AlexNetError):
 
 @dataclass(frozen=True)
 class ErrorInfo:
-    """How an error is reported: HTTP status, error code, and the sentence of the documentation."""
+    """How an error is reported: HTTP status, error code, and the sentence that documents it."""
 
     status: int
     code: str
@@ -157,7 +157,7 @@ class InvalidHeaderError(ServerError):
 
 
 class RateLimitedError(ServerError):
-    """The client sends more requests per second than it may. `retry_after`: seconds until the next is accepted."""
+    """The client sends more requests per second than allowed. `retry_after`: seconds until the next one is accepted."""
 
     status, code = 429, "rate_limited"
     description = "More requests per second than this client may send; see `Retry-After`."
@@ -175,14 +175,14 @@ class InferenceError(ServerError):
 
 
 class UnsupportedOperationError(ServerError):
-    """The protocol has this operation, and this server doesn't."""
+    """The protocol defines this operation, but this server doesn't support it."""
 
     status, code = 400, "unsupported_operation"
     description = "The protocol has this operation, this server does not."
 
 
 class OverloadedError(ServerError):
-    """The server has too much work. `retry_after`: seconds until it might be done."""
+    """The server has too much work. `retry_after`: seconds until that work might be done."""
 
     status, code = 503, "overloaded"
     description = "Overloaded; see `Retry-After`."
@@ -212,7 +212,7 @@ DOMAIN_ERRORS: dict[type[AlexNetError], ErrorInfo] = {
     ),
     StorageFullError: ErrorInfo(507, "storage_full", "The disk is full; nothing was changed."),
 }
-"""Errors of the packages below, which don't know HTTP."""
+"""Errors of `model` and `index`, which know nothing of HTTP."""
 
 BAD_REQUEST = ErrorInfo(400, "bad_request", "The request cannot be parsed.")
 NOT_FOUND = ErrorInfo(404, "not_found", "No such address.")
@@ -222,7 +222,7 @@ FRAMEWORK_ERRORS = (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERROR)
 
 
 def error_info(kind: type[BaseException]) -> ErrorInfo:
-    """How an exception of this class is reported; INTERNAL_ERROR for one that is not in the table."""
+    """How an exception of this class is reported; INTERNAL_ERROR if the table doesn't have it."""
     for base in kind.__mro__:
         if base in DOMAIN_ERRORS:
             return DOMAIN_ERRORS[base]

@@ -1,4 +1,4 @@
-"""Gauges of `/metrics`: read from the service whenever Prometheus asks. Counters: `server.observability.metrics`."""
+"""Gauges of `/metrics`, read from the service on each scrape. `server.observability.metrics` has the counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.service import Service
 
 def count_images(service: Service) -> float:
     """Images in the index; NaN while its database does not answer."""
-    index = service.current.index  # once: another thread may reload the service
+    index = service.current.index  # read once: another thread may reload the service
     try:
         return 0 if index is None else len(index)
     except IndexStoreError:

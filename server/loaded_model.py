@@ -33,9 +33,9 @@ WARM_UP_TIMEOUT_SECONDS = 600.0
 
 
 class LoadedModel:
-    """One version of network and index. A request holds it (`hold`) until its response is complete.
+    """One version of a network and its index. A request holds it (`hold`) until its response is complete.
 
-    The artifact is read completely at the start, so its folder may be deleted later.
+    The artifact is read completely when it is loaded, so its folder may be deleted later.
 
     Raises ArtifactError, IndexStoreError or DeviceError.
     """
@@ -63,7 +63,7 @@ class LoadedModel:
         self._holders, self._retired, self._closing = 0, False, False
         try:
             self._warm_up()
-            if self.model.device == "cpu":  # beside the first requests, which are only slower until then
+            if self.model.device == "cpu":  # during the first requests, which are only slower until it is done
                 threading.Thread(target=use_huge_pages, name="huge pages", daemon=True).start()
             self._prepare_index(settings)  # last: the previous version may serve the same index
         except BaseException:
@@ -84,7 +84,7 @@ class LoadedModel:
         return index
 
     def _take_over_index(self, previous: LoadedModel | None, uri: IndexUri) -> Index | None:
-        """The previous version's index, if it is the same one and writable, because this process holds its lock.
+        """The previous version's index, if it is the same one and writable: this process already holds its lock.
 
         If its files were replaced, the previous model stops writing and None is returned, so the caller reopens the
         index.
@@ -100,7 +100,7 @@ class LoadedModel:
         return index
 
     def _prepare_index(self, settings: Settings) -> None:
-        """Let searches use the GPU, if they are to, and this artifact's encoder."""
+        """Make searches use the GPU, if the settings say so, and this artifact's encoder."""
         if self.index is not None and settings.search_device == "cuda":
             require_gpu(self.index).search_on_gpu()
         if isinstance(self.index, SupportsCodes):
@@ -122,12 +122,12 @@ class LoadedModel:
 
     @property
     def num_damaged_images(self) -> int:
-        """Images of the index that searches leave out, since they are damaged."""
+        """Number of indexed images that searches leave out because they are damaged."""
         return len(self.index.damaged) if isinstance(self.index, SupportsCompaction) else 0
 
     @property
     def num_unverified_images(self) -> int:
-        """Images of the index that haven't been compared with their checksums yet."""
+        """Number of indexed images that haven't been compared with their checksums yet."""
         return self.index.num_unverified if isinstance(self.index, SupportsCompaction) else 0
 
     def require_index(self) -> Index:
@@ -163,7 +163,7 @@ class LoadedModel:
 
     def _close_if_free(self) -> None:
         if self._retired and not self._holders and not self._closing:
-            self._closing = True  # in a thread: jobs that clients left behind in the queue may take their time
+            self._closing = True  # in a thread: jobs that clients abandoned in the queue may take a while
             threading.Thread(target=self._close, name="retire").start()
 
     def _close(self) -> None:

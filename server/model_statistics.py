@@ -11,12 +11,12 @@ from typing import Any
 from server.workers.inference import InferenceResult
 
 PHASES = {"compute_input": "decode", "queue": "queue", "compute_infer": "inference", "compute_output": "encode"}
-"""Triton's name of a phase -> ours."""
+"""Triton's name for each phase -> ours."""
 
 
 @dataclass
 class Duration:
-    """How often something happened, and its seconds in all."""
+    """How often something happened, and how many seconds it took in total."""
 
     count: float = 0.0
     seconds: float = 0.0
@@ -31,7 +31,7 @@ class Duration:
 
 @dataclass
 class ModelStatistics:
-    """Requests of the Open Inference Protocol to one loaded model. Only the event loop changes them.
+    """Statistics of Open Inference Protocol requests to one loaded model. Only the event loop changes them.
 
     `executions`: runs of the network by number of images; a run shared with other requests counts in part.
     """
@@ -50,7 +50,7 @@ class ModelStatistics:
     def record_success(
         self, seconds: float, seconds_by_phase: Mapping[str, float], results: Sequence[InferenceResult]
     ) -> None:
-        """Count a request that was answered. `results`: of the runs that it took part in."""
+        """Count a request that succeeded. `results`: those of the network's runs that it took part in."""
         self.last_inference = time.time()
         self.success.add(seconds)
         for name, phase in PHASES.items():
@@ -62,7 +62,7 @@ class ModelStatistics:
             self.executions[result.batch_images].add(share * result.inference_seconds, share)
 
     def to_json(self, name: str, version: str) -> dict[str, Any]:
-        """Triton's `model_stats` of the model."""
+        """The model's entry in Triton's `model_stats`."""
         none = Duration().to_json()
         return {
             "name": name,

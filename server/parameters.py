@@ -1,7 +1,7 @@
 """Parameters of queries, forms and JSON: unknown, repeated and misplaced ones are refused, with the nearest known name.
 
-A route declares its parameters once, as a model of its query. Where it takes images, the same parameters may be fields
-of its form or of its JSON.
+A route declares its parameters once, as a model of its query. If it takes images, the same parameters may instead be
+fields of its form or JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_NAME_SHOWN = 80
 """Characters of an unknown name that are compared and shown."""
 
 MAX_SELECTED = 300
-"""Ids or keys in a request. As many ids, or keys such as UUIDs, fit in the headers and in the body of a PATCH."""
+"""Maximum ids or keys in a request. This many ids, or keys such as UUIDs, fit in the headers and in a PATCH body."""
 
 
 class Parameters(BaseModel):
@@ -40,7 +40,8 @@ P = TypeVar("P", bound=Parameters)
 
 
 def check_text(text: str) -> str:
-    """A label or a key that is stored. Raises PydanticCustomError for control characters, blanks, or no text."""
+    """A label or key to store. Raises PydanticCustomError for control characters, blanks at its ends, or a wrong
+    length."""
     if not is_storable(text):
         message = "it must have 1 to {max_length} characters, no control characters, and no blanks at its ends"
         raise PydanticCustomError("text", message, {"max_length": MAX_TEXT_LENGTH})
@@ -48,8 +49,8 @@ def check_text(text: str) -> str:
 
 
 def check_lookup(text: str) -> str:
-    """A label that is looked up. Raises PydanticCustomError for what none has: NUL, and surrogates, which JSON can name
-    and UTF-8 can't."""
+    """A label to look up. Raises PydanticCustomError for characters that no label has: NUL, and surrogates, which JSON
+    can express but UTF-8 can't."""
     if not is_utf8(text):
         raise PydanticCustomError("utf8", "it has a surrogate, which is no character: send text that is UTF-8")
     if "\0" in text:
@@ -72,8 +73,8 @@ class Crops(IntEnum):
 
 
 def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:
-    """The error of a name that is unknown, with those that are known and, if one is similar, the nearest."""
-    name, names = name[:MAX_NAME_SHOWN], sorted(known)  # it may be as long as a body
+    """The error for an unknown name. It lists the known names and, if one is similar, suggests the nearest."""
+    name, names = name[:MAX_NAME_SHOWN], sorted(known)  # a name may be as long as a body
     words = name.lower().split("_")  # top_k means k
     nearest = difflib.get_close_matches(name.lower(), names, 1) or [known for known in names if known in words]
     hint = f"known are {', '.join(names)}" if names else "none is known here"
@@ -83,7 +84,7 @@ def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidR
 
 
 async def check_query(request: Request) -> None:
-    """Dependency of every route: refuse parameters of the query that it doesn't know, or that are repeated.
+    """Dependency of every route: refuse query parameters that the route doesn't know, or that are repeated.
 
     Raises InvalidRequestError.
     """
@@ -99,7 +100,7 @@ async def check_query(request: Request) -> None:
 
 
 def check_names(kind: str, names: Iterable[str], known: Mapping[str, bool]) -> None:
-    """Raise InvalidRequestError for an unknown name, or one that is repeated. `known`: whether it may be repeated."""
+    """Raise InvalidRequestError for an unknown or a repeated name. `known`: whether each name may be repeated."""
     seen = set[str]()
     for name in names:
         if name not in known:
@@ -137,7 +138,7 @@ def _is_list(annotation: Any) -> bool:
 
 
 def merge_parameters(query: P, sent: Collection[str], fields: Mapping[str, Sequence[str]]) -> P:
-    """The parameters of the query and of the body together. `sent`: names in the query; `fields`: the body's values.
+    """Merge the parameters of the query and of the body. `sent`: names in the query; `fields`: the body's values.
 
     Raises InvalidRequestError for a parameter that is in both, RequestValidationError for an invalid value.
     """

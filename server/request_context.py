@@ -1,4 +1,4 @@
-"""Request context: what one admitted request has of its own, and the work that it can ask for."""
+"""Request context: the state of one admitted request, and the work that it can ask for."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RequestContext:
-    """An admitted request, the model that answers it, and its deadline (time.monotonic). `client`: whose share of the
-    limits it takes."""
+    """An admitted request, the model that answers it, and its deadline (time.monotonic). `client`: the client whose
+    share of the limits the request uses."""
 
     request: Request
     service: Service
@@ -54,7 +54,7 @@ class RequestContext:
         return timings
 
     def deadline_passed(self) -> bool:
-        """Whether the deadline of the request, or of the server's shutdown, has passed, so that nobody waits for it."""
+        """Whether the deadline of the request, or of the server's shutdown, has passed: nobody waits for a response."""
         return time.monotonic() > min(self.deadline, self.service.finish_by)
 
     async def run(self, work: Awaitable[T]) -> T:
@@ -103,7 +103,7 @@ class RequestContext:
         return result
 
     async def extract_feature(self, image: DecodedImage) -> NDArray[np.float32]:
-        """The (dim,) feature by which the index knows an image. Raises NoIndexError."""
+        """The (dim,) feature of an image, from the crops that the index uses. Raises NoIndexError."""
         crops = self.loaded_model.require_index().crops
         feature: NDArray[np.float32] = (await self.infer(image.pixels[None], crops, classify=False)).features[0]
         return feature

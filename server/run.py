@@ -1,4 +1,4 @@
-"""Start of the HTTP server: settings from flags, environment and file, the address, uvicorn."""
+"""Start the HTTP server: read settings from flags, environment and file, bind the address, run uvicorn."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from server.settings import Settings
 logger = logging.getLogger(__name__)
 
 MISSPELLED = 0.75
-"""From this similarity to a setting's name on, a variable is taken for a mistake: `PROT`, `KEY`, `ALLOWED_HOST`.
+"""A variable at least this similar to a setting's name counts as misspelled: `PROT`, `KEY`, `ALLOWED_HOST`.
 
-Others are left alone, because Kubernetes sets `ALEXNET_SERVER_PORT` for a service `alexnet-server`.
+Others are ignored, because Kubernetes sets `ALEXNET_SERVER_PORT` for a service `alexnet-server`.
 """
 ANY_LIKENESS = 0.3
-"""The same for names of keys, such as `API_KEYS`: with one that is ignored all could use the server."""
+"""The same for names of keys, such as `API_KEYS`: if one were ignored, everybody could use the server."""
 
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
     """Settings from flags, else the environment, else a TOML file.
 
-    Raises SettingsFileError, also for a variable that is nearly a setting's; or pydantic's ValidationError for a value
-    that is out of range.
+    Raises SettingsFileError, also for a misspelled environment variable; or pydantic's ValidationError for an invalid
+    value.
     """
     _check_variables()
     values: dict[str, Any] = {}
@@ -68,7 +68,8 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
 
 
 def _check_variables() -> None:
-    """Raise SettingsFileError for a misspelled environment variable: with `ALEXNET_KEY` all could use the server."""
+    """Raise SettingsFileError for a misspelled variable: if `ALEXNET_KEY` were ignored, everybody could use the
+    server."""
     known = {name.upper() for name in (*Settings.model_fields, "config")}
     given = {name.upper().removeprefix("ALEXNET_") for name in os.environ if name.upper().startswith("ALEXNET_")}
     for name in sorted(given - known):
@@ -120,8 +121,8 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
 
 
 def check_limits(settings: Settings) -> None:
-    """Raise InvalidRequestError for a queue in which one client's share is smaller than a request of as many images as
-    are allowed: an idle server would refuse it."""
+    """Raise InvalidRequestError if one client's share of the queue is smaller than a request with the maximum number
+    of images: even an idle server would refuse such a request."""
     images = settings.max_images_per_request
     needed = limit_for_share(len(TEN_CROP), images)
     if settings.max_queued_crops < needed:
@@ -138,11 +139,11 @@ def _call_when_started(server: uvicorn.Server, show_page: Callable[[str], None],
 
 
 def describe(service: Service, url: str) -> list[str]:
-    """What is served, where, and what is missing."""
+    """Lines for the log: what is served, where, and what is missing."""
     current = service.current
     manifest = current.artifact.manifest
     images = f" with an index of {len(current.index):,} images" if current.index else ""
-    opened = "" if service.settings.uds else "open it in a browser; "  # which knows no Unix sockets
+    opened = "" if service.settings.uds else "open it in a browser; "  # browsers can't open Unix sockets
     lines = [
         f"serving {manifest.name} version {manifest.version} on {current.model.device}{images} at {url} - {opened}"
         "Ctrl-C stops the server"

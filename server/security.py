@@ -1,7 +1,7 @@
-"""API keys with scopes, and protection of a server without keys against web pages: same origin and known hosts.
+"""API keys with scopes; for a server without keys, protection against web pages: same origin and known hosts.
 
 Starlette's TrustedHostMiddleware doesn't fit: it knows names and `*.domain`, but not "any address" or "any name without
-a dot", which is what a server without a configured name must accept, and it has no exception for health.
+a dot", which a server without a configured name must accept, and it can't exempt health checks.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 """Each includes the ones before it."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-"""RFC 9110; browsers themselves keep the responses from pages of other origins."""
+"""As in RFC 9110; browsers themselves hide the responses from pages of other origins."""
 
 bearer_scheme = HTTPBearer(auto_error=False, description="An API key, where the server has keys.")
 api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same as a header of its own.")
 
 
 def key_of(headers: Mapping[str, str]) -> str | None:
-    """The API key of a request, by names of headers in lower case: of `Authorization: Bearer`, else of `X-API-Key`."""
+    """The API key in `headers` (lowercase names): from `Authorization: Bearer`, else from `X-API-Key`."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
@@ -39,8 +39,8 @@ def key_of(headers: Mapping[str, str]) -> str | None:
 class Keys:
     """API keys and their scopes, from entries "SCOPE KEY" or "SCOPE:KEY".
 
-    A key is printable ASCII without spaces, as a header can carry it. Without any key, every request is allowed: the
-    server of one's own machine. Raises KeyFileError, with no part of a key in its message.
+    A key is printable ASCII without spaces, so that a header can carry it. Without any key, every request is allowed,
+    as on one's own machine. Raises KeyFileError, whose message contains no part of a key.
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
@@ -58,8 +58,8 @@ class Keys:
 
     @classmethod
     def read(cls, path: Path | None, text: str = "") -> Keys:
-        """From the lines of a file, or from comma-separated text. Raises KeyFileError, also for both, or for no key in
-        what should have some: the server would be open to everybody."""
+        """Read keys from the lines of a file, or from comma-separated text. Raises KeyFileError, also if both are
+        given, or if the one given contains no key: the server would be open to everybody."""
         if path is None:
             keys = cls(text.replace(",", "\n").splitlines())
             if text.strip() and not keys:
@@ -81,9 +81,9 @@ class Keys:
         return bool(self._levels)
 
     def find(self, key: str | None) -> tuple[int, int]:
-        """The number of a key, and the level of its scope; -1, -1 for one that isn't known.
+        """The number of a key, and the level of its scope; -1, -1 for an unknown key.
 
-        Every key is compared, each in constant time, so that the time of a response tells nothing.
+        Every key is compared, each in constant time, so that response times reveal nothing.
         """
         given, number, level = (key or "").encode(), -1, -1
         for position, (known, known_level) in enumerate(self._levels):
@@ -92,7 +92,7 @@ class Keys:
         return number, level
 
     def is_admin(self, key: str | None) -> bool:
-        """Whether it is an administrator's; no key is where there are none."""
+        """Whether a key is an administrator's; always False if the server has no keys."""
         return self.find(key)[1] == SCOPES.index("admin")
 
     def require(self, scope: Scope, key: str | None) -> None:
@@ -107,17 +107,17 @@ class Keys:
 
 
 class AllowedHosts:
-    """The names under which the server answers: addresses, names without a dot, and `names`, of which `*.domain` is any
-    name below a domain and `*` any at all.
+    """The names under which the server answers: addresses, names without a dot or below `localhost`, and `names`, where
+    `*.domain` is any name below a domain and `*` any name.
 
-    Against DNS rebinding: a web page whose own domain was made to resolve to this server sends that domain.
+    This prevents DNS rebinding: a web page whose own domain was made to resolve to this server sends that domain.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = {name.lower().removesuffix(".") for name in names}
 
     def check(self, request: Request) -> None:
-        """Raise HostNotAllowedError for another name in the Host header, or in `X-Forwarded-Host` of a proxy."""
+        """Raise HostNotAllowedError for any other name in the Host header, or in a proxy's `X-Forwarded-Host`."""
         for host in (request.headers.get("host", ""), request.scope.get("forwarded_host", "")):
             if "*" not in self.names and not self._allows(_host_name(host)):
                 raise HostNotAllowedError(
@@ -135,7 +135,8 @@ class AllowedHosts:
 def check_same_origin(request: Request, allowed_origins: Sequence[str]) -> None:
     """Raise CrossOriginError if a web page of another origin sent this request and it could change something.
 
-    Such a page is recognized by `Sec-Fetch-Site`, or in browsers without it by an `Origin` other than the Host header.
+    Such a page is recognized by `Sec-Fetch-Site` or, in browsers that don't send it, by an `Origin` that is neither
+    the Host header nor the forwarded host.
     """
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     if request.method in SAFE_METHODS or origin in allowed_origins or site in ("same-origin", "none"):

@@ -46,7 +46,7 @@ Decoding shares the cores with the network, so the measured speed is optimistic.
 
 
 class WaitEstimate(NamedTuple):
-    """Estimated seconds until new images of a client would be classified, and whether other work is before them."""
+    """Estimated seconds until new images of a client would be classified, and whether other work comes first."""
 
     seconds: float
     is_queued: bool
@@ -55,9 +55,9 @@ class WaitEstimate(NamedTuple):
 class Service:
     """Everything that requests share: the loaded model, limits, metrics, and the threads beside the event loop.
 
-    A shutdown has three stages. `draining`: `/ready` fails, so that load balancers send no more requests; those that
-    come are still answered. `stop_reloads`: no reload takes effect any more. `closed`: threads and files are released.
-    `listener_closed`: no more connections are taken.
+    A shutdown has three stages. `draining`: `/ready` fails, so that load balancers send no more requests; any that come
+    are still answered. `stop_reloads`: no reload takes effect any more. `closed`: threads and files are released.
+    `listener_closed`: no more connections are accepted.
     `finish_by`: time.monotonic() at which remaining requests are cancelled during shutdown; inf until then.
     `background`: tasks that nobody awaits, kept here so that they aren't garbage-collected before they end.
 
@@ -91,7 +91,7 @@ class Service:
         self.listener_closed = asyncio.Event()
 
     def stop_reloads(self) -> None:
-        """Let reloads fail from now on, also one under way. Call it in the event loop, before `close`."""
+        """Make reloads fail from now on, including one under way. Call it in the event loop, before `close`."""
         self._reloads_stopped = True
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Service:
 
     @property
     def stopped_worker(self) -> str | None:
-        """The worker without which the process should be restarted; None while they all run."""
+        """The failed worker because of which the process should be restarted; None while all workers run."""
         if not self.current.inference.is_alive:
             return "inference worker stopped or stuck"
         return None if self.searcher.is_alive else "search worker stopped"
@@ -144,7 +144,7 @@ class Service:
         return await asyncio.shield(self._next_reload)
 
     async def _reload(self) -> LoadedModel:
-        async with self._reload_lock:  # one at a time: each takes over the index of the one before
+        async with self._reload_lock:  # one at a time: each takes over its predecessor's index
             self._next_reload = None
             load = partial(LoadedModel, self.settings, self.metrics.observe_batch, self.current)
             try:
@@ -170,15 +170,15 @@ class Service:
         return loaded
 
     def client_of(self, api_key: str | None, address: tuple[str, int] | None) -> str:
-        """Who sends a request, for limits and turns: a key, or where there are no keys an address."""
+        """The client that sends a request, for limits and turns: a key or, if the server has no keys, an address."""
         if self.keys:
             return f"key {self.keys.find(api_key)[0]}"
         return client_at(address[0] if address else "")
 
     def estimate_completion(self, images: int, client: str) -> WaitEstimate:
-        """Cautious estimate for accepting a client's new images, with `SAFETY_FACTOR`.
+        """Cautious estimate, with `SAFETY_FACTOR`, of when a client's new images would be classified.
 
-        Clients take turns, so not all pending work is before these images.
+        Clients take turns, so not all pending work comes before these images.
         """
         inference, crops = self.current.inference, len(TEN_CROP) * images
         undecoded = self.decoder.pending + self.decode_turns.num_before(client, images)

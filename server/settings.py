@@ -15,9 +15,9 @@ from server.addresses import UNIX_SOCKET, normalize_prefix
 from server.observability.log_output import LogLevel
 
 HOST_NAME = re.compile(r"\*|(\*\.)?[^.*:/\s][^*:/\s]*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
-"""A name, names below a domain, any name, or an IPv6 address."""
+"""A host name, `*.DOMAIN` for the names below a domain, `*` for any name, or an IPv6 address."""
 ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s*]+")
-"""As browsers send it, or any."""
+"""An origin as browsers send it, or `*` for any."""
 
 
 class Settings(BaseSettings):
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     @field_validator("artifact", "index", "sync_folder", "uds", mode="before")
     @classmethod
     def _empty_as_unset(cls, value: object) -> object:
-        """Elsewhere, too, an empty variable is one that isn't set; as a path it would be the working directory."""
+        """Treat an empty variable as unset, as elsewhere; as a path, it would be the working directory."""
         return None if value == "" else value
 
     @field_validator("index", mode="before")
@@ -207,7 +207,7 @@ def _split(text: str) -> list[str]:
 
 
 def _check_items(text: str, pattern: re.Pattern[str], expected: str) -> str:
-    """The text, if each of its items is what is `expected`. Raises ValueError."""
+    """The text, if each of its items matches `pattern`. Raises ValueError, which names what is `expected`."""
     for item in _split(text):
         if not pattern.fullmatch(item):
             raise ValueError(f"{item!r} is no {expected}")

@@ -1,7 +1,7 @@
 """The page at /docs: Swagger UI from the files of an installed package, so that it works without a network.
 
-FastAPI's own page loads Swagger UI from another host and has a script of its own inside. This one has neither, so it
-needs no weaker Content-Security-Policy than the rest, but for images that are written into Swagger UI's style sheet.
+FastAPI's own page loads Swagger UI from another host and contains an inline script. This page does neither, so it needs
+no weaker Content-Security-Policy than the others, except for the images embedded in Swagger UI's style sheet.
 """
 
 from __future__ import annotations

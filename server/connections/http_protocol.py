@@ -1,7 +1,7 @@
-"""HTTP connections with limits: time for headers, unread bodies and slow readers; sizes of chunks; open files.
+"""HTTP connections with limits: time for headers, unread bodies and slow readers; chunk sizes; open files.
 
-A connection that is closed while its client still sends is closed in two steps: the client can read the response, and
-what it sends is dropped (RFC 9112, section 9.6).
+If its client is still sending, a connection is closed in two steps, so that the client can read the response; what it
+sends meanwhile is dropped (RFC 9112, section 9.6).
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from server.exceptions import BAD_REQUEST
 from server.middleware.access_log import log_request
 
 HEADER_TIMEOUT = 10.0
-"""Seconds from the first byte, or from the connection, to the end of the headers."""
+"""Seconds from connecting, or from a later request's first byte, to the end of the headers."""
 
 MAX_HEADER_BYTES = 16 * 1024
-"""Of a request's line and headers, counted as they are sent; h11 counts only those that haven't arrived at once."""
+"""Maximum size of a request's line and headers as sent; h11 limits them only if they don't arrive all at once."""
 
 WRITE_TIMEOUT = 10.0
 MIN_WRITE_BYTES = 10 * 1024
-"""A client that takes fewer bytes of a response in WRITE_TIMEOUT seconds is disconnected: its request is in flight
-until it has all."""
+"""A client that reads fewer than MIN_WRITE_BYTES of a response in WRITE_TIMEOUT seconds is disconnected: its request
+stays in flight until it has read everything."""
 
 LINGER_TIMEOUT = 5.0
 MAX_LINGER_SECONDS = 30.0
-"""A connection that is closing is kept while its client sends, without a pause of LINGER_TIMEOUT seconds."""
+"""A closing connection is kept, for MAX_LINGER_SECONDS at most, while its client sends without pausing for
+LINGER_TIMEOUT seconds."""
 
 MAX_SMALL_CHUNKS = 1000
 MIN_CHUNK_BYTES = 64
@@ -49,7 +50,7 @@ TOO_MANY_CONNECTIONS = (
 
 
 GRPC_SHARE = 4
-"""Where gRPC is served, too, one connection in so many is for it."""
+"""If gRPC is served too, one connection in this many is reserved for it."""
 
 
 def max_connections() -> int:
@@ -58,7 +59,7 @@ def max_connections() -> int:
 
 
 def max_grpc_connections() -> int:
-    """How many of them may be connections of gRPC, where it is served."""
+    """How many of these connections may be gRPC's, if it is served."""
     return max_connections() // GRPC_SHARE
 
 
@@ -90,7 +91,7 @@ class StrictConnection(h11.Connection):
             self._refuse(f"the headers exceed {MAX_HEADER_BYTES:,} bytes: shorten them")
 
     def _check_length(self, request: h11.Request) -> None:
-        """A proxy might take the other length for the right one, and see two requests where there is one."""
+        """Refuse an ambiguous length: a proxy might use the other one, and see two requests where there is one."""
         names = {name for name, _ in request.headers}
         if b"transfer-encoding" in names and b"content-length" in names:
             self._refuse("Content-Length beside Transfer-Encoding: send one of them")
@@ -125,7 +126,7 @@ class Timer:
 
 
 class LingeringTransport:
-    """A transport whose `close` leaves the protocol to decide when."""
+    """A transport that lets the protocol decide when `close` takes effect."""
 
     def __init__(self, transport: asyncio.Transport, protocol: TimeoutH11Protocol) -> None:
         self._transport, self._protocol = transport, protocol
@@ -141,7 +142,7 @@ class LingeringTransport:
 
 
 class TimeoutH11Protocol(H11Protocol):
-    """Adds the timeouts that uvicorn lacks: for headers to arrive, and for a client to take its response."""
+    """Adds the timeouts that uvicorn lacks: for headers to arrive, and for a client to read its response."""
 
     lingering = False
     idle_since: float | None = None
@@ -167,7 +168,7 @@ class TimeoutH11Protocol(H11Protocol):
         return max_connections()
 
     def _make_room(self, transport: asyncio.Transport) -> None:
-        """Close the connection that has waited longest for a request; this one, if none waits."""
+        """Close the connection that has waited longest for a request, or this one if none is waiting."""
         idle = [
             (other.idle_since, other)
             for other in self.connections
@@ -189,7 +190,7 @@ class TimeoutH11Protocol(H11Protocol):
         self._watch_request()
 
     def _should_upgrade(self) -> bool:
-        """Only HTTP is spoken here: a request for an upgrade is answered as if it hadn't asked (RFC 9110, 7.8)."""
+        """Never: only HTTP is spoken here, so an `Upgrade` header is ignored (RFC 9110, 7.8)."""
         return False
 
     def on_response_complete(self) -> None:
@@ -197,18 +198,18 @@ class TimeoutH11Protocol(H11Protocol):
         self._watch_request()
 
     def _watch_request(self) -> None:
-        """Start or stop the timer of headers, and of a body that nobody reads."""
-        # a request that was refused while its body came is never complete; its connection lingers, and may make room
+        """Start or stop the timer for headers, and for a body that nobody reads."""
+        # a request refused while its body arrives never completes; its lingering connection may be closed to make room
         complete = self.lingering or self.cycle is None or self.cycle.response_complete
         self.idle_since = (self.idle_since or self.loop.time()) if complete else None
         if self.transport.is_closing():
             self._header_timer.stop()
         elif self.conn.their_state is h11.SEND_BODY and complete:
-            self._start_header_timer()  # the rest of a body whose request was answered without it
+            self._start_header_timer()  # the rest of a body that the response didn't wait for
         elif self.conn.their_state is not h11.IDLE:
             self._header_timer.stop()
         elif self.conn.trailing_data[0]:
-            self._start_header_timer()  # the first part of another request's headers
+            self._start_header_timer()  # the start of the next request's headers
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._header_timer, self._write_timer, self._linger_timer):
@@ -216,7 +217,7 @@ class TimeoutH11Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a request that can't be parsed, in the shape of all errors."""
+        """Refuse a request that can't be parsed, with the same JSON as for all errors."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -237,7 +238,7 @@ class TimeoutH11Protocol(H11Protocol):
         self.transport.close()
 
     def close_transport(self, transport: asyncio.Transport) -> None:
-        """Close the connection; as soon as its client has stopped sending, if it sends a body that nobody reads."""
+        """Close the connection. If its client is sending a body that nobody reads, wait until it stops."""
         sending = self.conn.their_state in (h11.SEND_BODY, h11.ERROR) or self.conn.reason != StrictConnection.reason
         if self.lingering or not sending or transport.is_closing():
             transport.close()
@@ -263,7 +264,7 @@ class TimeoutH11Protocol(H11Protocol):
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        self._start_write_timer()  # closed, but for what the client hasn't taken yet
+        self._start_write_timer()  # closed, except for what the client hasn't read yet
 
     def shutdown(self) -> None:
         super().shutdown()

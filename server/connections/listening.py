@@ -1,4 +1,4 @@
-"""Listening: sockets that are bound before anything slow is done, and their address as a browser can open it."""
+"""Listening: sockets that are bound before anything slow is done, and their addresses for a browser."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from server.exceptions import BindError
 
 UNIX_SOCKET_MODE = 0o666
-"""Everybody who can enter the folder can connect: the folder's mode says who, and a proxy is often another user."""
+"""Everybody who can enter the folder can connect: its mode controls access, and a proxy is often another user."""
 PEER = struct.Struct("3i")
-"""SO_PEERCRED: the process that listens, its user and group."""
+"""The value of SO_PEERCRED: process id, user and group of the listener."""
 
 
 def bind(host: str, port: int, option: str = "--port") -> list[socket.socket]:
@@ -30,12 +30,12 @@ def bind(host: str, port: int, option: str = "--port") -> list[socket.socket]:
             except OSError as error:
                 if error.errno != errno.EADDRNOTAVAIL:
                     raise
-                unavailable = error  # `localhost` may be an IPv6 address where there is no IPv6
+                unavailable = error  # `localhost` may resolve to an IPv6 address where there is no IPv6
             else:
                 port = sockets[-1].getsockname()[1]
         if not sockets and unavailable:
             raise unavailable
-    except (OSError, UnicodeError) as error:  # UnicodeError: of a name that can't be one, such as a..b
+    except (OSError, UnicodeError) as error:  # UnicodeError: an impossible name, such as a..b
         for listener in sockets:
             listener.close()
         raise BindError(_explain(error, host, port, option)) from error
@@ -45,7 +45,7 @@ def bind(host: str, port: int, option: str = "--port") -> list[socket.socket]:
 def listen(listener: socket.socket, backlog: int) -> None:
     """Listen on a bound socket. Raises BindError.
 
-    Two servers that start at once can both bind to a port, and one of them may replace the Unix socket of the other.
+    Two servers that start at the same time can both bind to a port, and one may replace the other's Unix socket.
     """
     address = listener.getsockname()
     try:
@@ -69,7 +69,7 @@ def _explain(error: OSError | UnicodeError, host: str, port: int, option: str = 
 
 
 def _bind_to(family: int, address: tuple[object, ...]) -> socket.socket:
-    # with the protocol, by which asyncio decides that connections don't delay the second part of a response (40 ms)
+    # asyncio sets TCP_NODELAY only if the protocol is given; otherwise the second part of a response is 40 ms late
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,7 +83,7 @@ def _bind_to(family: int, address: tuple[object, ...]) -> socket.socket:
 
 
 def bind_unix(path: Path) -> socket.socket:
-    """A Unix socket bound to a path; one that a killed server left is replaced. Raises BindError."""
+    """A Unix socket bound to a path; a socket that a killed server left there is replaced. Raises BindError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket() and not _is_served(path):
@@ -108,7 +108,7 @@ def _is_served(path: Path) -> bool:
 
 
 def _leads_here(address: str) -> bool:
-    """Whether this process accepts the connections to a Unix socket; True where the system can't say."""
+    """Whether this process accepts the connections to a Unix socket; True if the system can't tell."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         try:
             client.connect(address)
@@ -133,7 +133,7 @@ def remove_unix_socket(path: Path | None) -> None:
 
 
 def display_url(listener: socket.socket, prefix: str = "") -> str:
-    """The address of a bound socket as a browser, or curl, can open it."""
+    """The address of a bound socket for a browser or curl."""
     if listener.family == socket.AF_UNIX:
         return f"http://localhost{prefix}/ (curl --unix-socket {listener.getsockname()})"
     host, port = listener.getsockname()[:2]

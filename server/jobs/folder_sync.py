@@ -1,4 +1,4 @@
-"""FolderSync: brings the served index to what is in a configured folder, on request and in the background."""
+"""FolderSync: makes the served index match a configured folder, on request and in the background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.loaded_model import LoadedModel
 
 
 class FolderSync:
-    """One comparison of a folder with the index at a time, in a thread. `folder` None: none is followed."""
+    """Compares a folder with the index, one comparison at a time, in a thread. `folder`: None if there is none."""
 
     def __init__(self, folder: Path | None, limits: ImageLimits) -> None:
         self._folder, self._limits = folder, limits
@@ -26,9 +26,9 @@ class FolderSync:
         return self._job.status
 
     def start(self, loaded_model: LoadedModel, prune: bool, dry_run: bool) -> JobStatus[SyncReport]:
-        """Begin, unless a comparison is running. Called by the event loop.
+        """Start a comparison unless one is running. Called by the event loop.
 
-        Raises InvalidRequestError without a folder, NoIndexError, ReadOnlyIndexError.
+        Raises InvalidRequestError without a folder, NoIndexError, or ReadOnlyIndexError.
         """
         folder = self._folder
         if folder is None:
@@ -36,7 +36,7 @@ class FolderSync:
         return self._job.start(loaded_model, lambda: self._sync(folder, loaded_model, prune, dry_run))
 
     def close(self) -> None:
-        """Stop after the images that are being added, and wait."""
+        """Stop after the images that are being added, and wait until then."""
         self._stopped.set()
         self._job.close()
 

@@ -27,9 +27,9 @@ class JobStatus(Generic[R]):
 
 
 class IndexJob(Generic[R]):
-    """Runs in a thread of its own. `name`, `describe`: the job and its result, for the log.
+    """Runs a job in its own thread. `name`, `describe`: texts for the job and its result in the log.
 
-    The state is this server's own: several servers with one index can each run the job, and don't know of each other's.
+    The state is this server's own: several servers with one index can each run the job, unaware of each other.
     """
 
     def __init__(self, name: str, describe: Callable[[R], str]) -> None:
@@ -38,11 +38,11 @@ class IndexJob(Generic[R]):
         self.status: JobStatus[R] = JobStatus()
 
     def start(self, loaded_model: LoadedModel, work: Callable[[], R]) -> JobStatus[R]:
-        """Begin, unless it is running. Called by the event loop. Raises NoIndexError or ReadOnlyIndexError."""
+        """Start the job unless it is running. Called by the event loop. Raises NoIndexError or ReadOnlyIndexError."""
         require_writable(loaded_model)
         if self.status.state != "running":
             self.status = JobStatus("running")
-            loaded_model.hold()  # the index stays open, also when another version is loaded
+            loaded_model.hold()  # the index stays open, even when another version is loaded
             self._thread.submit(self._run, work).add_done_callback(lambda _: loaded_model.release())
         return self.status
 

@@ -1,1 +1,1 @@
-"""Limits: requests in flight, shares of clients, time, and size of bodies."""
+"""Limits on requests in flight, clients' shares, time, and body size."""

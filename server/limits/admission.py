@@ -1,4 +1,4 @@
-"""Admission: how many requests, and how many bytes of their bodies, are in flight at once; the rest is refused.
+"""Admission: limits the requests, and the bytes of their bodies, that are in flight at once; refuses the rest.
 
 Crops that wait for the network are limited by `server.workers.inference`.
 """
@@ -14,9 +14,9 @@ from server.limits.fairness import fits_share
 
 
 class Admission:
-    """Counts requests in flight and the bytes of their bodies, of all and of each client. Only the event loop calls it.
+    """Counts requests in flight and their body bytes, in total and per client. Only the event loop calls it.
 
-    `suggest_retry_after`: seconds after which a refused client may expect to be accepted.
+    `suggest_retry_after`: returns the seconds after which a refused client may expect to be accepted.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Admission:
         self._bytes_of[quota.client] += count
 
     def overloaded_error(self, limit: str, held: int) -> OverloadedError:
-        """The error of a client that holds so much of what is limited."""
+        """The error for a client that already holds `held` of the limited resource."""
         share = f"; this one has {held:,}" if held else ""
         return OverloadedError(
             f"server busy: {limit}, shared by all clients{share}; retry later", self.suggest_retry_after()
@@ -67,6 +67,7 @@ class BodyQuota:
         self.admission, self.client, self.bytes = admission, client, 0
 
     def add(self, count: int) -> None:
-        """Count bytes that have arrived. Raises OverloadedError when the bodies in flight are too large together."""
+        """Count bytes that have arrived. Raises OverloadedError when the bodies in flight, or the client's, are too
+        large in total."""
         self.admission.add_bytes(self, count)
         self.bytes += count

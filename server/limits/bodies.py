@@ -1,4 +1,4 @@
-"""Limits of request bodies: their size, and the time in which they must arrive."""
+"""Limits on request bodies: their size, and the time in which they must arrive."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from server.exceptions import BodyTooLargeError, InvalidHeaderError, RequestTime
 from server.limits.deadlines import TIMEOUT_HEADER, parse_timeout
 
 MAX_PATCH_BYTES = 32_768
-"""Size of a PATCH body."""
+"""Maximum size of a PATCH body."""
 
 
 class BodyLimitMiddleware:
-    """Bounds all bodies in size and time. The framework reads PATCH bodies before it checks the API key.
+    """Bounds the size and arrival time of bodies; PATCH bodies get a lower limit, because the framework reads them
+    before it checks the API key.
 
-    Whoever reads the body gets BodyTooLargeError or RequestTimeoutError. The body of a GET is not bounded: nothing is
-    kept of it, since only the framework looks there, for a disconnect, while it sends a file.
+    Reading a body beyond a limit raises BodyTooLargeError or RequestTimeoutError. The body of a GET is not bounded:
+    nothing of it is kept, since only the framework reads it, to notice a disconnect while it sends a file.
     """
 
     def __init__(self, app: ASGIApp, timeout: float, max_bytes: int) -> None:
@@ -34,7 +35,7 @@ class BodyLimitMiddleware:
 
 
 def _requested_seconds(headers: Headers, max_seconds: float) -> float:
-    """The time that a request asks for; `max_seconds` if it asks for none, or for one that its route refuses."""
+    """The timeout that a request asks for; `max_seconds` if it asks for none, or for one that its route refuses."""
     try:
         return parse_timeout(headers.get(TIMEOUT_HEADER), max_seconds)
     except InvalidHeaderError:
@@ -42,7 +43,7 @@ def _requested_seconds(headers: Headers, max_seconds: float) -> float:
 
 
 class _LimitedBody:
-    """One body, received within limits. `declared`: its Content-Length, so that one that is too large isn't awaited."""
+    """One body, received within limits. `declared`: its Content-Length; if too large, the body isn't awaited."""
 
     def __init__(self, receive: Receive, timeout: float, max_bytes: int, declared: str) -> None:
         self._receive, self._timeout, self._max_bytes = receive, timeout, max_bytes

@@ -1,4 +1,4 @@
-"""Deadlines: how long a request may take, and giving up work when its time is over or its client has left."""
+"""Deadlines: how long a request may take; its work is cancelled at the deadline or when its client disconnects."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 async def gather_all(work: Iterable[Awaitable[T]]) -> list[T]:
-    """The results of all, at the same time. When one fails, the others are cancelled: nobody waits for them."""
+    """The results of all awaitables, run concurrently. When one fails, the others are cancelled: nobody waits for
+    them."""
     tasks = [asyncio.ensure_future(item) for item in work]
     try:
         return await asyncio.gather(*tasks)

@@ -1,6 +1,6 @@
-"""Fairness between clients: shares of what is limited, turns at what is queued, and requests per second.
+"""Fairness between clients: shares of limited resources, turns in queues, and requests per second.
 
-A client is an API key, or where there are no keys an address (of IPv6, its /64 network).
+A client is an API key or, if the server has no keys, an address (for IPv6, its /64 network).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from server.exceptions import RateLimitedError
 MAX_RATE_LIMITED_CLIENTS = 10_000
 """Clients whose requests per second are counted; beyond that, the least recently active one is forgotten."""
 NANOSECONDS = 1_000_000_000
-"""Of a second."""
+"""In a second."""
 
 
 def client_at(address: str) -> str:
-    """The client at an address. Whoever has an IPv6 address has all of its /64 network."""
+    """The client at an address. For IPv6, it is the /64 network: whoever has one of its addresses has them all."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -34,22 +34,22 @@ def client_at(address: str) -> str:
 
 
 def fits_share(amount: float, held_by_client: float, held_by_all: float, limit: float) -> bool:
-    """Whether `amount` is free, and the client holds no more than what is free.
+    """Whether `amount` is free, and the client holds at most as much as is free.
 
-    A client alone thus gets slightly more than half of the limit, two clients about a third each, and something is
-    always left for the next.
+    A single client thus gets slightly more than half of the limit, two clients get about a third each, and something
+    is always left for the next client.
     """
     free = limit - held_by_all
     return amount <= free and held_by_client <= free
 
 
 def limit_for_share(amount: int, count: int) -> int:
-    """The smallest limit of which `fits_share` gives a client alone `amount`, `count` times one after the other."""
+    """The smallest limit at which `fits_share` grants a single client `amount`, `count` times in a row."""
     return amount * max(count, 2 * (count - 1))
 
 
 class HasClient(Protocol):
-    """What waits in a fair queue."""
+    """An item of a fair queue."""
 
     @property
     def client(self) -> str: ...
@@ -59,7 +59,7 @@ T = TypeVar("T", bound=HasClient)
 
 
 class FairQueue(Generic[T]):
-    """A queue in which clients take turns; the items of one client stay in their order."""
+    """A queue in which clients take turns; each client's items stay in order."""
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, deque[T]] = OrderedDict()
@@ -80,7 +80,7 @@ class FairQueue(Generic[T]):
             queues = remaining
 
     def append(self, item: T) -> None:
-        """Put an item behind those of its client."""
+        """Add an item behind the client's other items."""
         self._clients.setdefault(item.client, deque()).append(item)
 
     def popleft(self) -> T:
@@ -113,9 +113,9 @@ class FairQueue(Generic[T]):
         return list(self._clients.get(client, ()))
 
     def before(self, client: str, amount: float, measure: Callable[[T], float]) -> float:
-        """Upper bound of the work that would be taken before `amount` more of this client.
+        """Upper bound on the work that would be taken before `amount` more from this client.
 
-        It is all that the client has queued, and from each other client at most as much as that plus `amount`.
+        This client's queued work counts in full; each other client's counts up to that plus `amount`.
         """
         own = sum(map(measure, self._clients.get(client, ())))
         others = (sum(map(measure, queue)) for name, queue in self._clients.items() if name != client)
@@ -131,7 +131,7 @@ class _Waiter:
 
 
 class FairSemaphore:
-    """A semaphore at which clients take turns. Only the event loop calls it."""
+    """A semaphore that clients acquire in turn. Only the event loop calls it."""
 
     def __init__(self, permits: int) -> None:
         self._free = permits
@@ -142,7 +142,7 @@ class FairSemaphore:
         return len(self._waiting)
 
     def num_before(self, client: str, amount: int) -> float:
-        """Upper bound of how many would have their turn before `amount` more of this client."""
+        """Upper bound on the waiters that come before `amount` more from this client."""
         return self._waiting.before(client, amount, lambda waiter: 1.0)
 
     @asynccontextmanager
@@ -165,20 +165,20 @@ class FairSemaphore:
             if waiter.turn.cancelled():
                 self._waiting.discard(waiter)
             else:
-                self._pass_on()  # cancelled when it had its turn already
+                self._pass_on()  # cancelled after it got its turn
             raise
 
     def _pass_on(self) -> None:
         while len(self._waiting):
             waiter = self._waiting.popleft()
-            if not waiter.turn.cancelled():  # else its task was cancelled, but hasn't run yet to leave the queue
+            if not waiter.turn.cancelled():  # else its task was cancelled, but hasn't left the queue yet
                 waiter.turn.set_result(None)
                 return
         self._free += 1
 
 
 class RateLimit:
-    """Requests per second of each client, with a burst of one second's requests. Only the event loop calls it."""
+    """Limits each client's requests per second; a burst may be one second's requests. Only the event loop calls it."""
 
     def __init__(self, requests_per_second: float | None) -> None:
         self.rate = requests_per_second
@@ -188,7 +188,7 @@ class RateLimit:
         """Count a request. Raises RateLimitedError."""
         if self.rate is None:
             return
-        now, interval = time.monotonic_ns(), int(NANOSECONDS / self.rate)  # integers: a rounded sum may be too large
+        now, interval = time.monotonic_ns(), int(NANOSECONDS / self.rate)  # integers: a float sum may round up
         due = max(now, self._next_free.get(client, 0)) + interval
         wait = (due - now - max(NANOSECONDS, interval)) / NANOSECONDS
         if wait > 0:

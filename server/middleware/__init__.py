@@ -1,1 +1,1 @@
-"""Middleware, around the application: one module for each."""
+"""Middleware around the application, one module each."""

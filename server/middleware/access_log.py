@@ -1,4 +1,4 @@
-"""The access log: one line per request, with its metrics and its `Server-Timing`."""
+"""The access log: one line per request. Also records the request's metrics and sends `Server-Timing`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ROUTINE_PATHS = re.compile(
     r"/|/favicon\.ico|/(page|docs)(/.*)?|/openapi\.json|/images/[0-9]+/thumbnail|/live|/ready|/metrics"
     r"|/v2/health/(live|ready)"
 )
-"""Files of the web page and of the API's reference, thumbnails, health checks: each person or machine asks for many."""
+"""Files of the web page and the API reference, thumbnails, health checks: each person or machine requests many."""
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9._~/:@%+,;*-]+")
 
 
 class AccessLogMiddleware:
     """Measures, counts and logs every request; needs RequestIdMiddleware outside of it.
 
-    `scope["timings"]` takes the time of each phase.
+    `scope["timings"]` collects the time of each phase.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -57,7 +57,7 @@ class AccessLogMiddleware:
 
 
 def level_of_request(method: str, route_path: str, status: int) -> int:
-    """The level of the line of a request: ERROR for an internal error, DEBUG for what is routine, else INFO."""
+    """The log level of a request: ERROR for an internal error, DEBUG for a routine request, else INFO."""
     if status == 500:
         return logging.ERROR
     is_routine = method in ("GET", "HEAD") and status < 400 and ROUTINE_PATHS.fullmatch(route_path)
@@ -65,7 +65,7 @@ def level_of_request(method: str, route_path: str, status: int) -> int:
 
 
 def log_request(scope: Scope, method: str, status: int, seconds: Mapping[str, float]) -> None:
-    """Write the line of one request. `method`: as it was sent; HEAD is GET in the scope. `seconds`: by phase."""
+    """Log one request. `method`: as it was sent, since the scope has GET for HEAD. `seconds`: by phase."""
     level = level_of_request(method, route_path(scope), status)
     if not logger.isEnabledFor(level):
         return
@@ -79,6 +79,6 @@ def log_request(scope: Scope, method: str, status: int, seconds: Mapping[str, fl
 
 
 def _quote(value: object) -> str:
-    """A value of the text log: in quotes, as in JSON, where it could be taken for other fields."""
+    """A value for the text log, quoted as in JSON if it could be taken for other fields."""
     text = str(value)
     return text if PLAIN_VALUE.fullmatch(text) else json.dumps(text)

@@ -1,4 +1,4 @@
-"""Errors that the framework leaves: exceptions of middleware, and requests that a shutdown ends."""
+"""Errors that the framework doesn't handle: exceptions in middleware, and requests that a shutdown ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from server.responses.error_handlers import respond_to_error
 
 
 class _WatchedResponse:
-    """Passes on what is sent. `has_begun`: whether anything was."""
+    """Passes messages on. `has_begun`: whether any was sent."""
 
     def __init__(self, send: Send) -> None:
         self._send, self.has_begun = send, False
@@ -24,7 +24,7 @@ class _WatchedResponse:
 
 
 class ShutdownMiddleware:
-    """Answers with 503 a request that was cancelled because the time of a shutdown was over (`is_over`).
+    """Answers 503 to a request that was cancelled because the time for a shutdown was over (`is_over`).
 
     A response that has begun is cut off.
     """
@@ -45,9 +45,9 @@ class ShutdownMiddleware:
 
 
 class InternalErrorMiddleware:
-    """Answers an exception that nothing else has answered. The framework raises others again, which end here.
+    """Answers exceptions that nothing else has answered. Those that the framework has answered and re-raises end here.
 
-    A response that has begun is cut off: the exception goes on to the HTTP server.
+    If a response has begun, it is cut off: the exception propagates to the HTTP server.
     """
 
     def __init__(self, app: ASGIApp) -> None:

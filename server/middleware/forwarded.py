@@ -1,6 +1,6 @@
-"""Where a request was sent: absolute-form targets, a proxy's prefix and headers, a slash at the end.
+"""Where a request was sent: absolute-form targets, a proxy's prefix and headers, trailing slashes.
 
-No response redirects: an address with a slash at its end is the address without it.
+No response redirects: an address with a trailing slash is the same as without it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ABSOLUTE_FORM = re.compile(rb"https?://([^/?#]*)([^?#]*)", re.IGNORECASE)
 class ForwardedMiddleware:
     """Sets a request's path, prefix (`root_path`), scheme and client to what its sender meant.
 
-    `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` count from the addresses of `trusted_proxies` only, of which
-    UNIX_SOCKET is every client of a Unix socket. A proxy may remove `root_path` from an address or leave it.
-    `scope["forwarded_host"]`: the name that a browser used.
+    `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` count only from the addresses in `trusted_proxies`, where
+    UNIX_SOCKET stands for every client of a Unix socket. A proxy may remove `root_path` from a path or leave it.
+    `scope["forwarded_host"]`: the host name that the browser used.
     """
 
     def __init__(self, app: ASGIApp, root_path: str, trusted_proxies: list[str]) -> None:
@@ -62,14 +62,14 @@ class ForwardedMiddleware:
 
 
 def _resolve_target(scope: Scope) -> None:
-    """`GET http://name/path`, as a client sends it to a proxy, is `GET /path` with `Host: name` (RFC 9112, 3.2.2).
+    """Turn `GET http://name/path`, as sent to a proxy, into `GET /path` with `Host: name` (RFC 9112, 3.2.2).
 
     Raises ValueError.
     """
     if scope["path"].startswith("/"):
         return
     form = ABSOLUTE_FORM.fullmatch(scope["raw_path"])
-    scope["path"] = "-"  # the log must not show a target that may have a password
+    scope["path"] = "-"  # the log must not show a target, which may contain a password
     if form is None:
         raise ValueError("the target of the request is not a path: send GET /path")
     scope["path"] = unquote(form[2].decode("ascii")) or "/"

@@ -1,4 +1,4 @@
-"""Request ids: from the client, or new ones, in the response, in errors and in the log."""
+"""Request ids, the client's or new ones, for the response, errors and the log."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*
 class RequestIdMiddleware:
     """Gives a request the id of its `X-Request-ID`, or a new one, and returns it in the response.
 
-    `scope["request_id"]` and `scope["trace_id"]` (of `traceparent`, else empty) go into errors and the log. An id of
-    other characters, or longer than 128, is replaced.
+    `scope["request_id"]` goes into errors and the log, `scope["trace_id"]` (from `traceparent`, else empty) into the
+    log. An id with characters that REQUEST_ID doesn't allow, or longer than 128, is replaced.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -10,7 +10,7 @@ HeaderList = list[tuple[bytes, bytes]]
 
 
 def with_headers(send: Send, headers: Callable[[], HeaderList]) -> Send:
-    """`headers`: called when the response begins, as they may depend on what became of the request."""
+    """Add headers to a response. `headers`: called when the response begins, as they may depend on the outcome."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":

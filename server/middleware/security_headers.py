@@ -1,4 +1,4 @@
-"""Security headers of every response: what a page may load, and who may show or keep it."""
+"""Security headers of every response: what a page may load, and who may embed or cache it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONTENT_SECURITY_POLICY = (
     b"default-src 'self'; img-src 'self' blob:; object-src 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 API_REFERENCE_POLICY = CONTENT_SECURITY_POLICY.replace(b"blob:", b"blob: data:")
-"""Of the page at /docs: the icons of Swagger UI are data URLs in its style sheet."""
+"""For the page at /docs: Swagger UI's icons are data URLs in its style sheet."""
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -19,7 +19,7 @@ SECURITY_HEADERS = (
 
 
 class SecurityHeadersMiddleware:
-    """Adds security headers to every response. `allow_embedding`: pages of any origin may show its images."""
+    """Adds security headers to every response. `allow_embedding`: whether pages of any origin may show its images."""
 
     def __init__(self, app: ASGIApp, allow_embedding: bool) -> None:
         self.app = app
@@ -37,6 +37,6 @@ def _security_headers(scope: Scope) -> HeaderList:
     policy = API_REFERENCE_POLICY if path == "/docs" else CONTENT_SECURITY_POLICY
     base = b"'self'" if path == "/" and scope.get("root_path") else b"'none'"
     headers.append((b"content-security-policy", policy + b"; base-uri " + base))
-    if path == "/" or path.startswith(("/page/", "/docs")):  # files of two versions of a page don't fit together
+    if path == "/" or path.startswith(("/page/", "/docs")):  # files from two versions of a page don't fit together
         headers.append((b"cache-control", b"no-cache"))
     return headers

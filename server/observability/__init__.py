@@ -1,1 +1,1 @@
-"""What can be seen of a server: its log, metrics and timings."""
+"""Observability of a server: its log, metrics and timings."""

@@ -1,8 +1,8 @@
 """The log: its format, text or JSON, and its output.
 
 Lines wait in a bounded queue for a thread that writes them, so that a slow reader can't stop the server. If nobody
-reads a pipe, or a disk is slow, lines are dropped and counted, in the log itself when it goes on and in the metric
-`alexnet_dropped_log_lines`.
+reads a pipe, or a disk is slow, lines are dropped. Their number is in the log itself, once it resumes, and in the
+metric `alexnet_dropped_log_lines`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ FLUSH_SECONDS = 1.0
 
 
 class TextFormatter(logging.Formatter):
-    """Level and message. Only a record begins a line: breaks in messages are escaped, tracebacks indented."""
+    """Level and message. Every unindented line begins a record: line breaks in messages are escaped, tracebacks
+    indented."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         own = copy.copy(record)
-        own.exc_text = None  # another handler's, which isn't indented
+        own.exc_text = None  # text cached by another handler isn't indented
         return super().format(own)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
@@ -49,7 +50,7 @@ def _escape(text: str) -> str:
 
 
 def make_formatter(form: Literal["text", "json"]) -> logging.Formatter:
-    """Text: level and message. JSON: one object per line, with the fields of a request beside its message."""
+    """Text: level and message. JSON: one object per line, with a request's fields beside the message."""
     if form == "text":
         return TextFormatter()
     return JsonFormatter("%(levelname)s %(message)s", rename_fields={"levelname": "level"}, timestamp="time")
@@ -68,7 +69,7 @@ class QueuedHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception as error:  # its arguments don't fit: whoever logs it goes on
+        except Exception as error:  # its arguments don't fit; the caller must not fail
             line = self._format_own(
                 logging.ERROR, f"{record.pathname}:{record.lineno}: a log message can't be formatted: {error!r}"
             )
@@ -78,7 +79,7 @@ class QueuedHandler(logging.Handler):
             self.num_dropped += 1
 
     def flush(self) -> None:
-        """Wait until all lines are written, FLUSH_SECONDS at most."""
+        """Wait until all lines are written, for at most FLUSH_SECONDS."""
         end = time.monotonic() + FLUSH_SECONDS
         while self._lines.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.005)
@@ -104,7 +105,7 @@ class QueuedHandler(logging.Handler):
                 data = data[os.write(self.fd, data) :]
             except BlockingIOError:
                 select.select([], [self.fd], [])
-            except OSError:  # the reader has gone
+            except OSError:  # the reader is gone
                 self.num_dropped += 1
                 return
 
@@ -112,8 +113,8 @@ class QueuedHandler(logging.Handler):
 def configure_logging(form: Literal["text", "json"], level: LogLevel) -> None:
     """Send all logs, uvicorn's too, to standard error in one format.
 
-    What uvicorn says about its start and end is logged at `debug` only: `server.run` says it in one line. What Pillow
-    says at `debug` is the content of images, and many lines for each: it isn't logged.
+    uvicorn's messages about its start and end are logged at `debug` only: `server.run` says the same in one line.
+    Pillow's `debug` messages aren't logged: they show the content of images, in many lines for each.
     """
     handler = QueuedHandler(sys.stderr.fileno())
     handler.setFormatter(make_formatter(form))
@@ -124,17 +125,17 @@ def configure_logging(form: Literal["text", "json"], level: LogLevel) -> None:
         uvicorn_logger.handlers = []
         uvicorn_logger.propagate = name != "uvicorn.access"  # the middleware logs requests, with their ids
         uvicorn_logger.setLevel(logging.WARNING if level == "info" else logging.NOTSET)
-    # clients' mistakes have their line in the access log
+    # clients' mistakes already have a line in the access log
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != "Invalid HTTP request received.")
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def num_dropped_lines() -> int:
-    """Lines of the log that were dropped."""
+    """Number of log lines that were dropped."""
     return sum(h.num_dropped for h in logging.getLogger().handlers if isinstance(h, QueuedHandler))
 
 
 def flush_logs() -> None:
-    """Wait until the log is written, a second at most."""
+    """Wait until the log is written, for at most a second."""
     for handler in logging.getLogger().handlers:
         handler.flush()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 
 TRACER = trace.get_tracer("alexnet-server")
-"""Phases are spans of the request's trace, where one is collected (the extra `telemetry`)."""
+"""Phases are spans of the request's trace, if traces are collected (the extra `telemetry`)."""
 
 
 class Timings:
@@ -23,7 +23,7 @@ class Timings:
         self._intervals: dict[str, list[tuple[float, float]]] = {}
 
     def add(self, phase: str, seconds: float, ago: float = 0.0) -> None:
-        """Count a phase of an image that ended `ago` seconds ago."""
+        """Count a phase of one image, which took `seconds` and ended `ago` seconds ago."""
         end = time.perf_counter() - ago
         self._intervals.setdefault(phase, []).append((end - seconds, end))
         end_ns = time.time_ns() - int(1e9 * ago)
@@ -31,7 +31,7 @@ class Timings:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of each phase so far."""
+        """Seconds of each phase so far."""
         return {phase: union_length(intervals) for phase, intervals in self._intervals.items()}
 
     @contextmanager
@@ -55,7 +55,7 @@ class Timings:
 
 
 def union_length(intervals: Iterable[tuple[float, float]]) -> float:
-    """The length of what intervals (start, end) cover together."""
+    """The total length that intervals (start, end) cover; overlaps count once."""
     length, covered = 0.0, float("-inf")
     for start, end in sorted(intervals):
         length += max(0.0, end - max(start, covered))

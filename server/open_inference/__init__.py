@@ -1,1 +1,1 @@
-"""The Open Inference Protocol v2 (KServe, Triton): its tensors, requests, responses, and what it says of the model."""
+"""The Open Inference Protocol v2 (KServe, Triton): its tensors, requests, responses, and model description."""

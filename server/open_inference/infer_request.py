@@ -1,7 +1,7 @@
-"""Requests for inference of the Open Inference Protocol: JSON, JSON followed by binary tensors, or one raw image.
+"""Inference requests of the Open Inference Protocol: JSON, JSON followed by binary tensors, or one raw image.
 
-The header `Inference-Header-Content-Length` gives the length of the JSON part; the bytes after it are the tensor that
-has a parameter `binary_data_size`. A length of 0 says that the whole body is the input: one image file.
+The header `Inference-Header-Content-Length` gives the length of the JSON part; the bytes after it are the tensor with
+the parameter `binary_data_size`. A length of 0 means that the whole body is the input: one image file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from server.request_body.json_body import parse_json
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 MAX_IMAGES_AS_NUMBERS = 16
-"""Images of a request whose pixels are numbers in its JSON; as binary data, more are allowed."""
+"""Maximum images in a request whose pixels are JSON numbers; as binary data, more are allowed."""
 MAX_JSON_VALUES = MAX_IMAGES_AS_NUMBERS * 3 * IMAGE_SIZE**2 + 50_000
 MAX_ID_LENGTH = 200
 MAX_CLASSES = 1000
 MICROSECONDS = 1_000_000
 MAX_TIMEOUT = 2**63 - 1
-"""Microseconds; the server's own limit is less in any case."""
+"""In microseconds; the server's own limit is always lower."""
 NO_SHARED_MEMORY = "this server doesn't read shared memory: send tensors in the request"
 
 REQUEST_FIELDS = ("id", "inputs", "outputs", "parameters", "model_name", "model_version")
@@ -41,7 +41,7 @@ PARAMETERS = ("crops", "binary_data_output", "timeout")
 
 @dataclass(frozen=True)
 class RequestedModel:
-    """The model of a request's address, and the names of its outputs."""
+    """The model named in a request's address, and the names of its outputs."""
 
     name: str
     version: str
@@ -59,7 +59,7 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferParameters:
-    """Parameters of a request. `crops`: 1 or 10. `timeout`: seconds that it may take; None: as long as any other."""
+    """Parameters of a request. `crops`: 1 or 10. `timeout`: seconds that it may take; None for no limit of its own."""
 
     crops: int = 10
     binary_output: bool = False
@@ -73,7 +73,7 @@ class InferParameters:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """`images`: encoded images, or `pixels` (N, 256, 256, 3) uint8; exactly one of them. Each output at most once."""
+    """Exactly one of `images` (encoded) and `pixels` ((N, 256, 256, 3) uint8) is set. `outputs` has no duplicates."""
 
     id: str
     images: list[bytes] | None
@@ -87,7 +87,7 @@ class InferRequest:
 
 
 def parse_infer_request(body: bytes, header_length: str | None, model: RequestedModel, max_images: int) -> InferRequest:
-    """Parse the body of an infer request of at most `max_images`. Raises InvalidRequestError or InvalidBodyError."""
+    """Parse an infer request with at most `max_images` images. Raises InvalidRequestError or InvalidBodyError."""
     size = _json_size(body, header_length)
     if header_length is not None and size == 0:
         return InferRequest("", [body], None, outputs=tuple(RequestedOutput(name, True) for name in model.outputs))
@@ -137,7 +137,7 @@ def _parse_parameters(parameters: Mapping[str, Any]) -> InferParameters:
     if type(timeout) is not int or timeout < 0:
         raise InvalidRequestError("invalid parameter `timeout`: it must be a number of microseconds, or 0 for none")
     binary_output = _boolean(parameters, "binary_data_output", False)
-    seconds = min(timeout, MAX_TIMEOUT) / MICROSECONDS  # JSON has integers that no float can be
+    seconds = min(timeout, MAX_TIMEOUT) / MICROSECONDS  # JSON integers may be too large for a float
     return InferParameters(crops, binary_output, seconds if timeout else None)
 
 
@@ -170,8 +170,8 @@ def _check_number(images: int, max_images: int) -> None:
 
 
 def _short(value: Any) -> str:
-    """A value in a message: text and numbers by their beginning; of anything else, which may be deep and long, only the
-    type."""
+    """A value for a message: the beginning of text and numbers; only the type of anything else, which may be deep and
+    long."""
     if isinstance(value, str):
         return ascii(value[:40])
     return json.dumps(value)[:40] if isinstance(value, int | float) else value.__class__.__name__
@@ -200,7 +200,7 @@ def _shape(entry: Mapping[str, Any]) -> list[int]:
 
 
 def _binary_data(entry: Mapping[str, Any], rest: bytes) -> bytes | None:
-    """The bytes after the JSON part, if they are the input; None: the input is in `data`."""
+    """The bytes after the JSON part, if they are the input; None if the input is in `data`."""
     parameters = _object(entry.get("parameters"))
     _check_names(parameters, ("binary_data_size",), "parameter of an input")
     size = parameters.get("binary_data_size")
@@ -222,7 +222,7 @@ def _parse_outputs(outputs: Any, all_binary: bool, known: Sequence[str]) -> tupl
         return tuple(RequestedOutput(name, all_binary) for name in known)
     if not isinstance(outputs, list) or not outputs or not all(isinstance(output, dict) for output in outputs):
         raise InvalidRequestError("`outputs` must be a list of objects")
-    if len(outputs) > len(known):  # each is 60 kB of JSON an image: named 6,000 times they filled the memory
+    if len(outputs) > len(known):  # each is 60 kB of JSON per image: 6,000 outputs filled the memory
         raise InvalidRequestError(f"{len(outputs)} outputs requested: there are {len(known)}, each at most once")
     requested = [_parse_output(output, all_binary, known) for output in outputs]
     if len({output.name for output in requested}) < len(requested):

@@ -1,4 +1,4 @@
-"""Responses to inference of the Open Inference Protocol: JSON, binary tensors after it, and their compression."""
+"""Inference responses of the Open Inference Protocol: JSON, binary tensors after it, and their compression."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.open_inference.infer_request import LENGTH_HEADER, RequestedOutput
 from server.open_inference.tensors import Tensor, encode_tensor
 
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
-"""zlib's for each content coding (RFC 9110: `deflate` is the zlib format)."""
+"""zlib's `wbits` for each content coding (RFC 9110: `deflate` is the zlib format)."""
 COMPRESSION_LEVEL = 1
 
 
@@ -28,9 +28,9 @@ class EncodedResponse:
 def encode_infer_response(
     head: Mapping[str, Any], outputs: Sequence[tuple[RequestedOutput, Tensor]], accept_encoding: str = ""
 ) -> EncodedResponse:
-    """Encode tensors of float32, or of text (object arrays), whose type is BYTES. Takes some hundredths of a second.
+    """Encode tensors of float32, or of text (object arrays) as BYTES. This takes some hundredths of a second.
 
-    `accept_encoding`: the request's header; the body is compressed where that makes it smaller.
+    `accept_encoding`: the request's header; the body is compressed if that makes it smaller.
     """
     entries, binary = [], []
     for output, tensor in outputs:
@@ -56,7 +56,7 @@ def encode_infer_response(
 
 
 def choose_coding(accept_encoding: str) -> str | None:
-    """The content coding that a client prefers among `WINDOW_BITS` by its Accept-Encoding; None: no compression."""
+    """The content coding of `WINDOW_BITS` that a client's Accept-Encoding prefers; None for no compression."""
     weights: dict[str, float] = {}
     for part in accept_encoding.lower().split(","):
         coding, _, parameter = (text.strip() for text in part.partition(";"))

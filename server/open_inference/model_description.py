@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol says of the served model: metadata, Triton's model configuration, its settings."""
+"""The served model in the Open Inference Protocol: metadata, Triton's model configuration and settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTENSIONS = (
     "trace",
     "logging",
 )
-"""Those of Triton that are answered; repository, trace and logging can be read, not changed."""
+"""Triton's extensions that this server supports; repository, trace and logging are read-only."""
 ALTERNATIVE_INPUT = f"pixels UINT8 [-1,{IMAGE_SIZE},{IMAGE_SIZE},3]"
 TRACE_SETTINGS: dict[str, str | list[str]] = {
     "trace_level": ["OFF"],
@@ -28,7 +28,7 @@ TRACE_SETTINGS: dict[str, str | list[str]] = {
     "trace_file": "",
     "trace_mode": "opentelemetry",
 }
-"""No traces are written to files; OpenTelemetry's own variables control those that are sent."""
+"""No traces are written to files; OpenTelemetry's own variables control which traces are sent."""
 LOG_SETTINGS: dict[str, str | bool | int] = {
     "log_file": "",
     "log_info": True,
@@ -61,7 +61,7 @@ def model_metadata(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def model_config(loaded: LoadedModel) -> dict[str, Any]:
-    """Triton's model configuration. `max_batch_size` 0: the number of images is a dimension as any other."""
+    """Triton's model configuration. `max_batch_size` 0: the number of images is a dimension like any other."""
     manifest, model = loaded.artifact.manifest, loaded.model
     return {
         "name": manifest.name,

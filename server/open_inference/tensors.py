@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol, as JSON and in Triton's binary form.
 
-In binary form a tensor is its elements in a row, little-endian; an element of type BYTES is its length in four bytes
-and then itself. In JSON an element of type BYTES is base64 text.
+In binary form, a tensor is its elements one after another, little-endian; a BYTES element is its length in four bytes,
+then its content. In JSON, a BYTES element of an input is base64 text.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def decode_base64(data: Any, count: int) -> list[bytes]:
 
 
 def decode_pixels(raw: bytes | None, data: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """The (N, 256, 256, 3) pixels of a binary tensor, or where `raw` is None of JSON. Raises InvalidRequestError."""
+    """The (N, 256, 256, 3) pixels of a binary tensor or, if `raw` is None, of JSON. Raises InvalidRequestError."""
     if len(shape) != 4 or list(shape[1:]) != [IMAGE_SIZE, IMAGE_SIZE, 3]:
         raise InvalidRequestError(f"expected `pixels` of shape [N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3], got {list(shape)}")
     count = math.prod(shape)
@@ -91,10 +91,10 @@ def decode_pixels(raw: bytes | None, data: Any, shape: Sequence[int]) -> NDArray
 
 
 def _flatten(data: Any, depth: int) -> list[Any]:
-    """The elements of a list, which may be nested: up to `depth` deep, lists of one level of equal length.
+    """The elements of a list that may be nested up to `depth` levels, with lists of equal length on each level.
 
-    What isn't such a list is one element. NumPy would do it too, but makes an array of text where there is any: each
-    element then takes as much memory as the longest.
+    Anything else is a single element. NumPy could flatten lists too, but if they contain any text, it makes an array
+    of text, in which each element takes as much memory as the longest.
     """
     values = [data]
     for _ in range(depth):

@@ -1,1 +1,1 @@
-"""The process: signals, its end, and its memory."""
+"""The process: signals, shutdown, and memory."""

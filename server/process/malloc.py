@@ -6,13 +6,13 @@ import ctypes
 
 M_MMAP_THRESHOLD = -3
 MMAP_THRESHOLD_BYTES = 1_000_000
-"""glibc would raise its own threshold to the largest block freed, up to 32 MiB, and keep blocks below it."""
+"""By default, glibc raises its threshold to the largest block freed, up to 32 MiB, and keeps smaller blocks."""
 
 
 def return_memory_to_os() -> None:
     """Make glibc map large blocks separately, so that decoded images go back to the system when they are freed.
 
-    Does nothing where the C library is another one.
+    Does nothing with another C library.
     """
     try:
         ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)

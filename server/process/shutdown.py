@@ -1,4 +1,4 @@
-"""Shutdown: SIGTERM drains and stops without losing a request, and in bounded time."""
+"""Shutdown: SIGTERM drains and stops the server without losing a request, in bounded time."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from server.service import Service
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
-"""For threads and files, after the last response."""
+"""Time for threads and files to close after the last response."""
 LISTEN_BACKLOG = 2048
 ACCEPTED_AT_ONCE = 32
-"""Connections that are accepted before one of them is looked at: too many would exceed the limit of open files."""
+"""Connections that are accepted before any of them is handled: too many would exceed the limit of open files."""
 FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
 FILE_LIMIT_LOG_SECONDS = 10.0
 
@@ -48,12 +48,12 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Replaces uvicorn's own handling of signals, which begins too late and treats a second one differently."""
+        """Replace uvicorn's own signal handling, which begins too late and treats a second signal differently."""
         self.signals.serve(self.stop, flush_logs)
         yield
 
     def stop(self) -> None:
-        """Stop after `drain_seconds`, and whatever happens after the time that requests and threads have."""
+        """Stop after `drain_seconds`; end the process in any case once the time for requests and threads is over."""
         self.service.draining = True
         settings = self.service.settings
         drain = settings.drain_seconds
@@ -73,10 +73,10 @@ class DrainingServer(uvicorn.Server):
         self._loop.set_exception_handler(self._handle_loop_error)
         self.signals.reload_with(self._reload)
         for listener in sockets or ():
-            listen(listener, LISTEN_BACKLOG)  # another server may have begun to since this one bound it
+            listen(listener, LISTEN_BACKLOG)  # another server may have begun to listen since the bind
         await super().startup(sockets)
         for listener in sockets or ():
-            listen(listener, LISTEN_BACKLOG)  # again: asyncio has set the backlog to the number it accepts at once
+            listen(listener, LISTEN_BACKLOG)  # again: asyncio has set the backlog to ACCEPTED_AT_ONCE
         logger.info("accepting requests")
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
@@ -87,7 +87,7 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(start_reload, self.service)
 
     def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """One line instead of thousands when there are no more files for connections."""
+        """Log one line instead of thousands when no more files can be opened for connections."""
         error = context.get("exception")
         if not (isinstance(error, OSError) and error.errno in FILE_LIMIT_ERRORS):
             loop.default_exception_handler(context)
@@ -97,7 +97,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def exit_at_once() -> None:
-    """End the process although threads are busy; what was acknowledged is on the disk."""
+    """End the process although threads are busy; all acknowledged changes are on disk."""
     names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
     logger.error(
         "the server did not stop in time, these threads still run, some of them busy: %s; ending the process", names
@@ -107,7 +107,7 @@ def exit_at_once() -> None:
 
 
 def start_reload(service: Service) -> None:
-    """Reload in the background; an error is in the log, and the current model keeps serving."""
+    """Reload in the background. If that fails, the log has the error, and the current model keeps serving."""
 
     async def reload() -> None:
         with contextlib.suppress(ReloadError):

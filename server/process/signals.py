@@ -1,7 +1,7 @@
 """Signals, from the first moment of the process to its last: SIGTERM and Ctrl-C stop it, SIGHUP reloads.
 
-A process with the id 1, as in a container, has no default actions: without a handler it can't be stopped. This module
-imports nothing of the server, so that the handlers are there before it is loaded.
+A process with the id 1, as in a container, has no default signal actions: without handlers, it can't be stopped. This
+module imports nothing from the server, so that the handlers are installed before the server is loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Signals:
     """The handlers of this process; only its main thread can install them.
 
-    Until `serve` the first stop signal ends the process, and a SIGHUP is remembered.
+    Before `serve`, the first stop signal ends the process; before `reload_with`, a SIGHUP is remembered.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Signals:
             self._before_exit()
             with suppress(OSError):
                 os.write(2, b"" if self._stopping else b"stopped\n")
-            os._exit(128 + number)  # threads may be busy, and would be waited for
+            os._exit(128 + number)  # a normal exit would wait for busy threads
         self._stopping = True
         self._stop()
 

@@ -1,1 +1,1 @@
-"""Bodies of requests: compression, forms, JSON, and the images in them."""
+"""Request bodies: compression, forms, JSON, and the images in them."""

@@ -1,6 +1,6 @@
-"""Compressed request bodies: `Content-Encoding` is undone as the body arrives.
+"""Compressed request bodies: decompressed by their `Content-Encoding` as they arrive.
 
-Whoever reads the body counts its decompressed bytes, so that its limits hold for them too.
+Whoever reads a body counts its decompressed bytes, so limits apply to them too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.exceptions import InvalidBodyError, UnsupportedEncodingError
 
 MAX_CHUNK_BYTES = 256 * 1024
-"""Decompressed at once, so that other requests are not kept waiting."""
+"""Maximum decompressed at once, so that other requests are not kept waiting."""
 MAX_SMALL_MEMBERS = 1000
 MIN_MEMBER_BYTES = 256
 """A body may have several members (gzip) or frames (zstd), one after the other. Each takes time, even an empty one: if
@@ -27,7 +27,7 @@ there are more than MAX_SMALL_MEMBERS, their mean size must be at least MIN_MEMB
 
 
 class Decompressor(ABC):
-    """Compressed data as it arrives, of one or more members. `complete`: whether it may end here."""
+    """Decompresses data of one or more members as it arrives. `complete`: whether the data may end here."""
 
     def __init__(self) -> None:
         self.complete = False
@@ -36,7 +36,7 @@ class Decompressor(ABC):
 
     @abstractmethod
     def start(self) -> Any:
-        """The library's decompressor of the next member; it has `eof` and `unused_data`."""
+        """The library's decompressor for the next member; it has `eof` and `unused_data`."""
 
     @abstractmethod
     def decompress(self, data: bytes) -> Iterator[bytes]:
@@ -92,7 +92,7 @@ class DeflateDecompressor(ZlibDecompressor):
 
 
 class ZstdDecompressor(Decompressor):
-    """zstd, by a module of Python 3.14 or the package backports.zstd."""
+    """zstd, with a module of Python 3.14 or the package backports.zstd."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -110,7 +110,7 @@ class ZstdDecompressor(Decompressor):
 
 
 def find_decompressors() -> tuple[dict[str, Callable[[], Decompressor]], tuple[type[Exception], ...]]:
-    """The known encodings, and the exceptions for damaged data. zstd is known where a module for it is installed."""
+    """The known encodings, and the exceptions for damaged data. zstd is known if a module for it is installed."""
     decompressors: dict[str, Callable[[], Decompressor]] = {
         "gzip": lambda: ZlibDecompressor(16 + zlib.MAX_WBITS),
         "deflate": DeflateDecompressor,
@@ -129,7 +129,7 @@ ACCEPTED_ENCODINGS = ", ".join(DECOMPRESSORS)
 
 
 class ContentEncodingMiddleware:
-    """Decompresses bodies, except of GET. Whoever reads one gets UnsupportedEncodingError or InvalidBodyError."""
+    """Decompresses bodies, except those of GET. Reading one may raise UnsupportedEncodingError or InvalidBodyError."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

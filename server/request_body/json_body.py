@@ -1,4 +1,4 @@
-"""JSON bodies: parsed within limits, since nothing else runs while the parser works."""
+"""JSON bodies, parsed within limits, since nothing else runs while the parser works."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from model.exceptions import InvalidRequestError
 from server.exceptions import InvalidBodyError
 
 MAX_NAMES = 10_000
-"""Names of members. A request needs a few; each costs as much as ten numbers."""
+"""Maximum member names. A request needs a few; each costs as much as ten numbers."""
 
 
 def parse_json(text: bytes, max_values: int) -> dict[str, Any]:
     """The JSON object of a body. Values are counted by their separators, before any becomes a Python object.
 
-    Raises InvalidBodyError for what isn't an object, or has more than `max_values` values or MAX_NAMES names;
+    Raises InvalidBodyError if it isn't an object, or has more than `max_values` values or MAX_NAMES names;
     InvalidRequestError for a name that occurs twice.
     """
     if text.count(b":") > MAX_NAMES:
@@ -36,9 +36,9 @@ def parse_json(text: bytes, max_values: int) -> dict[str, Any]:
 
 
 class UniqueNamesRoute(APIRoute):
-    """A route for which the framework parses JSON. It refuses a repeated name, of which the last would count.
+    """A route whose JSON the framework parses. It refuses a repeated name; otherwise, the last value would count.
 
-    Raises InvalidRequestError for that, InvalidBodyError for what Python can't parse.
+    Raises InvalidRequestError for a repeated name, InvalidBodyError for JSON that Python can't parse.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -59,7 +59,7 @@ class _UniqueNamesRequest(Request):
         except RecursionError as error:
             raise InvalidBodyError("the JSON is nested too deeply") from error
         except json.JSONDecodeError:
-            raise  # the framework says where
+            raise  # the framework reports where
         except ValueError as error:  # an integer of more digits than Python reads
             raise InvalidBodyError("the body has a number of too many digits") from error
 

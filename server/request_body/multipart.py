@@ -1,7 +1,7 @@
 """Multipart forms, parsed in memory as they arrive; nothing is written to disk.
 
-The size of a form is bounded by its body (see `server.request_body.uploads`), the rest here: parts, their headers, and
-text fields.
+The size of a form is bounded like any body's (see `server.request_body.uploads`); this module bounds parts, their
+headers, and text fields.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from index.entries import MAX_TEXT_LENGTH
 from server.exceptions import InvalidBodyError, InvalidHeaderError
 
 TEXT_BYTES, TEXT_BYTES_PER_IMAGE = 10_000, 2 * 4 * MAX_TEXT_LENGTH
-"""Of all fields of a form that aren't images: parameters, and the label and the key of each image in UTF-8."""
+"""Maximum bytes of all form fields that aren't images: parameters, and each image's label and key in UTF-8."""
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 2048
 CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
@@ -24,7 +24,7 @@ TRANSFER_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 
 
 def check_text_bytes(count: int, max_images: int) -> None:
-    """Raise InvalidBodyError if the texts of a form with up to `max_images` have too many bytes together."""
+    """Raise InvalidBodyError if the texts of a form with up to `max_images` images have too many bytes in total."""
     limit = TEXT_BYTES + TEXT_BYTES_PER_IMAGE * max_images
     if count > limit:
         raise InvalidBodyError(f"the texts of the form are longer than {limit:,} bytes together: send fewer")
@@ -40,7 +40,7 @@ class Part:
 
     @property
     def is_empty_input(self) -> bool:
-        """Whether it is what browsers send for a file input in which nothing was chosen."""
+        """Whether it is what browsers send for a file input with no file chosen."""
         return self.file_name == "" and not self.data
 
     @property
@@ -53,7 +53,7 @@ class Part:
 
 
 async def parse_form(content_type: str, stream: AsyncIterable[bytes], file_field: str, max_files: int) -> list[Part]:
-    """The parts of a form. `file_field`: the field of files; others are short texts.
+    """The parts of a form. `file_field`: the name of the field with files; other fields are short texts.
 
     Raises InvalidBodyError, InvalidHeaderError, and what `stream` raises.
     """

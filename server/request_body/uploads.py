@@ -1,4 +1,4 @@
-"""Uploaded images: fields `image` of a form or of JSON, or the whole body."""
+"""Uploaded images: the field `image` of a form or of JSON, or the whole body."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from server.request_body.multipart import Part, check_text_bytes, parse_form
 
 FIELD = "image"
 MAX_FILE_NAME = 255
-"""Bytes of a text that is taken for the name of a file. No image is that short and printable."""
+"""Maximum bytes of a text that is taken for a file name. No image is that short and printable."""
 MAX_JSON_VALUES = 10_000
 """An image is one value, however long; the rest are parameters."""
 BLANKS = string.whitespace.encode()
@@ -27,7 +27,7 @@ IMAGE_SCHEMA = {"type": "string", "contentEncoding": "base64", "description": "A
 
 
 def describe_body(required: bool = True) -> dict[str, Any]:
-    """What OpenAPI says of a body with images; `required`: whether a request without one is refused."""
+    """The OpenAPI description of a body with images; `required`: whether a request without images is refused."""
     names = {"required": [FIELD]} if required else {}
     files = {
         "type": "array",
@@ -61,7 +61,7 @@ class Upload:
 
     @classmethod
     def of_body(cls, body: bytes) -> Upload:
-        """The whole body is an image; an empty one is none."""
+        """The whole body as one image; no image if it is empty."""
         return cls([body] if body else [])
 
     @property
@@ -72,7 +72,7 @@ class Upload:
         return self.images[0]
 
     def require_images(self) -> None:
-        """Raise MissingBodyError if there is no image, or a single empty one; of several each has its own error."""
+        """Raise MissingBodyError if there is no image, or a single empty one; among several, each has its own error."""
         if not self.images:
             raise MissingBodyError(
                 f"no image was sent: send it as the field '{FIELD}' of a form (curl: -F {FIELD}=@FILE) or as the body"
@@ -109,7 +109,7 @@ def _media_type(request: Request) -> str:
 def parse_form_upload(parts: list[Part], known: Mapping[str, bool], max_images: int) -> Upload:
     """The images and the parameters of a form. `known`: names of parameters, and whether each may be repeated.
 
-    Raises InvalidRequestError for an unknown field, InvalidBodyError.
+    Raises InvalidRequestError for an unknown field, or InvalidBodyError.
     """
     parts = [part for part in parts if not part.is_empty_input]
     check_names("form field", [part.name for part in parts], {**known, FIELD: True})
@@ -127,7 +127,7 @@ def parse_form_upload(parts: list[Part], known: Mapping[str, bool], max_images: 
 
 
 def _as_file_name(data: bytes | bytearray) -> str:
-    """The text of a field that was to be a file, if it could be the file's name; else empty."""
+    """The text of a field that should have been a file, if it could be the file's name; else empty."""
     try:
         text = data[: MAX_FILE_NAME + 1].decode()
     except UnicodeDecodeError:
@@ -136,9 +136,9 @@ def _as_file_name(data: bytes | bytearray) -> str:
 
 
 def parse_json_upload(body: bytes, known: Mapping[str, bool], max_images: int) -> Upload:
-    """The images, as base64 or data URLs, and the parameters of a JSON object. It takes its time: run it in a thread.
+    """The images, as base64 or data URLs, and the parameters of a JSON object. Parsing is slow: run it in a thread.
 
-    Raises InvalidRequestError for an unknown member, InvalidBodyError.
+    Raises InvalidRequestError for an unknown member, or InvalidBodyError.
     """
     document = parse_json(body, MAX_JSON_VALUES)
     check_names("JSON field", document, {**known, FIELD: True})
@@ -152,7 +152,7 @@ def parse_json_upload(body: bytes, known: Mapping[str, bool], max_images: int) -
 
 
 def _as_list(value: Any) -> list[Any]:
-    """A member as a list; null is one that was not sent."""
+    """A member as a list; null counts as not sent."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -172,7 +172,7 @@ def _decode_base64(text: Any) -> bytes:
             if not head.lower().endswith(";base64"):
                 raise InvalidBodyError("a data URL must be base64: data:image/png;base64,...")
         try:
-            # `base64 FILE` breaks lines; split() would make a text of each line, and a line may be a character long
+            # `base64 FILE` breaks lines; split() would make a string per line, and a line may be one character long
             return base64.b64decode(data.encode("ascii").translate(None, BLANKS), validate=True)
         except ValueError:
             pass
@@ -180,7 +180,7 @@ def _decode_base64(text: Any) -> bytes:
 
 
 async def stream_body(request: Request, quota: BodyQuota) -> AsyncGenerator[bytes, None]:
-    """The body in parts, which count in the quota. Raises what `read_body` raises."""
+    """The body in chunks, which count toward the quota. Raises what `read_body` raises."""
     async for chunk in request.stream():
         quota.add(len(chunk))
         yield chunk

@@ -1,1 +1,1 @@
-"""Responses: their schemas, and what becomes of an exception."""
+"""Responses: their schemas, and how exceptions become responses."""

@@ -60,7 +60,7 @@ def respond_bad_request(request: Request, message: str) -> Response:
 def _respond(request: Request, info: ErrorInfo, message: str, headers: Mapping[str, str] | None = None) -> Response:
     request.scope["error_code"] = info.code
     detail = error_detail(request, info.code, message)
-    if route_path(request.scope).startswith("/v2"):  # the Open Inference Protocol has a shape of its own
+    if route_path(request.scope).startswith("/v2"):  # the Open Inference Protocol has its own error shape
         return JSONResponse({"error": detail.message}, info.status, headers)
     return JSONResponse(ErrorResponse(error=detail).model_dump(), info.status, headers)
 
@@ -100,7 +100,7 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
 
 
 def _body_fields(request: Request) -> list[str]:
-    """Names of the fields of the JSON that the request's route takes."""
+    """Names of the JSON fields that the request's route takes."""
     fields = request.scope["route"].dependant.body_params
     return [name for field in fields for name in getattr(field.field_info.annotation, "model_fields", ())]
 

@@ -47,7 +47,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorResponse) -> Responses:
-    """The OpenAPI responses of exceptions; those of one status share an entry."""
+    """The OpenAPI responses for exceptions; exceptions with the same status share an entry."""
     descriptions: dict[int, list[str]] = {}
     for info in map(error_info, errors):
         descriptions.setdefault(info.status, []).append(f"`{info.code}`: {info.description}")
@@ -65,7 +65,7 @@ ADMITTED_ERRORS = (
     OverloadedError,
     DeadlineExceededError,
 )
-"""Of every request that is counted as in flight."""
+"""Errors of every request that counts as in flight."""
 ADMITTED_RESPONSES = responses_for(*ADMITTED_ERRORS)
 DECODING_ERRORS = (ImageTooLargeError, UnsupportedImageError, InvalidImageError)
 DECODING_RESPONSES = responses_for(*DECODING_ERRORS)
@@ -83,7 +83,7 @@ UPLOAD_RESPONSES = responses_for(*UPLOAD_ERRORS)
 
 
 def merge_responses(*parts: Responses) -> Responses:
-    """Several `responses=` as one; where two describe the same status, both descriptions stand."""
+    """Several `responses=` as one; if two describe the same status, both descriptions are kept."""
     merged: Responses = {}
     for part in parts:
         for status, entry in part.items():
@@ -101,22 +101,22 @@ def file_response(media_type: str) -> Responses:
 WRITE_RESPONSES = merge_responses(
     INDEX_RESPONSES, ADMITTED_RESPONSES, responses_for(IndexLockedError, StorageFullError)
 )
-"""Of every change of the index."""
+"""Responses to every change of the index."""
 
 
 def error_detail(request: Request, code: str, message: str) -> ErrorDetail:
     """The error with the id of its request."""
-    text = message.encode(errors="backslashreplace").decode()  # JSON may contain lone surrogates, which no UTF-8 can
+    text = message.encode(errors="backslashreplace").decode()  # JSON may contain lone surrogates, UTF-8 can't
     return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
 
 
 def log_cause(request: Request, error: Exception) -> None:
-    """Log the cause of an error that is the server's, such as a network that fails: its response doesn't tell it."""
+    """Log the cause of a server error, such as a network that fails: the response doesn't reveal it."""
     if error_info(type(error)).status >= 500 and error.__cause__ is not None:
         logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
 
 
 def image_error(request: Request, error: AlexNetError) -> ErrorResponse:
-    """The entry of one of several images that failed alone."""
+    """The entry for a failed image among several in a request."""
     log_cause(request, error)
     return ErrorResponse(error=error_detail(request, error_info(type(error)).code, str(error)))

@@ -139,7 +139,7 @@ class IndexRef(Schema):
 
     @classmethod
     def of(cls, index: Index, size: int | None = None) -> IndexRef:
-        """`size`: where it is known already; a database is asked for it."""
+        """`size`: pass it if it is known already; otherwise a database is asked for it."""
         encoder = index.encoder if isinstance(index, SupportsCodes) else None
         ref = None if encoder is None else CodesRef(coder=encoder.coder, bits=encoder.bits)
         return cls(size=len(index) if size is None else size, codes=ref)
@@ -157,7 +157,7 @@ HasMore = Annotated[bool, Field(description="Whether there is another page.")]
 
 
 class AttributionInfo(Schema):
-    """Whom an image is from; null: not known. Show it where you show the image."""
+    """The origin of an image; null where it isn't known. Show it wherever you show the image."""
 
     author: Annotated[str | None, Field(examples=["Charlie Jackson"])]
     author_page: Annotated[
@@ -204,7 +204,7 @@ class NeighborInfo(Schema):
 
     @classmethod
     def of(cls, neighbor: Neighbor, feature_length: float, show_path: bool, prefix: str) -> NeighborInfo:
-        """`feature_length`: Euclidean length of the query's feature. `prefix`: that of a proxy."""
+        """`feature_length`: Euclidean length of the query's feature. `prefix`: the proxy's path prefix."""
         entry, url = neighbor.entry, f"{prefix}/images/{neighbor.entry.id}"
         return cls(
             id=entry.id,
@@ -221,14 +221,14 @@ class NeighborInfo(Schema):
 
 
 def similarity(distance: float, feature_length: float) -> float:
-    """A score of 0 to 1 that doesn't depend on how large a network's features are."""
+    """A score from 0 to 1 that doesn't depend on the scale of a network's features."""
     if distance == 0:
         return 1.0
     return feature_length / (feature_length + distance)
 
 
 class SimilarResponse(Schema):
-    """One page of the nearest images, nearest first, ties by id."""
+    """One page of the nearest images, nearest first, ties ordered by id."""
 
     model: ModelRef
     index: IndexRef
@@ -263,7 +263,7 @@ class IndexedImage(Schema):
 
     @classmethod
     def of(cls, entry: Entry, show_path: bool, prefix: str) -> IndexedImage:
-        """`prefix`: that of a proxy."""
+        """`prefix`: the proxy's path prefix."""
         url = f"{prefix}/images/{entry.id}"
         return cls(
             id=entry.id,
@@ -282,7 +282,7 @@ class IndexedImage(Schema):
 
 
 class ImagesResponse(Schema):
-    """One page of the index, by id."""
+    """One page of the index, ordered by id."""
 
     index: IndexRef
     images: list[IndexedImage]
@@ -310,14 +310,14 @@ class LabelsResponse(Schema):
 
 
 def _check_restored(value: object) -> object:
-    """Raise ValueError for anything but False, also for 0, which equals it, and None."""
+    """Raise ValueError for anything but False and None; also for 0, although it equals False."""
     if value is not False and value is not None:
         raise ValueError("it can only be false, which restores the image: DELETE removes it")
     return value
 
 
 class ImageUpdate(Schema):
-    """Changes of an indexed image; a field that is left out stays as it is."""
+    """Changes to an indexed image; what is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     label: StoredLabel | None = None
@@ -325,7 +325,7 @@ class ImageUpdate(Schema):
 
 
 class BulkUpdate(Schema):
-    """Which images to change, by ids, by keys or all with a label, and how; what is left out stays as it is."""
+    """Which images to change (by ids, by keys, or all with a label), and how; what is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     ids: Annotated[list[StoredId] | None, Field(min_length=1, max_length=MAX_SELECTED)] = None
@@ -338,7 +338,7 @@ class BulkUpdate(Schema):
 
 
 class BulkChangeResponse(Schema):
-    """How many images are different now."""
+    """How many images were actually changed."""
 
     index: IndexRef
     changed: Annotated[int, Field(examples=[3])]
@@ -360,7 +360,7 @@ class AddedImage(Schema):
 
     @classmethod
     def of(cls, result: AddResult, prefix: str) -> AddedImage:
-        """`prefix`: that of a proxy."""
+        """`prefix`: the proxy's path prefix."""
         return cls(id=result.id, status=result.status, url=f"{prefix}/images/{result.id}")
 
 
@@ -408,7 +408,7 @@ class ProtocolError(Schema):
 
 
 class ErrorResponse(Schema):
-    """Responses with a status of 400 or more, except under `/v2`."""
+    """The body of a response with a status of 400 or more, except for health checks and under `/v2`."""
 
     error: ErrorDetail
 

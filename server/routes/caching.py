@@ -1,4 +1,4 @@
-"""Images that a browser keeps but asks about each time, since the same id is another image in another index."""
+"""Images that a browser caches but revalidates each time, since the same id is another image in another index."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ async def send_cached(
     make: Callable[[], Awaitable[Response]],
     variant: str = "",
 ) -> Response:
-    """The response of `make` with an ETag, or 304 to a client that has it already (RFC 9110, 13.1.2).
+    """The response of `make` with an ETag, or 304 for a client that has it already (RFC 9110, 13.1.2).
 
-    The ETag is the checksum of the indexed bytes and `variant`: what else the content depends on.
+    The ETag is the checksum of the indexed bytes, plus `variant`: whatever else the content depends on.
     """
     sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
     tag = f'"{sha256}{variant}"'
     headers = {"Cache-Control": "private, no-cache", "ETag": tag}
     known = {name.strip().removeprefix("W/") for name in ",".join(if_none_match or ()).split(",")}
     response = None if tag in known else await make()
-    if response is None or "*" in known:  # the latter holds for what there is: `make` raises if there is nothing
+    if response is None or "*" in known:  # "*" matches whatever exists: `make` raises if nothing does
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return response

@@ -35,11 +35,11 @@ class ClassifyParams(Parameters):
 async def classify(
     context: ContextDep, upload: UploadDep, params: Annotated[ClassifyParams, Depends(parameters_of(ClassifyParams))]
 ) -> ClassifyResponse | list[ClassifyResponse | ErrorResponse]:
-    """The most probable classes: the mean of the softmax over ten crops (paper, section 4.1), and how familiar the
+    """The most probable classes, from the softmax averaged over ten crops (paper, section 4.1), and how familiar the
     image is.
 
-    Send the image as the multipart field `image`, as the whole body, or in JSON as base64 or a data URL. The response
-    to several images is a list in their order, in which an image that can't be decoded has an error of its own.
+    Send the image as the multipart field `image`, as the whole body, or in JSON as base64 or a data URL. For several
+    images, the response is a list in the same order, in which an image that can't be decoded has its own error.
     """
     crop_ids = CROP_IDS[params.crops]
     return await answer_each(context, upload.images, lambda data: _classify_image(context, data, params.top, crop_ids))

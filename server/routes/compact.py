@@ -36,11 +36,12 @@ class CompactResponse(Schema):
     summary="Delete removed images for good",
 )
 async def start_compaction(context: ContextDep) -> CompactResponse:
-    """Delete removed and damaged images and free their space: from then on they can't be restored. It runs in the
-    background, and `GET /index/compact` has the result. Searches go on; changes wait until it is done, or get 503
-    `overloaded`. A request while it runs doesn't start another.
+    """Delete removed and damaged images and free their space; they can't be restored afterwards. The compaction runs in
+    the background, and `GET /index/compact` has its result. Meanwhile, searches work as usual; changes wait until it is
+    done, or get 503 `overloaded`. A request during a compaction doesn't start another.
 
-    Needs an API key with the scope admin; without keys, use `alexnet index compact` while the server is stopped."""
+    Needs an API key with the scope admin. If the server has no keys, use `alexnet index compact` while it is stopped.
+    """
     index = require_compaction(require_writable(context.loaded_model))
     return CompactResponse.of(context.service.compaction.start(context.loaded_model, index.compact))
 
@@ -49,6 +50,6 @@ async def start_compaction(context: ContextDep) -> CompactResponse:
     "/index/compact", responses=ADMITTED_RESPONSES, dependencies=ADMIN, summary="Progress of POST /index/compact"
 )
 async def get_compaction(context: ContextDep) -> CompactResponse:
-    """`running`, `done` with the number of deleted images, `failed` (the server's log has the reason), or `idle`: not
-    requested yet."""
+    """The state: `running`, `done` with the number of deleted images, `failed` (the server's log has the reason), or
+    `idle` (not requested yet)."""
     return CompactResponse.of(context.service.compaction.status)

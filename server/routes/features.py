@@ -20,7 +20,7 @@ router = APIRouter(tags=["classification and search"])
 
 
 class FeaturesParams(Parameters):
-    """Parameters of features."""
+    """Parameters of a request for features."""
 
     crops: Annotated[
         Crops, Field(description="1: center, as in the index. 10: four corners and center, mirrored too.")
@@ -31,10 +31,10 @@ class FeaturesParams(Parameters):
 async def features(
     context: ContextDep, upload: UploadDep, params: Annotated[FeaturesParams, Depends(parameters_of(FeaturesParams))]
 ) -> FeaturesResponse | list[FeaturesResponse | ErrorResponse]:
-    """The activations of the last hidden layer, averaged over the crops. The Euclidean distance of two images' features
-    says how similar they are (paper, section 6.1), if the same version of the model made both.
+    """The activations of the last hidden layer, averaged over the crops. The Euclidean distance between two images'
+    features says how similar the images are (paper, section 6.1), if the same version of the model computed both.
 
-    Send images as `POST /classify` takes them.
+    Send images as for `POST /classify`.
     """
     crop_ids = CROP_IDS[params.crops]
     return await answer_each(context, upload.images, lambda data: _features_of_image(context, data, crop_ids))

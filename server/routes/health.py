@@ -16,7 +16,7 @@ from server.responses.errors import Responses, file_response, responses_for
 from server.responses.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
 
 router = APIRouter(tags=["operation"])
-"""Health, for anybody."""
+"""Health checks, open to anybody."""
 authenticated_router = APIRouter(tags=["operation"])
 
 UNAVAILABLE: Responses = {503: {"model": HealthResponse, "description": "No."}}
@@ -34,10 +34,10 @@ async def live(service: ServiceDep, response: Response) -> HealthResponse:
 
 @router.get("/ready", responses=UNAVAILABLE, summary="Readiness")
 async def ready(service: ServiceDep, response: Response) -> HealthResponse:
-    """200 once model and index are loaded and the network has run; 503 when the server is about to stop, or a worker
-    has stopped or is stuck.
+    """200 once the model and index are loaded and the network has run; 503 when the server is about to stop, or a
+    worker has stopped or is stuck.
 
-    The status names damaged images of the index, which searches leave out.
+    The status also gives the number of damaged images in the index, which searches leave out.
     """
     if service.ready:
         damaged = service.current.num_damaged_images
@@ -93,9 +93,9 @@ async def info(request: Request, service: ServiceDep, loaded_model: LoadedModelD
     summary="Load the newest artifact and its index",
 )
 async def reload(service: ServiceDep) -> ModelRef:
-    """Load the newest artifact and its index, warm up, and swap. Requests in flight finish with the version that they
-    began with. If the new artifact is damaged or doesn't fit its index, the current one keeps serving.
+    """Load the newest artifact and its index, warm up, and switch to them. Requests in flight finish with the version
+    that they began with. If the new artifact is damaged or doesn't fit its index, the current one keeps serving.
 
-    Needs an API key with the scope admin; without keys, send the process SIGHUP instead.
+    Needs an API key with the scope admin. If the server has no keys, send the process SIGHUP instead.
     """
     return ModelRef.of((await service.reload()).artifact)

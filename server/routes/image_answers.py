@@ -1,4 +1,4 @@
-"""Answers to uploaded images: one to an image, a list to several, in which an image that fails has its own error."""
+"""Answers to uploaded images: one answer for one image, a list for several, in which a failed image has its error."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Answer = TypeVar("Answer", bound=Schema)
 async def answer_each(
     context: RequestContext, images: Sequence[bytes], answer: Callable[[bytes], Awaitable[Answer]]
 ) -> Answer | list[Answer | ErrorResponse]:
-    """The answer to the only image, or the answers or errors of several, in their order.
+    """The answer to a single image, or the list of answers and errors for several, in their order.
 
-    Raises what `answer` raises; of several images, what ends the whole request, such as OverloadedError.
+    Raises what `answer` raises; for several images, only what ends the whole request, such as OverloadedError.
     """
 
     async def answer_or_error(data: bytes) -> Answer | ErrorResponse:

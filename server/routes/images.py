@@ -114,8 +114,8 @@ async def labels(context: ContextDep) -> LabelsResponse:
 async def list_images(
     context: ContextDep, params: Annotated[PageParams, Query()], show_path: ShowPathsDep
 ) -> ImagesResponse:
-    """Ordered by id. `next_cursor` is the `cursor` of the next page, null on the last. With a label that no image has,
-    the list is empty."""
+    """The images are ordered by id. `next_cursor` is the `cursor` of the next page; it is null on the last. If no image
+    has the label, the list is empty."""
     if params.key is not None and (params.label is not None or params.cursor):
         raise InvalidRequestError("'key' names a single image: leave out 'label' and 'cursor'")
     return await context.run(context.read_index(lambda index: _page(index, params, show_path, context.prefix)))
@@ -146,11 +146,12 @@ def _page(index: Index, params: PageParams, show_path: bool, prefix: str) -> Ima
 async def add_images(
     context: ContextDep, upload: UploadDep, params: Annotated[AddParams, Depends(parameters_of(AddParams))]
 ) -> AddImagesResponse:
-    """Send images as `POST /classify` takes them.
+    """Send images as for `POST /classify`.
 
     The same bytes are the same image: `exists` means that it was indexed already, `restored` that it had been removed.
-    Its label and key stay as they are then; `PATCH /images/{image_id}` changes the label. When the response arrives,
-    the images are on the disk. An image that can't be decoded has an error in its place; the others are added.
+    In both cases it keeps its label and key; `PATCH /images/{image_id}` changes the label. When the response arrives,
+    the images are on disk. Among several images, one that can't be decoded has an error in its place; the others are
+    added.
     """
     count = len(upload.images)
     labels = _values_per_image("label", params.label * count if len(params.label) == 1 else params.label, count)
@@ -200,7 +201,7 @@ def _values_per_image(name: str, values: list[str], count: int) -> Sequence[str 
 
 @router.get("/images/{image_id}", summary="An indexed image")
 async def get_image(context: ContextDep, image_id: ImageId, show_path: ShowPathsDep) -> IndexedImage:
-    """Its label, size, and the addresses of its file, thumbnail and neighbors."""
+    """The image's label, size, and the addresses of its file, thumbnail and neighbors."""
     entry = await context.run(context.read_index(lambda index: index.entry(image_id)))
     return IndexedImage.of(entry, show_path, context.prefix)
 
@@ -219,9 +220,9 @@ async def update_image(
 
 @router.patch("/images", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update, remove or restore images")
 async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeResponse:
-    """All images of a list of `ids` or `keys`, or all that have the label `with_label`, in one commit. `label`: a new
-    label, or null for none. `removed`: true removes them, false restores those that are removed, until the index is
-    compacted."""
+    """Change all images in a list of `ids` or `keys`, or all with the label `with_label`, in one commit. `label`: a new
+    label, or null for none. `removed`: true removes the images; false restores removed ones, as long as the index
+    hasn't been compacted."""
     if [update.ids, update.keys, update.with_label].count(None) != 2:
         raise InvalidRequestError("select the images by exactly one of 'ids', 'keys' and 'with_label'")
     change = _change_of(update)
@@ -229,7 +230,7 @@ async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeRe
 
 
 def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
-    """Raises InvalidRequestError if it changes nothing."""
+    """The change that `update` asks for. Raises InvalidRequestError if it asks for none."""
     change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
     if change == BulkChange():
         raise InvalidRequestError("name the change: send 'label', 'removed', or both")
@@ -238,8 +239,8 @@ def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
 
 @router.delete("/images", responses=WRITE_RESPONSES, dependencies=WRITE, summary="Remove images")
 async def remove_images(context: ContextDep, params: Annotated[SelectionParams, Query()]) -> BulkChangeResponse:
-    """All images with these ids or keys, or all with this label, in one commit. `PATCH /images` with
-    `"removed": false` restores them until the index is compacted. With a label that no image has, `changed` is 0."""
+    """Remove all images with these ids or keys, or all with this label, in one commit. Until the index is compacted,
+    `PATCH /images` with `"removed": false` restores them. If no image has the label, `changed` is 0."""
     ids, keys, label = params.id or None, params.key or None, params.label
     if [ids, keys, label].count(None) != 2:
         raise InvalidRequestError("select the images by exactly one of 'id', 'key' (once for each image) and 'label'")
@@ -267,8 +268,8 @@ def _update(index: Index, image_id: int, change: BulkChange) -> Entry:
     "/images/{image_id}", responses=WRITE_RESPONSES, dependencies=WRITE, status_code=204, summary="Remove an image"
 )
 async def remove_image(context: ContextDep, image_id: ImageId) -> None:
-    """Searches no longer return it. `PATCH` with `{"removed": false}`, or adding its bytes again, restores it until the
-    index is compacted."""
+    """Searches no longer return the image. Until the index is compacted, `PATCH` with `{"removed": false}`, or adding
+    its bytes again, restores it."""
     await context.run(context.write_index(lambda index: index.remove(image_id)))
 
 
@@ -295,7 +296,7 @@ async def get_thumbnail(context: ContextDep, image_id: ImageId, if_none_match: I
     summary="The original file",
 )
 async def get_original(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
-    """The bytes that were indexed, while the file is unchanged; an uploaded image has none."""
+    """The bytes that were indexed, as long as the file is unchanged; an uploaded image has no file."""
 
     async def make() -> Response:
         work = context.read_file(lambda index: open_original(index, image_id, context.deadline_passed))

@@ -25,8 +25,8 @@ router = APIRouter(tags=["operation"])
     summary="Kernels of the first layer",
 )
 async def get_kernels(context: ContextDep) -> Response:
-    """A PNG of the kernels, 16 per row, one pixel per weight: those of the first tower, then those of the second. The
-    paper's network has 96 of 11 x 11 x 3. Where int8 is served, they are those of the float32 network."""
+    """A PNG of the kernels, 16 per row, one pixel per weight: the first tower's, then the second's. The paper's network
+    has 96 kernels of 11 x 11 x 3. If int8 is served, the kernels are those of the float32 network."""
     kernels = context.loaded_model.kernels
     if kernels is None:
         raise NoKernelsError("this artifact has no figure of its kernels")

@@ -17,9 +17,9 @@ HASH_CHUNK_BYTES = 1024 * 1024
 
 
 class OriginalFile(io.FileIO):
-    """An open original, closed when nothing refers to it any more: its client may be gone before it is sent.
+    """An open original file, closed when nothing refers to it any more: its client may leave before it is sent.
 
-    It has no buffer: the garbage collector could find the file inside a buffer before the buffer, and warn of it.
+    It has no buffer: the garbage collector could find the file inside a buffer before the buffer, and warn about it.
     """
 
     def __del__(self) -> None:
@@ -27,15 +27,15 @@ class OriginalFile(io.FileIO):
 
 
 def open_original(index: Index, image_id: int, deadline_passed: Callable[[], bool]) -> tuple[BinaryIO, str]:
-    """The file that was indexed, at its beginning, and its format.
+    """The file that was indexed, positioned at its beginning, and its format.
 
-    `deadline_passed`: asked while the file is read, which may have become very large.
+    `deadline_passed`: called while the file is read, since it may have become very large.
 
-    Raises UnknownImageError if it is gone or its bytes have changed, DeadlineExceededError.
+    Raises UnknownImageError if the file is gone or its bytes have changed, or DeadlineExceededError.
     """
     entry = index.entry(image_id)
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-        if entry.source is not None and entry.source.is_file():  # an index may be somebody else's: no device, no pipe
+        if entry.source is not None and entry.source.is_file():  # no device or pipe: an index may be somebody else's
             file = stack.enter_context(OriginalFile(entry.source))
             if _sha256(file, deadline_passed) == index.catalog.sha256(image_id):
                 file.seek(0)
@@ -61,7 +61,7 @@ def read_original(index: Index, image_id: int, deadline_passed: Callable[[], boo
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[bytes]:
-    """The bytes of a file in parts: a large file isn't kept in memory for a slow client. Closes the file."""
+    """The bytes of a file in chunks, so that memory doesn't hold a large file for a slow client. Closes the file."""
     with file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk

@@ -1,4 +1,4 @@
-"""Previews: an image as the network sees it, upright, its center square, 256 x 256."""
+"""Previews: an image as the network sees it, the upright center square, 256 x 256."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ router = APIRouter(tags=["classification and search"])
 async def preview(context: ContextDep, upload: UploadDep) -> Response:
     """A PNG of 256 x 256 pixels.
 
-    With a network of full detail, `/classify` and `/similar` give the same result for it as for the image itself. A
-    network of less detail, as the `image_contract` of its manifest says (`-detail-48`, for example), reduces the PNG
-    once more, so the result can differ.
+    With a network of full detail, `/classify` and `/similar` give the same result for the PNG as for the image itself.
+    A network of less detail (`-detail-48`, for example, in the `image_contract` of its manifest) reduces the PNG once
+    more, so the result can differ.
     """
     return await context.run(_render(context, upload.image))
 
@@ -52,7 +52,7 @@ async def preview(context: ContextDep, upload: UploadDep) -> Response:
     summary="An indexed image as the network sees it",
 )
 async def preview_indexed(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
-    """From the original file, while it is unchanged; an uploaded image has none."""
+    """Made from the original file, as long as it is unchanged; an uploaded image has no file."""
 
     async def work() -> Response:
         return await _render(

@@ -17,7 +17,7 @@ MAX_RANK = 10_000_000
 
 
 def query_fingerprint(parts: Iterable[object]) -> bytes:
-    """8 bytes that tell queries apart: of the network, the images and the parameters that a ranking depends on."""
+    """8 bytes that identify a query: a hash of the network, images and parameters that its ranking depends on."""
     return hashlib.sha256(repr([*parts]).encode()).digest()[:8]
 
 

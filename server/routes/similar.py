@@ -28,7 +28,7 @@ from server.routes.search_cursor import decode_cursor, encode_cursor, query_fing
 
 router = APIRouter(tags=["classification and search"])
 NEGATIVE_WEIGHT = 0.5
-"""How far a query moves away from its negative examples, as a share of the way between the two (Rocchio)."""
+"""How far a query moves away from its negative examples, as a share of the distance between the two (Rocchio)."""
 
 Ids = list[StoredId] | None
 Keys = list[StoredText] | None
@@ -63,7 +63,7 @@ class _Page:
 
     @classmethod
     def of(cls, context: RequestContext, params: SearchParams, *images: str | int) -> _Page:
-        """`images`: of the query, by their checksums or id. Raises InvalidRequestError for another query's cursor."""
+        """`images`: the query's checksums or image id. Raises InvalidRequestError for another query's cursor."""
         own = sorted(params.model_dump(exclude={"k", "cursor"}).items())
         fingerprint = query_fingerprint([context.loaded_model.artifact.network_sha256, images, own])
         after = None if params.cursor is None else decode_cursor(params.cursor, fingerprint)
@@ -83,11 +83,13 @@ class _Page:
 async def similar(
     context: ContextDep, upload: OptionalUploadDep, params: UploadParamsDep, show_path: ShowPathsDep
 ) -> SimilarResponse:
-    """The images whose 4096-d features of the last hidden layer have the smallest Euclidean distance.
+    """The indexed images whose 4096-d features of the last hidden layer have the smallest Euclidean distance from the
+    query's.
 
     Send the image as the multipart field `image`, as the whole body, or in JSON as base64 or a data URL. An indexed
-    image finds itself first, at distance 0. Several images, and indexed ones (`id`, `key`), are one query: the mean of
-    their features. `minus` and `minus_key` move it away from others. For the next page, send the same with `cursor`.
+    image finds itself first, at distance 0. Several images, including indexed ones (`id`, `key`), form one query: the
+    mean of their features. `minus` and `minus_key` move the query away from other images. For the next page, send the
+    same request with `cursor`.
     """
     context.loaded_model.require_index()
     if not params.id and not params.key:
@@ -114,7 +116,7 @@ async def similar(
 async def similar_to_indexed(
     context: ContextDep, image_id: ImageId, params: Annotated[SearchParams, Query()], show_path: ShowPathsDep
 ) -> SimilarResponse:
-    """As `POST /similar`, from the stored features; the image itself comes first, at distance 0."""
+    """Like `POST /similar`, but from the stored features; the image itself comes first, at distance 0."""
     context.loaded_model.require_index()
     page = _Page.of(context, params, image_id)
 
@@ -126,7 +128,7 @@ async def similar_to_indexed(
 
 
 async def _decode_all(context: RequestContext, images: Sequence[bytes]) -> list[DecodedImage]:
-    """The decoded images of one query. An error names which of several it is about."""
+    """The decoded images of one query. If there are several, an error says which one it is about."""
 
     async def decode(number: int, data: bytes) -> DecodedImage:
         try:
@@ -158,7 +160,7 @@ def _indexed_features(index: Index, ids: Ids, keys: Keys) -> NDArray[np.float32]
 def move_away(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rocchio's relevance feedback, from two (dim,) features.
 
-    Where no number of either is negative, as after ReLU, neither is one of the result; after tanh they may be.
+    If neither has negative numbers, as after ReLU, neither has the result; after tanh, it may.
     """
     result = positive + np.float32(NEGATIVE_WEIGHT) * (positive - negative)
     return np.maximum(result, 0) if min(positive.min(), negative.min()) >= 0 else result

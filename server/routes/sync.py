@@ -28,7 +28,7 @@ class SyncChange(Schema):
 
 
 class SyncResponse(Schema):
-    """The last comparison of the folder with the index; while it runs there is only `state`.
+    """The last comparison of the folder with the index; until it is done, there is only `state`.
 
     `counts`: changes by kind. `changes`: the first 1000. `mislabeled`: paths of copies under another label, the first
     1000.
@@ -66,9 +66,10 @@ async def start_sync(
     prune: Annotated[bool, Query(description="Remove the images whose file is gone.")] = False,
     dry_run: Annotated[bool, Query(description="Change nothing.")] = False,
 ) -> SyncResponse:
-    """Compare the folder of `--sync-folder` with the index: images that were added, moved, relabeled, edited in place,
-    or are gone. An image that was removed from the index while its file is still in the folder is restored. It runs in
-    the background; `GET /sync` has the result. A request while it runs doesn't start another."""
+    """Compare the folder of `--sync-folder` with the index and update the index: images that were added, moved,
+    relabeled, edited in place, or are gone (removed only with `prune`). An image that was removed from the index, but
+    whose file is still in the folder, is restored. The comparison runs in the background; `GET /sync` has its result. A
+    request during it doesn't start another."""
     return SyncResponse.of(context.service.folder_sync.start(context.loaded_model, prune, dry_run))
 
 
@@ -80,5 +81,6 @@ async def start_sync(
     summary="Progress and result of POST /sync",
 )
 async def get_sync(context: ContextDep) -> SyncResponse:
-    """`running`, `done` with the changes, `failed` (the server's log has the reason), or `idle`: not requested yet."""
+    """The state: `running`, `done` with the changes, `failed` (the server's log has the reason), or `idle` (not
+    requested yet)."""
     return SyncResponse.of(context.service.folder_sync.status)

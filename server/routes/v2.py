@@ -1,6 +1,6 @@
 """/v2: the Open Inference Protocol, for the clients of Triton and KServe: health, metadata, inference.
 
-There is one model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded images) or
+There is one model, the served one, under its name and version. Its input is `image` (BYTES, encoded images) or
 `pixels` (UINT8, [N, 256, 256, 3], as `model.images.preprocess` makes them); its outputs are `probabilities` and
 `features`. The other operations of the protocol are in `server.routes.v2_management`.
 """
@@ -52,7 +52,7 @@ MODEL, VERSIONED = "/models/{name}", "/models/{name}/versions/{version}"
 
 
 async def check_model(request: Request, loaded_model: LoadedModelDep, name: str) -> str:
-    """The name in the path. Raises UnknownModelError unless name and version, if any, are those of the served model."""
+    """The name in the path. Raises UnknownModelError unless name and version, if given, are the served model's."""
     manifest, requested = loaded_model.artifact.manifest, request.path_params.get("version")
     if name != manifest.name or requested not in (None, str(manifest.version)):
         requested_name = f"{name[:80]!r}" + (f" version {requested[:20]!r}" if requested else "")
@@ -101,8 +101,8 @@ async def model_ready(service: ServiceDep, name: ModelName) -> JSONResponse:
 )
 @authenticated_router.post(VERSIONED + "/infer", include_in_schema=False)
 async def infer(request: Request, context: ContextDep, body: BodyDep, name: ModelName) -> Response:
-    """`parameters`: `crops`, 10, or 1 for the center crop; `timeout` in microseconds. One damaged image fails the whole
-    request. With `Inference-Header-Content-Length: 0` the body is one image file, and the outputs are binary."""
+    """`parameters`: `crops` (10, or 1 for the center crop) and `timeout` (in microseconds). One damaged image fails the
+    whole request. With `Inference-Header-Content-Length: 0`, the body is one image file, and the outputs are binary."""
     loaded_model = context.loaded_model
     try:
         response = await _infer(request, context, body)
@@ -142,7 +142,7 @@ async def _infer_image(context: RequestContext, infer_request: InferRequest, num
 def _encode(
     infer_request: InferRequest, results: list[InferenceResult], loaded_model: LoadedModel, accept_encoding: str
 ) -> EncodedResponse:
-    """The response; JSON of many numbers takes its time, so this runs in a thread."""
+    """The encoded response; JSON with many numbers is slow to write, so this runs in a thread."""
     model = requested_model(loaded_model)
     head = {"model_name": model.name, "model_version": model.version}
     if infer_request.id:

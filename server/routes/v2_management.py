@@ -1,6 +1,6 @@
-"""/v2: what Triton's tools read besides inference: configuration, statistics, repository, trace and log settings.
+"""/v2: what Triton's tools use besides inference: configuration, statistics, repository, trace and log settings.
 
-All of it can be read. A request to change something is refused with 400: the server has one model, which `/reload`
+All of it can be read. Requests to change something are refused with 400: the server has one model, which `/reload`
 changes, and its settings don't change while it runs.
 """
 
@@ -40,13 +40,13 @@ async def get_statistics(loaded_model: LoadedModelDep) -> dict[str, Any]:
 @router.get(MODEL + "/stats", responses=MODEL_RESPONSES, summary="Statistics of a model")
 @router.get(VERSIONED + "/stats", include_in_schema=False)
 async def get_model_statistics(loaded_model: LoadedModelDep, name: ModelName) -> dict[str, Any]:
-    """The same, for the model of this name."""
+    """The same as `/v2/models/stats`, for the model of this name."""
     return await get_statistics(loaded_model)
 
 
 @router.post("/repository/index", summary="Repository index")
 async def get_repository_index(service: ServiceDep, loaded_model: LoadedModelDep) -> list[dict[str, str]]:
-    """The one model; the body is not needed."""
+    """The served model. The request needs no body."""
     manifest = loaded_model.artifact.manifest
     state = "READY" if service.ready else "UNAVAILABLE"
     return [{"name": manifest.name, "version": str(manifest.version), "state": state, "reason": ""}]
@@ -63,37 +63,37 @@ async def load_model(name: ModelName) -> None:
 
 @router.get("/trace/setting", summary="Trace settings")
 async def get_trace_settings() -> dict[str, str | list[str]]:
-    """Off: traces go to OpenTelemetry, by its own variables."""
+    """Off: traces go to OpenTelemetry, which is configured by its own environment variables."""
     return TRACE_SETTINGS
 
 
 @router.get(MODEL + "/trace/setting", responses=MODEL_RESPONSES, summary="Trace settings of a model")
 async def get_model_trace_settings(name: ModelName) -> dict[str, str | list[str]]:
-    """The same as the server's."""
+    """The same as the trace settings of the server."""
     return TRACE_SETTINGS
 
 
 @router.post("/trace/setting", responses=REFUSED, summary="Change trace settings: refused")
 async def update_trace_settings() -> None:
-    """They don't change while the server runs."""
+    """Trace settings don't change while the server runs."""
     raise UnsupportedOperationError("trace settings can't be changed here: start the server with OpenTelemetry's")
 
 
 @router.post(MODEL + "/trace/setting", responses=REFUSED_FOR_MODEL, summary="Change a model's trace settings: refused")
 async def update_model_trace_settings(name: ModelName) -> None:
-    """They don't change while the server runs."""
+    """Trace settings don't change while the server runs."""
     await update_trace_settings()
 
 
 @router.get("/logging", summary="Log settings")
 async def get_log_settings() -> dict[str, str | bool | int]:
-    """The access log goes to the console; `ALEXNET_LOG_FORMAT` is its format."""
+    """The access log goes to the console; `ALEXNET_LOG_FORMAT` sets its format."""
     return LOG_SETTINGS
 
 
 @router.post("/logging", responses=REFUSED, summary="Change log settings: refused")
 async def update_log_settings() -> None:
-    """They don't change while the server runs."""
+    """Log settings don't change while the server runs."""
     raise UnsupportedOperationError("log settings can't be changed here: start the server with ALEXNET_LOG_FORMAT")
 
 
@@ -120,5 +120,5 @@ async def unregister_shared_memory() -> dict[str, Any]:
     "/cudasharedmemory/region/{region}/register", responses=REFUSED, summary="Register CUDA shared memory: refused"
 )
 async def register_shared_memory(region: str) -> None:
-    """Tensors are part of the request."""
+    """This server reads tensors only from the request."""
     raise UnsupportedOperationError(NO_SHARED_MEMORY)

@@ -1,6 +1,6 @@
 """A worker: one thread that takes batches of jobs from a queue, so that the event loop stays free.
 
-Clients take turns in the queue: whoever has many jobs there doesn't keep others waiting.
+Clients take turns in the queue: a client with many jobs doesn't keep others waiting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ R = TypeVar("R")
 class Job(Generic[R]):
     """Work for a worker, and the future of its result. `queued`: when (time.monotonic) it was submitted.
 
-    `client`: who takes turns with others.
+    `client`: the client that takes turns with others.
     """
 
     client: str = ""
@@ -36,8 +36,8 @@ J = TypeVar("J", bound=Job[Any])
 class BatchWorker(ABC, Generic[J]):
     """Runs jobs in one thread. As soon as it is free, it takes the first job of the queue and others that fit.
 
-    If a batch fails, its jobs run one by one, so that only the culprit fails. A job whose future was cancelled is left
-    out.
+    If a batch fails, its jobs run one by one, so that only the culprit fails. A job whose future was cancelled is
+    skipped.
     """
 
     def __init__(self, name: str) -> None:
@@ -59,14 +59,14 @@ class BatchWorker(ABC, Generic[J]):
 
     @abstractmethod
     def stopped_error(self) -> Exception:
-        """The exception of jobs that no thread will run."""
+        """The exception for jobs that no thread will run."""
 
     def wrap_error(self, error: Exception) -> Exception:
-        """The exception of a job whose computation raised `error`."""
+        """The exception for a job whose computation raised `error`."""
         return error
 
     def is_due(self, job: J) -> bool:
-        """Whether a job should still run. Where it should not, this sets its exception."""
+        """Whether a job should still run; if not, this sets its exception."""
         return True
 
     def check_capacity(self, job: J) -> None:
@@ -89,13 +89,13 @@ class BatchWorker(ABC, Generic[J]):
 
     @property
     def queued_jobs(self) -> list[J]:
-        """Jobs that wait, in the order in which they would be taken."""
+        """Waiting jobs, in the order in which they would be taken."""
         with self._changed:
             return list(self._queue)
 
     @property
     def running_jobs(self) -> Sequence[J]:
-        """Jobs that are computed now."""
+        """Jobs that are being computed."""
         return self._running
 
     @property
@@ -105,7 +105,7 @@ class BatchWorker(ABC, Generic[J]):
         return 0.0 if since is None else time.monotonic() - since
 
     def close(self) -> None:
-        """Run the jobs that wait, then end the thread."""
+        """Run the waiting jobs, then end the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -117,7 +117,7 @@ class BatchWorker(ABC, Generic[J]):
                 self._busy_since, self._running = time.monotonic(), batch
                 self._run(batch)
                 self._busy_since, self._running = None, ()
-        finally:  # only a fault of this class leaves jobs behind; nobody should wait for them
+        finally:  # only a bug in this class leaves jobs behind; nobody should wait for them
             with self._changed:
                 self._closing = True
                 for job in (*self._running, *self._queue):
@@ -126,7 +126,7 @@ class BatchWorker(ABC, Generic[J]):
                 self._queue.clear()
 
     def _take_batch(self) -> list[J]:
-        """The next batch; empty when the worker is to end."""
+        """The next batch; empty if the worker should end."""
         with self._changed:
             batch: list[J] = []
             while not batch:

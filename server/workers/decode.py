@@ -1,4 +1,4 @@
-"""The decode pool: threads that decode images, and other work that would block the event loop."""
+"""The decode pool: threads that decode images and do other work that would block the event loop."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class DecodePool(ThreadPool):
 
     @property
     def pending(self) -> int:
-        """Images that are decoded now, or wait for it; also those that nobody waits for any more."""
+        """Number of images being decoded or waiting for it, including those that nobody waits for any more."""
         return len(self._pending)
 
     async def decode(self, data: bytes, contract: ImageContract) -> DecodedImage:
-        """Decode an image as a network asks. Raises InvalidImageError or a subclass.
+        """Decode an image as a network's `contract` requires. Raises InvalidImageError or a subclass.
 
-        If the caller is cancelled, the image is given up unless its pixels are being decoded already.
+        If the caller is cancelled, the image is dropped unless its pixels are already being decoded.
         """
         abandoned = threading.Event()
         acquire_memory = partial(self._budget.acquire, abandoned=abandoned)

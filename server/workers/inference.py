@@ -1,7 +1,7 @@
 """The inference worker: one thread runs the network; requests wait in a bounded queue until their deadline.
 
-Jobs of the same crops run together while that pays: ten crops of one image fill a CPU already, one-crop jobs gain a
-third from batching.
+Jobs with the same crops run together where that pays: ten crops of one image already saturate a CPU; one-crop jobs gain
+a third from batching.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ MAX_BATCH_CROPS = {"cpu": MAX_CROPS, "cuda": 320}
 STALL_TIMEOUT = 60.0
 """Seconds after which a batch that hasn't ended counts as stuck."""
 MEASURED_BATCHES = 9
-"""The last ones, whose median is the speed of the network."""
+"""The network's speed is the median of this many last batches."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """`probabilities` (N, classes), None where only features were requested; `features` (N, feature_dim).
+    """`probabilities` (N, classes), None if only features were requested; `features` (N, feature_dim).
 
-    `batch_images`: images of the batch that it was computed in, those of other jobs included.
+    `batch_images`: number of images in the whole batch, including those of other jobs.
     """
 
     probabilities: NDArray[np.float32] | None
@@ -99,18 +99,18 @@ class InferenceWorker(BatchWorker[InferenceJob]):
 
     @property
     def unfinished_crops(self) -> int:
-        """Crops that wait, and those that are computed now."""
+        """Crops that are waiting or being computed."""
         return self.queued_crops + sum(job.num_crops for job in self.running_jobs)
 
     def crops_before(self, client: str, crops: int) -> float:
-        """Crops that are computed now, and those that would come before `crops` more of a client's."""
+        """Crops being computed, plus an upper bound on those that would come before `crops` more from a client."""
         with self._changed:
             queued = self._queue.before(client, crops, lambda job: job.num_crops)
         return queued + sum(job.num_crops for job in self.running_jobs)
 
     def check_capacity(self, job: InferenceJob) -> None:
-        """Raises OverloadedError when too many crops wait, of all or of this client; a job always fits into an empty
-        queue."""
+        """Raise OverloadedError if too many crops are waiting, in total or from this client; a job always fits into an
+        empty queue."""
         queued = self.queued_crops
         own = sum(other.num_crops for other in self._queue.of_client(job.client))
         if queued and not fits_share(job.num_crops, own, queued, self.max_queued_crops):
@@ -126,7 +126,7 @@ class InferenceWorker(BatchWorker[InferenceJob]):
         return same_kind and crops + job.num_crops <= self.max_batch_crops
 
     def is_due(self, job: InferenceJob) -> bool:
-        """Whether a job's deadline allows it to run; where others wait, it must also be finished by then."""
+        """Whether a job's deadline allows it to run; if others are waiting, it must also finish by then."""
         needed = self.throughput.seconds_for(job.num_crops) if self.queued_jobs else 0.0
         if time.monotonic() + needed <= job.deadline:
             return True

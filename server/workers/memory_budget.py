@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 class MemoryBudget:
-    """Bounds the memory of pixels that are decoded at the same time; a single large image always fits.
+    """Bounds the memory of pixels that are decoded concurrently; a single large image always fits.
 
     Images get memory in the order in which they asked for it, so small ones can't keep a large one waiting forever.
     """
@@ -39,7 +39,7 @@ class MemoryBudget:
                 self._changed.notify_all()
 
     def abandon(self, abandoned: threading.Event) -> None:
-        """Set an event that was given to `acquire`, which then doesn't wait any more: nobody needs the image."""
+        """Set an event that was given to `acquire`, which then stops waiting: nobody needs the image."""
         with self._changed:
             abandoned.set()
             self._changed.notify_all()

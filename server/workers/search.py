@@ -1,4 +1,4 @@
-"""The search worker: searches that wait run together, in the time of a few (see `index.scanning.nearest`)."""
+"""The search worker: waiting searches run together, in the time of a few (see `index.scanning.nearest`)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MAX_BATCH_QUERIES = 32
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The neighbors of one page. `last`: where the next page begins, None where there is none. `total`: images of the
-    index, or of the label. `index_size`: images of the index."""
+    """The neighbors of one page. `last`: the position after which the next page begins; None on the last page.
+    `total`: number of images in the index, or with the label. `index_size`: number of images in the index."""
 
     neighbors: list[Neighbor]
     last: Position | None
@@ -43,7 +43,7 @@ class SearchWorker(BatchWorker[SearchJob]):
 
     def compute(self, batch: Sequence[SearchJob]) -> list[SearchResult]:
         index, queries = batch[0].index, [job.query for job in batch]
-        nearest = index.search_ids([replace(query, k=query.k + 1) for query in queries])  # one more: is there another?
+        nearest = index.search_ids([replace(query, k=query.k + 1) for query in queries])  # one more: is there a next?
         pages = [NearestIds(n.ids[: q.k], n.distances[: q.k]) for n, q in zip(nearest, queries, strict=True)]
         neighbors = attach_entries(queries, pages, index.catalog)
         totals = {label: index.count(label) for label in {None, *(query.label for query in queries)}}
@@ -57,7 +57,8 @@ class SearchWorker(BatchWorker[SearchJob]):
 
 
 def _last_position(query: Query, nearest: NearestIds) -> Position | None:
-    """The k-th of k + 1 neighbors. It may be missing on the page: it may have been removed or relabeled."""
+    """The position of the k-th of k + 1 neighbors; None if there are at most k. The neighbor itself may be missing on
+    the page, if it has been removed or relabeled."""
     if len(nearest.ids) <= query.k:
         return None
     rank = query.k + (query.after.rank if query.after else 0)

@@ -1,6 +1,6 @@
-"""Threads for work that waits for the disk, in separate pools: reads of the index, its changes, and original files.
+"""Threads for work that waits for the disk, in separate pools: index reads, index changes, and original files.
 
-So a catalog that another program locks, or a slow disk, keeps neither the decoders nor other kinds of work waiting.
+So a catalog that another program has locked, or a slow disk, delays neither the decoders nor other kinds of work.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ WRITE_THREADS = 8
 """Additions that wait for one another are written in one commit."""
 FILE_THREADS = 4
 MAX_WORK_PER_THREAD = 2
-"""Changes and files, running and waiting; beyond that, requests are refused, so that they leave room for others."""
+"""Maximum index changes or file reads per thread, running or waiting; more are refused, to leave room for others."""
 STALLED_SECONDS = 2.0
-"""While a change of the index takes longer, others are refused, so that they don't take all threads."""
+"""While an index change takes longer, other changes are refused, so that they don't occupy all threads."""
 
 T = TypeVar("T")
 
 
 class ThreadPool:
-    """Threads of one kind of work. `max_work`: running and waiting; None for no limit of its own."""
+    """Threads for one kind of work. `max_work`: maximum work running or waiting; None for no limit of its own."""
 
     def __init__(self, num_threads: int, name: str, max_work: int | None = None) -> None:
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
@@ -34,14 +34,14 @@ class ThreadPool:
         self._running: dict[Future[Any], float] = {}
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run work in a thread. If the caller is cancelled before it began, it is left out. Raises OverloadedError."""
+        """Run work in a thread. It is skipped if the caller is cancelled before it begins. Raises OverloadedError."""
         return await asyncio.wrap_future(self.submit(work))
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Queue work. If its future is cancelled before it began, it is left out. Raises OverloadedError."""
+        """Queue work. It is skipped if its future is cancelled before it begins. Raises OverloadedError."""
         if self._max_work is not None and len(self._running) >= self._max_work:
             raise OverloadedError("server busy: too many requests wait for the disk; retry later")
-        # the executor keeps what was cancelled until a thread is free: then without the work and its data
+        # the executor keeps cancelled work until a thread is free: `held` is cleared, so that its data is freed at once
         held = [work]
         future = self._threads.submit(lambda: held.pop()())
         self._running[future] = time.monotonic()
@@ -64,8 +64,8 @@ class WritePool(ThreadPool):
     """Threads that change the index."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """As `ThreadPool.run`. Raises OverloadedError at once while an earlier change takes long: it may change many
-        images, or wait for an index that another program has locked."""
+        """Like `ThreadPool.run`, but raises OverloadedError at once while an earlier change takes long, because it
+        affects many images or waits for an index that another program has locked."""
         if self.stalled_seconds > STALLED_SECONDS:
             raise OverloadedError(
                 f"server busy: an earlier change of the index has taken {self.stalled_seconds:.0f} s; nothing was "

@@ -13,12 +13,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message
 
 FORWARDED_METADATA = ("authorization", "x-api-key", "x-request-id", "x-request-timeout", "traceparent", "tracestate")
-"""Metadata of a call that are headers of the request."""
+"""Metadata of a call that become headers of the request."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls: metadata as pairs, and the address as gRPC writes it, `ipv4:HOST:PORT` or `ipv6:%5BHOST%5D:PORT`."""
+    """The caller: metadata as pairs, and the address as gRPC writes it, `ipv4:HOST:PORT` or `ipv6:%5BHOST%5D:PORT`."""
 
     metadata: Sequence[tuple[str, str | bytes]]
     peer: str
@@ -50,12 +50,12 @@ class HttpResponse:
 
     @property
     def is_not_ready(self) -> bool:
-        """Whether it is the answer of a server that isn't ready, which is no error."""
+        """Whether it says that the server isn't ready, which is not an error."""
         return self.status == 503 and self.json().get("ready") is False
 
     @property
     def error(self) -> str:
-        """What is wrong."""
+        """The error message."""
         try:
             return str(self.json()["error"])
         except (ValueError, KeyError, TypeError):
@@ -70,7 +70,7 @@ async def send_request(
     headers: Sequence[tuple[bytes, bytes]],
     body: bytes,
 ) -> HttpResponse:
-    """The response to a request. Cancelled, it is as if the client had disconnected."""
+    """The response to a request. Cancellation acts like a client's disconnect."""
     own = [(b"host", b"localhost"), (b"content-length", str(len(body)).encode()), *caller.headers, *headers]
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "2", "method": method, "scheme": "http",

@@ -1,4 +1,4 @@
-"""The gRPC server where the extra `grpc` is installed; the rest of the package imports grpcio and protobuf."""
+"""Loads the gRPC server if the extra `grpc` is installed; the rest of the package imports grpcio and protobuf."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from server.open_inference.tensors import join_elements
 
 SERVICE = "inference.GRPCInferenceService"
 MAX_ENTRIES = 100
-"""Entries of a list or map of a message: an empty input is two bytes, of which the translation makes 650."""
+"""Maximum entries of a list or map in a message: an empty input is two bytes, which translation turns into 650."""
 MAX_ELEMENTS = {"bytes_contents": 10_000, "uint_contents": MAX_JSON_VALUES}
-"""Elements of a tensor: each is translated by itself, as one in JSON is."""
+"""Maximum elements of a tensor: each is translated individually, as in JSON."""
 Message = Any
-"""A protobuf message; its class is made when the program runs."""
+"""A protobuf message; its class is created at run time."""
 
 
 @cache
@@ -37,7 +37,7 @@ def service_methods() -> list[Any]:
 
 @cache
 def _pool() -> Any:
-    """A pool of its own: the default one may have the same names, of Triton's client."""
+    """A separate descriptor pool: in the default one, Triton's client may have registered the same names."""
     content = files("server.open_inference.grpc").joinpath("open_inference.binpb").read_bytes()
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(content).file:
@@ -46,7 +46,7 @@ def _pool() -> Any:
 
 
 def parse_document(name: str, document: Any) -> Message:
-    """The message with the fields of a JSON document; those that the protocol has only over HTTP are left out."""
+    """The message with the fields of a JSON document; fields that exist only over HTTP are left out."""
     return ParseDict(document, message_class(name)(), ignore_unknown_fields=True)
 
 
@@ -110,7 +110,7 @@ def parse_log_settings(document: Mapping[str, Any]) -> Message:
 
 
 def _check_sizes(request: Message) -> None:
-    """Raise InvalidRequestError for an infer request of more entries than any has. Bytes are bounded by the server."""
+    """Raise InvalidRequestError for more entries than any valid infer request has. The server limits its bytes."""
     _check_entries(request, "inputs", "outputs", "parameters", "raw_input_contents")
     for output in request.outputs:
         _check_entries(output, "parameters")

@@ -25,7 +25,7 @@ Body = tuple[list[tuple[bytes, bytes]], bytes]
 
 @dataclass(frozen=True)
 class Method:
-    """How a call is sent: the path, and whether by POST; and how the message is made of the response."""
+    """How a call becomes an HTTP request (path, GET or POST, headers and body), and its response a message."""
 
     path: Callable[[Message], str]
     parse: Callable[[HttpResponse], Message]
@@ -34,7 +34,7 @@ class Method:
 
 
 def _model_path(name: str, version: str, suffix: str = "") -> str:
-    """Raises InvalidRequestError or UnknownModelError for names that would be another path."""
+    """A path of a model. Raises InvalidRequestError or UnknownModelError for names that would give another path."""
     if len(name) + len(version) > MAX_HEADER_BYTES:
         raise InvalidRequestError(f"name and version of the model are longer than {MAX_HEADER_BYTES:,} characters")
     if not name or "/" in name + version or (name == "stats" and not version + suffix):
@@ -95,4 +95,4 @@ METHODS = {
         lambda request: "/v2/logging", lambda response: parse_log_settings(response.json()), _has_settings
     ),
 }
-"""By their names in the protocol; ModelStreamInfer is ModelInfer for each message."""
+"""By name in the protocol; ModelStreamInfer runs ModelInfer for each message."""

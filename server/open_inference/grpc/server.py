@@ -45,14 +45,14 @@ STATUS_CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-"""gRPC's code for each status of an error; INTERNAL for the others."""
+"""The gRPC code for each HTTP status of an error; INTERNAL for the others."""
 TRAILERS = ("retry-after", "x-request-id", "server-timing")
-"""Headers of the response that are trailing metadata of the call."""
+"""Headers of the response that become trailing metadata of the call."""
 MESSAGE_OVERHEAD = 64 * 1024
 """Bytes of a message besides the images."""
 WITHOUT_KEY = ("ServerLive", "ServerReady")
 STREAM_IDLE_SECONDS = 300.0
-"""For the next message of a stream."""
+"""Time for the next message of a stream to arrive."""
 STOPPING = "the server is stopping: call again"
 
 
@@ -60,20 +60,20 @@ STOPPING = "the server is stopping: call again"
 async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator[int]:
     """Serve on the service's host while the block runs; port 0 picks a free one. Yields the port. Raises BindError.
 
-    At the end calls in flight are finished, those that take too long are cancelled; idle streams end at once.
+    At the end, calls in flight are finished, or cancelled if they take too long; idle streams end at once.
     """
     settings = service.settings
     options = [
         ("grpc.max_receive_message_length", settings.max_body_bytes + MESSAGE_OVERHEAD),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # else two servers may share a port without a word
+        ("grpc.so_reuseport", 0),  # else two servers may silently share a port
         ("grpc.max_allowed_incoming_connections", max_grpc_connections()),
         ("grpc.server_handshake_timeout_ms", int(1000 * HEADER_TIMEOUT)),
     ]
     server = grpc.aio.server(options=options)
     handler = ProtocolHandler(app, service)
     server.add_generic_rpc_handlers([handler])
-    address = join_address(settings.host or "::", port)  # no host: all addresses, as of HTTP
+    address = join_address(settings.host or "::", port)  # no host: all addresses, as for HTTP
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -82,7 +82,7 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
     logger.info("gRPC at %s", join_address(settings.host, port))
 
     async def stop_with_http() -> None:
-        """From then on no calls are accepted, as no requests are; those that were are finished."""
+        """When HTTP stops listening, accept no more calls, and finish those that were accepted."""
         await service.listener_closed.wait()
         handler.end_idle_streams()
         await server.stop(service.seconds_to_finish)
@@ -96,10 +96,10 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
 
 
 class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Finds the handler of a call. A key that is missing or unknown is refused before the message is read.
+    """Finds the handler of a call. A call with a missing or unknown key is refused before its message is read.
 
-    Open calls, idle streams too, are limited as requests in flight are, because each may hold a message before its
-    bytes are counted, and a response until its client takes it. Health calls are not: their message isn't read.
+    Open calls, including idle streams, are limited like requests in flight, because each may hold a message before its
+    bytes are counted, and a response until its client reads it. Health calls are not: their message isn't read.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -112,7 +112,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._stopping = asyncio.Event()
 
     def end_idle_streams(self) -> None:
-        """End streams that wait for a message, from now on."""
+        """From now on, end streams that wait for a message."""
         self._stopping.set()
 
     def service(self, handler_call_details: Any) -> Any:
@@ -136,14 +136,14 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         if method.name in WITHOUT_KEY:
             answer = partial(self._answer_health, method.name, message_class(method.input_type.name)())
             return grpc.stream_unary_rpc_method_handler(answer, parse, serialize)
-        # all as streams, so that they read and write their messages themselves: each within a time
+        # all are streams, so that they read and write their messages themselves, each with a timeout
         is_stream = method.name == "ModelStreamInfer"
         answer_call = self._answer_stream if is_stream else partial(self._answer_call, method.name)
         admit = partial(self._admit, f"/{SERVICE}/{method.name}", answer_call)
         return grpc.stream_stream_rpc_method_handler(admit, parse, serialize)
 
     async def _admit(self, path: str, answer: Callable[[Any], Awaitable[None]], requests: Any, context: Any) -> None:
-        """Answer a call, as one of the open calls of its client. Aborts it where there are too many."""
+        """Answer a call, counted as one of its client's open calls. Aborts it if there are too many."""
         caller = Caller(context.invocation_metadata() or (), context.peer())
         client = self._service.client_of(key_of(Headers(raw=caller.headers)), caller.address)
         try:
@@ -154,7 +154,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
     def _count_refused(self, path: str, caller: Caller, error: AlexNetError) -> None:
-        """Log and count a call that is refused before it is a request to the application."""
+        """Log and count a call that is refused before it becomes a request to the application."""
         info, timings = error_info(type(error)), Timings()
         self._service.metrics.observe_request(path, info.status, info.code, timings)
         request_id, trace_id = read_ids(Headers(raw=caller.headers))
@@ -162,7 +162,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         log_request(scope, "POST", info.status, {"total": timings.total})
 
     async def _answer_call(self, name: str, context: Any) -> None:
-        """Answer a call of one message. Aborts it with a status where the response is an error."""
+        """Answer a call with one message. Aborts it with a status if the response is an error."""
         request = await self._receive(context, self._service.settings.request_timeout)
         if request is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
@@ -176,13 +176,13 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         await self._write(context, METHODS[name].parse(response))
 
     async def _answer_health(self, name: str, request: Message, requests: Any, context: Any) -> Message:
-        """Answer a health call, whose message has no fields: `request` stands for it."""
+        """Answer a health call. Its message has no fields, so an empty `request` stands in for it."""
         response = await self._send(name, request, context)
         _set_trailers(context, response)
         return METHODS[name].parse(response)
 
     async def _answer_stream(self, context: Any) -> None:
-        """Answer messages one after the other; an error is the answer to one of them."""
+        """Answer messages one after the other; an error answers only its own message."""
         while (request := await self._receive(context, STREAM_IDLE_SECONDS, is_stream=True)) is not grpc.aio.EOF:
             await self._write(context, await self._answer_message(request, context))
 
@@ -198,8 +198,8 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         return make(error_message=response.error, infer_response=make_response(id=request.id))
 
     async def _receive(self, context: Any, seconds: float, is_stream: bool = False) -> Message:
-        """The next message, or grpc.aio.EOF. Aborts a call that sends none in time, and a stream that waits for one at
-        a shutdown; a call of one message is waited for, since it was accepted."""
+        """The next message, or grpc.aio.EOF. Aborts a call that sends none in time, and a stream that waits for one
+        during a shutdown; the message of a single-message call is awaited even then, since the call was accepted."""
         read = asyncio.ensure_future(context.read())
         waits = [read, *([asyncio.ensure_future(self._stopping.wait())] if is_stream else [])]
         try:
@@ -219,7 +219,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         return await context.abort(code, reason)
 
     async def _write(self, context: Any, message: Message) -> None:
-        """Send a message. Cancels a call whose client doesn't take it in time."""
+        """Send a message. Cancels a call whose client doesn't read it in time."""
         try:
             async with asyncio.timeout(self._service.settings.request_timeout):
                 await context.write(message)
@@ -227,7 +227,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
             raise asyncio.CancelledError from None  # gRPC then drops the call; no status can follow half a message
 
     async def _send(self, name: str, request: Message, context: Any) -> HttpResponse:
-        """The response of the application. Raises AlexNetError for a message that is no request."""
+        """The response of the application. Raises AlexNetError for a message that isn't a valid request."""
         method = METHODS[name]
         headers, body = method.encode(request)
         remaining = context.time_remaining()
