@@ -32,8 +32,8 @@ class IndexUri:
 
     @classmethod
     def parse(cls, text: str) -> IndexUri:
-        """Everything without a scheme is a folder. Raises InvalidRequestError for an incomplete address, and for an
-        unknown scheme: it may be a misspelled one, and a folder's name would show the password after it."""
+        """Parse an address; text without a scheme is a folder. Raises InvalidRequestError for an incomplete address or
+        an unknown scheme: that may be a typo, and as a folder name its password would be shown."""
         if is_postgres(text):
             return cls(PostgresAddress.parse(text))
         if text.startswith(SCHEME):
@@ -54,9 +54,9 @@ class IndexUri:
 
 
 def open_or_create(uri: IndexUri, artifact: Artifact, dtype: RowDType = "float32") -> Index:
-    """Open an index for writing the features of `artifact`, after creating it where there is none.
+    """Open an index for writing features of `artifact`; create it if there is none.
 
-    `dtype`: of a new index in a folder or on PostgreSQL. Raises IndexStoreError.
+    `dtype`: the dtype of a new index in a folder or on PostgreSQL. Raises IndexStoreError.
     """
     match uri.location:
         case MilvusAddress() as address:
@@ -88,7 +88,7 @@ def _open(uri: IndexUri, writable: bool) -> Index:
 
 
 def _postgres_index() -> type[PostgresIndex]:
-    """The class, which needs optional packages. Raises IndexStoreError."""
+    """The class PostgresIndex, which needs optional packages. Raises IndexStoreError."""
     try:
         from index.postgres.store import PostgresIndex
     except ModuleNotFoundError as error:
@@ -97,7 +97,7 @@ def _postgres_index() -> type[PostgresIndex]:
 
 
 def create_like(uri: IndexUri, space: FeatureSpace) -> None:
-    """Create an index for features of this kind, unless there is one. Raises IndexStoreError."""
+    """Create an index for features in `space`, unless there is one. Raises IndexStoreError."""
     match uri.location:
         case MilvusAddress() as address:
             create_collection(address, space)
@@ -108,9 +108,10 @@ def create_like(uri: IndexUri, space: FeatureSpace) -> None:
 
 
 def open_for_serving(uri: IndexUri, artifact: Artifact, read_only: bool) -> tuple[Index, str]:
-    """Open an existing index for a server: for writing unless `read_only`, or another process is changing it.
+    """Open an index for a server: for writing, or for reading if `read_only` or if it can't be opened for writing.
 
-    Returns the index and, if it was to be writable and isn't, the reason. Raises IndexNotFoundError or IndexStoreError.
+    An index in a folder must exist; one in a database is created if it is missing and `read_only` is false. Returns
+    the index and, if it should be writable but isn't, the reason. Raises IndexNotFoundError or IndexStoreError.
     """
     reason = ""
     if not read_only and (uri.folder is None or is_index(uri.folder)):

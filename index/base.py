@@ -1,4 +1,4 @@
-"""BaseIndex: what all backends of an index do alike."""
+"""BaseIndex: the behavior that all index backends share."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class BaseIndex(ABC):
         return self.search_many([query])[0]
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
-        """`search` for several queries, which may take less time than one by one."""
+        """`search` for several queries, which may be faster than one call per query."""
         return attach_entries(queries, self.search_ids(queries), self.catalog)
 
     def feature(self, image_id: int) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ class BaseIndex(ABC):
     def remove(self, image_id: int) -> None:
         """Remove an image; `restore` undoes it until the index is compacted.
 
-        Raises UnknownImageError if there is no such image, or it is removed already.
+        Raises UnknownImageError if there is no such image, or it is already removed.
         """
         self._change(image_id, BulkChange(removed=True))
 
@@ -68,7 +68,7 @@ class BaseIndex(ABC):
         self._change(image_id, BulkChange(relabel=True, label=label))
 
     def check_compatible(self, artifact: Artifact) -> None:
-        """Raise IndexStoreError unless the features here are those of this network."""
+        """Raise IndexStoreError unless this index has features of the network in `artifact`."""
         self.space.check_compatible(artifact, self.uri)
 
     def _change(self, image_id: int, change: BulkChange) -> None:

@@ -23,10 +23,10 @@ from model.runtime import OnnxModel
 
 @dataclass(frozen=True)
 class BuildReport:
-    """Number of images that were added, and that the index had already (same bytes); and what can't be read.
+    """Numbers of images added and of images the index already had (same bytes), and the files that can't be read.
 
-    `restored`: those of the added ones that the index had, and that had been removed. `copies`: further files with the
-    bytes of one of these images. `read`: each file as it was read, or why it couldn't be.
+    `restored`: how many of `added` were in the index but removed. `copies`: additional files with the same bytes as one
+    of these images. `read`: path -> the file's state when it was read, or why it couldn't be read.
     """
 
     added: int
@@ -46,7 +46,7 @@ class BuildReport:
 def build(
     index: Index, model: OnnxModel, sources: Sequence[ImageSource], limits: ImageLimits = DEFAULT_LIMITS
 ) -> BuildReport:
-    """Add all `sources`. What the index has already, by its checksum, isn't computed again."""
+    """Add all `sources`. Features of images the index already has (same checksum) aren't computed again."""
     statuses = Counter[AddStatus]()
     skipped: list[Skipped] = []
     read: dict[str, FileState | Skipped] = {}
@@ -76,7 +76,7 @@ def find_images(root: Path) -> list[ImageSource]:
 
 
 def list_folder(root: Path, shard: Shard | None, exclude: Sequence[str]) -> Listing:
-    """The images of a folder by its real path; with a shard, only its own are kept in memory. Raises DatasetError."""
+    """The images of a folder by its real path; with a shard, only the shard's stay in memory. Raises DatasetError."""
     root = root.resolve()
     return read_folder(root, exclude, None if shard is None else lambda path: shard.contains(path, root))
 

@@ -1,4 +1,4 @@
-"""Changes of many images at once: which images, and what changes."""
+"""Bulk changes: which images to change, and how."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Selection:
 
 
 class ImageState(NamedTuple):
-    """What a change of many images may change in one of them."""
+    """The fields of an image that a bulk change reads or modifies."""
 
     id: int
     label: str | None
@@ -30,8 +30,8 @@ class ImageState(NamedTuple):
 
 
 class BulkResult(NamedTuple):
-    """`changed`: ids of the images that are different now. `unknown_ids`, `unknown_keys`: those selected that match no
-    image. A removed image counts as a match only when images are restored."""
+    """`changed`: ids of the images that were changed. `unknown_ids`, `unknown_keys`: selected ids and keys that match
+    no image. A removed image is a match only if the change restores images."""
 
     changed: list[int]
     unknown_ids: list[int]
@@ -40,15 +40,15 @@ class BulkResult(NamedTuple):
 
 @dataclass(frozen=True)
 class BulkChange:
-    """`removed`: True removes images, False restores removed ones, None does neither. `label`: with `relabel`, the new
-    label, or None for none."""
+    """`removed`: True removes images, False restores removed ones, None does neither. `label`: the new label
+    if `relabel`; None removes the label."""
 
     removed: bool | None = None
     relabel: bool = False
     label: str | None = None
 
     def plan(self, selection: Selection, images: Iterable[ImageState]) -> BulkResult:
-        """What this changes. `images`: those of the selection, removed ones included."""
+        """What this change does to a selection. `images`: the selected images, including removed ones."""
         affected = [image for image in images if self.removed is False or not image.removed]
         changed = [image.id for image in affected if self._differs(image)]
         ids, keys = {image.id for image in affected}, {image.key for image in affected}

@@ -1,8 +1,8 @@
 """Codes: binary codes of the features, in memory and in a file.
 
-A search takes a shortlist by Hamming distance, or looks codes up in a table (semantic hashing), and reranks it exactly.
-Codes can always be made again from the features. So they are written without waiting for the disk, and a code that is
-missing or has another checksum is computed anew.
+A search shortlists rows by Hamming distance or by looking codes up in a table (semantic hashing), then reranks exactly.
+Codes can always be recomputed from the features. So they are written without waiting for the disk, and a code that is
+missing or fails its checksum is recomputed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from model.encoder import Encoder
 from model.exceptions import IndexStoreError, InvalidRequestError
 
 PackedCodes = NDArray[np.uint8]
-"""(N, bytes): eight bits per byte, the first in the highest."""
+"""(N, bytes): eight bits per byte, the first in the most significant."""
 ENCODE_ROWS = 1024
 MIN_CAPACITY = 1024
 MIN_CODES_PER_THREAD = 100_000
 MAX_LOOKUP_BITS = 32
-"""Longest code that fits the table of hash lookup."""
+"""Longest code that fits the hash lookup table."""
 CHECKSUM_BYTES = 4
-"""CRC-32 of a code, stored after it."""
+"""Size of the CRC-32 stored after each code."""
 
 
 class Codes:
-    """One code per row of features, in memory and in the file `path`. One thread changes it, any may read it.
+    """One code per row of features, in memory and in the file `path`. Only one thread may change it; any may read it.
 
-    `writable`: whether codes that aren't in the file are written there.
+    `writable`: whether codes missing from the file are written to it.
     """
 
     def __init__(self, encoder: Encoder, features: FeatureMatrix, path: Path, writable: bool = True) -> None:
@@ -55,7 +55,7 @@ class Codes:
         return self._codes[: self._count]
 
     def append(self, codes: PackedCodes) -> None:
-        """Add (N, bytes) codes of the next rows. What can't be written is made again when the index is next opened."""
+        """Append (N, bytes) codes of the next rows. Any that can't be written are recomputed at the next opening."""
         end = self._count + len(codes)
         if end > len(self._codes):
             self._codes = np.pad(self._codes, ((0, 2 * end - len(self._codes)), (0, 0)))
@@ -66,8 +66,8 @@ class Codes:
     def shortlist(
         self, feature: NDArray[np.float32], count: int, num_rows: int, pool: SearchPool, mask: Mask | None
     ) -> NDArray[np.int64]:
-        """The `count` rows, of the first `num_rows`, whose codes are nearest to that of a (dim,) feature by Hamming
-        distance. Codes of further rows may be appended meanwhile, before there are features for them.
+        """The `count` of the first `num_rows` rows whose codes are nearest to the code of a (dim,) feature by Hamming
+        distance. Meanwhile, codes of further rows may be appended before their features are.
         """
         codes, selected = self.matrix()[:num_rows], None
         if mask is not None:
@@ -91,10 +91,10 @@ class Codes:
     def radius_search(
         self, feature: NDArray[np.float32], radius: int, num_rows: int, mask: Mask | None
     ) -> NDArray[np.int64]:
-        """The rows, of the first `num_rows`, whose codes are within `radius` bits of the code of a (dim,) feature.
+        """Those of the first `num_rows` rows whose codes are within `radius` bits of the code of a (dim,) feature.
 
-        No code is compared, because all codes within the radius are looked up in a sorted table. Raises
-        InvalidRequestError if the codes are too long for it.
+        Compares no codes: it looks up every code within the radius in a sorted table. Raises InvalidRequestError if
+        the codes are too long for the table.
         """
         if self.encoder.bits > MAX_LOOKUP_BITS:
             raise code_too_long_error(self.encoder.bits)
@@ -111,7 +111,7 @@ class Codes:
         return np.sort(rows if mask is None else rows[mask[rows]])
 
     def _load(self, features: FeatureMatrix) -> None:
-        """Read the codes whose checksums are right, and encode the other rows."""
+        """Read the codes whose checksums match, and encode the other rows."""
         width = self.encoder.bytes + CHECKSUM_BYTES
         stored = np.zeros((0, width), np.uint8)
         with suppress(OSError, IndexStoreError), os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as file:
@@ -131,11 +131,11 @@ class Codes:
             self._store(0, self.matrix())
 
     def _store(self, row: int, codes: PackedCodes) -> None:
-        """Write codes from a row on, if the file may and can be written, and truncate the file after them."""
+        """Write codes starting at a row and truncate the file after them, if the file may and can be written."""
         if not self.writable:
             return
         with (
-            suppress(OSError, IndexStoreError),  # full, read-only, or a link
+            suppress(OSError, IndexStoreError),  # disk full, read-only, or a link
             os.fdopen(open_regular(self.path, os.O_RDWR | os.O_CREAT), "r+b") as file,
         ):
             file.seek(row * (self.encoder.bytes + CHECKSUM_BYTES))
@@ -156,7 +156,7 @@ def _as_integers(codes: PackedCodes) -> NDArray[np.uint32]:
 
 
 def _flip_masks(bits: int, radius: int) -> NDArray[np.uint32]:
-    """All integers in which at most `radius` of the first `bits` bits are set."""
+    """All 32-bit integers in which at most `radius` bits are set, all among the highest `bits`."""
     single = [1 << (31 - bit) for bit in range(bits)]
     return np.array(
         [sum(flips) for count in range(radius + 1) for flips in itertools.combinations(single, count)], np.uint32

@@ -22,7 +22,7 @@ from model.runtime import OnnxModel
 
 NUM_NEIGHBORS = 6
 COLORS = [f"C{number}" for number in range(10) if number != 7] + ["navy", "gold", "black", "teal", "salmon", "lime"]
-"""Colors of the most frequent labels; the others are gray, as C7 is."""
+"""Colors of the most frequent labels; the others are gray, so C7 (gray) is left out."""
 PCA_COMPONENTS = 50
 MAX_PERPLEXITY = 30.0
 
@@ -30,7 +30,7 @@ MAX_PERPLEXITY = 30.0
 class DrawnQuery(NamedTuple):
     """An image whose neighbors are drawn: its thumbnail, title and (dim,) feature.
 
-    `id`: of the same image in the index, which isn't drawn as a neighbor; 0 if it isn't indexed.
+    `id`: id of the same image in the index, which isn't drawn as its own neighbor; 0 if it isn't indexed.
     """
 
     thumbnail: bytes
@@ -58,7 +58,7 @@ def draw(index: Index, output: Path, queries: Sequence[DrawnQuery], max_images: 
 
 
 def indexed_queries(index: Index, count: int, seed: int) -> list[DrawnQuery]:
-    """`count` images of the index itself, chosen at random."""
+    """`count` random images of the index itself."""
     entries = intact_entries(index)
     sample = [entries[number] for number in np.random.default_rng(seed).permutation(len(entries))[:count]]
     return [
@@ -68,7 +68,7 @@ def indexed_queries(index: Index, count: int, seed: int) -> list[DrawnQuery]:
 
 
 def folder_queries(index: Index, model: OnnxModel, folder: Path, count: int, seed: int) -> list[DrawnQuery]:
-    """`count` images of a folder, chosen at random, like the paper's test images; titled by label, or else by name."""
+    """`count` random images of a folder, in the role of the paper's test images; titled by label, or else by name."""
     return [
         DrawnQuery(image.thumbnail, image.label or (image.source.name if image.source else ""), feature, image_id)
         for image, feature, image_id in read_queries(index, model, folder, count, seed)
@@ -122,7 +122,7 @@ def _draw_map(index: Index, entries: list[Entry], path: Path, seed: int) -> None
     for number, name in enumerate(frequent):
         mask = np.array([label == name for label in labels])
         markers.append(axes.scatter(points[mask, 0], points[mask, 1], s=6, color=COLORS[number]))
-    shown = [name_in_figure(name, 28) for name in frequent]  # given here, since one may begin with "_"
+    shown = [name_in_figure(name, 28) for name in frequent]  # passed explicitly, since a label may begin with "_"
     axes.set_axis_off()
     axes.legend(markers, shown, fontsize=7, markerscale=2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path, dpi=110)

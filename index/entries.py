@@ -21,19 +21,19 @@ from model.exceptions import InvalidRequestError, UnknownImageError
 from model.images.info import DecodedImage
 
 PAGE_SIZE = 1000
-"""Entries that are read at once."""
+"""Entries read at once."""
 MAX_ID = 2**63 - 1
-"""The largest integer of the databases that keep an index."""
+"""The largest integer that the databases of indexes can store."""
 MAX_TEXT_LENGTH = 200
-"""Characters of a label or a key that a caller gives."""
+"""Maximum characters of a label or key given by a caller."""
 THUMBNAIL_QUALITY = 80
-"""About 14 kB for a photograph; noise takes 45 kB, which as base64 still fits a text field of Milvus."""
+"""A photograph takes about 14 kB. Noise takes 45 kB, which as base64 still fits a Milvus text field."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An indexed image. `key`: the caller's own name for it. `source`: its file when it was added or `index.sync`
-    last found it, if it has one. `attribution`: who made it, if that is known."""
+    """An indexed image. `key`: the caller's own name for it. `source`: its file, if any, when it was added or
+    `index.sync` last found it. `attribution`: who made it, if known."""
 
     id: int
     key: str | None
@@ -45,14 +45,14 @@ class Entry:
     attribution: Attribution | None = None
 
     def to_new(self, sha256: str, thumbnail: bytes) -> NewEntry:
-        """What another index stores of the same image."""
+        """The entry to store for the same image in another index."""
         size = self.width, self.height
         return NewEntry(sha256, self.label, self.source, self.format, *size, thumbnail, self.key, self.attribution)
 
 
 @dataclass(frozen=True)
 class NewEntry:
-    """An image to add. `sha256`: of its bytes, which identify it. `thumbnail`: JPEG bytes, 256 x 256."""
+    """An image to add. `sha256`: hash of its bytes, which identifies it. `thumbnail`: JPEG bytes, 256 x 256."""
 
     sha256: str
     label: str | None
@@ -74,8 +74,8 @@ class NewEntry:
         key: str | None = None,
         attribution: Attribution | None = None,
     ) -> NewEntry:
-        """The entry of a decoded image. `sha256`: of the bytes it was decoded from. `source` is kept if its path is
-        UTF-8, as the catalog's text is.
+        """The entry of a decoded image. `sha256`: hash of the bytes it was decoded from. `source` is dropped if its
+        path isn't UTF-8, as all text in the catalog is.
         """
         return cls(
             sha256=sha256,
@@ -91,22 +91,22 @@ class NewEntry:
 
 
 class EntryReader(ABC):
-    """Reads entries one by one, and all of them, from pages and lookups, which each catalog has."""
+    """Reads single entries and all entries, by means of the pages and lookups that each catalog implements."""
 
     @abstractmethod
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next entries by id, `after` excluded; with a label, those that have it."""
+        """Up to `limit` entries with ids greater than `after`, by id; with a label, only those that have it."""
 
     @abstractmethod
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
-        """The entries of those ids that exist and aren't removed."""
+        """The entries of those `ids` that exist and aren't removed."""
 
     @abstractmethod
     def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
-        """The images with these keys that the index holds, removed ones included, by key."""
+        """The indexed images with these keys, including removed ones, by key."""
 
     def check_new_keys(self, keys: Sequence[str]) -> None:
-        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
+        """Raise InvalidRequestError if an image already has one of the keys, or if two of the keys are equal."""
         used = self.find_keys(keys)
         for key, count in Counter(keys).items():
             if key in used and used[key].removed:
@@ -117,14 +117,14 @@ class EntryReader(ABC):
                 raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
 
     def get(self, image_id: int) -> Entry:
-        """Raises UnknownImageError for an id that isn't indexed, or is removed."""
+        """The entry of an image. Raises UnknownImageError if it isn't indexed, or is removed."""
         entries = self.lookup([image_id])
         if not entries:
             raise unknown_image_error(image_id)
         return entries[0]
 
     def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
-        """All entries by id; with a label, those that have it."""
+        """All entries by id; with a label, only those that have it."""
         after = 0
         while page := self.page(after, PAGE_SIZE, label):
             yield from page
@@ -140,14 +140,14 @@ def unknown_key_error(key: str) -> UnknownImageError:
 
 
 def damaged_image_error(part: str, image_id: int) -> UnknownImageError:
-    """`part`: what is damaged. The index holds the image until it is compacted: adding it before changes nothing."""
+    """`part`: what is damaged. The index holds the image until it is compacted; until then, adding it has no effect."""
     return UnknownImageError(
         f"the {part} of image {image_id} is damaged: delete it with `alexnet index compact`, then add it again"
     )
 
 
 class FileState(NamedTuple):
-    """An image file as it was last read: size in bytes, time of its last change, checksum, and its folder's label."""
+    """An image file as it was last read: size in bytes, modification time, checksum, and label by folder or table."""
 
     size: int
     mtime_ns: int
@@ -156,7 +156,7 @@ class FileState(NamedTuple):
 
 
 class StoredSource(NamedTuple):
-    """An indexed image, removed or not, and its file; "" if it has none."""
+    """An indexed image, removed or not. `source`: its file; "" if it has none."""
 
     id: int
     sha256: str
@@ -167,20 +167,20 @@ class StoredSource(NamedTuple):
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image that was looked up by the checksum of its bytes: its id, and whether it is removed."""
+    """An image that was looked up by checksum or key: its id, and whether it is removed."""
 
     id: int
     removed: bool
 
 
 def is_storable(text: str) -> bool:
-    """Whether a caller's label or key is stored: 1 to MAX_TEXT_LENGTH characters, none of them a control character or a
-    surrogate, without blanks at its ends."""
+    """Whether a caller's label or key can be stored: 1 to MAX_TEXT_LENGTH characters, without control characters,
+    surrogates, or whitespace at its ends."""
     return not has_controls(text) and text == text.strip() and 1 <= len(text) <= MAX_TEXT_LENGTH
 
 
 def can_be_label(text: str) -> bool:
-    """Whether any index can have the text as a label. Databases refuse other text, each in its own way."""
+    """Whether every index can store the text as a label. Databases reject other text, each in its own way."""
     return is_utf8(text) and "\0" not in text
 
 
@@ -189,7 +189,7 @@ AddStatus = Literal["added", "exists", "restored"]
 
 @dataclass(frozen=True)
 class AddResult:
-    """What happened to an image that was to be added.
+    """The result of adding an image.
 
     The same bytes keep their id until a compaction deletes the image.
     """

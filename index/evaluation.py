@@ -1,4 +1,4 @@
-"""Search quality: precision by label, and recall and time of each search mode against the exact one."""
+"""Search quality: precision by label, and each search mode's time per query and recall against exact search."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class LabeledQuery:
 class Evaluation:
     """Search quality over `num_queries` queries, of which `num_indexed` are in the index themselves.
 
-    `num_unmatched`: queries whose label no other image of the index has: their precision is 0. `precision`: k -> share
-    of the k nearest with the query's label. `average_precision`: label -> mean over its queries, of the first 1,000
-    search results without the query itself. `recall`: search mode -> k -> share of the exact k nearest that it finds.
-    `milliseconds`: search mode -> median time per query.
+    `num_unmatched`: queries whose label no other image in the index has; their precision is 0. `precision`: k -> share
+    of the k nearest with the query's label. `average_precision`: label -> mean over its queries, computed from the
+    first 1,000 search results without the query itself. `recall`: search mode -> k -> share of the exact k nearest that
+    it finds. `milliseconds`: search mode -> median time per query.
     """
 
     num_queries: int
@@ -58,15 +58,16 @@ class Evaluation:
         return float(np.mean(list(self.average_precision.values())))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Plain values for JSON."""
         return asdict(self) | {"mean_average_precision": self.mean_average_precision}
 
 
 def average_precision(relevant: NDArray[np.bool_], num_relevant: int) -> float:
-    """AP@K of a ranking: the sum of the precision at each relevant rank, over min(`num_relevant`, K); 0 without any.
+    """AP@K of a ranking: the sum of the precision at each relevant rank, divided by min(`num_relevant`, K); 0 if
+    no result is relevant.
 
-    `relevant` (K,): whether each result is relevant. `num_relevant`: how many images are, in the ranking and beyond it,
-    so that a ranking that misses some scores lower.
+    `relevant` (K,): whether each result is relevant. `num_relevant`: number of relevant images in the ranking and
+    beyond it, so that a ranking that misses some scores lower.
     """
     ranks = np.flatnonzero(relevant)
     precisions = (1 + np.arange(len(ranks))) / (1 + ranks)
@@ -74,7 +75,7 @@ def average_precision(relevant: NDArray[np.bool_], num_relevant: int) -> float:
 
 
 def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[SearchMode]) -> Evaluation:
-    """Run all queries with the exact search, in batches of 32, and one by one with it and each of `modes`.
+    """Run all queries with exact search in batches of 32, then one by one with exact search and each of `modes`.
 
     Raises IndexStoreError if no query has a neighbor.
     """

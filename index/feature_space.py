@@ -1,4 +1,4 @@
-"""FeatureSpace: what kind of features an index has: of which network and crops, and how they are stored."""
+"""FeatureSpace: which network and crops an index's features are from, and how they are stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.images.contract import ImageContract
 from model.images.crops import TEN_CROP
 
 MAX_DIM = 2**20
-"""Maximum length of a feature; that of the paper's network is 4096."""
+"""Maximum length of a feature; the paper's network has 4096."""
 RowDType = Literal["float32", "float16"]
 WORDS = {
     "network_sha256": "network",
@@ -21,11 +21,11 @@ WORDS = {
     "dtype": "dtype",
     "image_contract": "image contract",
 }
-"""The values of `FeatureSpace.to_texts` in messages."""
+"""What messages call the fields of `FeatureSpace.to_texts`."""
 
 
 def parse_dtype(name: str) -> RowDType:
-    """The dtype of an index's features by its name. Raises InvalidRequestError."""
+    """Parse the name of the dtype of an index's features. Raises InvalidRequestError."""
     if name not in get_args(RowDType):
         raise InvalidRequestError(f"unknown dtype {name!r}: use {' or '.join(get_args(RowDType))}")
     return cast(RowDType, name)
@@ -33,9 +33,9 @@ def parse_dtype(name: str) -> RowDType:
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """What the features of an index are. Distances of two indexes can be compared, and features copied, if it is equal.
+    """What the features of an index are. Two indexes with equal spaces have comparable distances and can copy features.
 
-    `image_contract`: how images were decoded for them. `dtype`: of the stored numbers.
+    `image_contract`: how the images were decoded. `dtype`: of the stored numbers.
     """
 
     network_sha256: str
@@ -46,13 +46,13 @@ class FeatureSpace:
 
     @classmethod
     def of(cls, artifact: Artifact, crops: Sequence[int], dtype: RowDType) -> FeatureSpace:
-        """That of a new index for features of `artifact`."""
+        """The space of a new index for features of `artifact`."""
         manifest = artifact.manifest
         return cls(artifact.network_sha256, tuple(crops), manifest.feature_dim, dtype, manifest.image_contract)
 
     @classmethod
     def parse(cls, stored: Mapping[str, str], uri: str) -> FeatureSpace:
-        """From what `to_texts` gives. Raises IndexStoreError."""
+        """Parse what `to_texts` returned. Raises IndexStoreError."""
         try:
             ImageContract.parse(stored["image_contract"])
             crops = tuple(int(crop) for crop in stored["crops"].split(","))
@@ -76,12 +76,12 @@ class FeatureSpace:
         }
 
     def differences(self, other: FeatureSpace) -> str:
-        """What differs, in words."""
+        """Which fields differ, in words."""
         own, others = self.to_texts(), other.to_texts()
         return ", ".join(word for name, word in WORDS.items() if own[name] != others[name])
 
     def check_compatible(self, artifact: Artifact, uri: str) -> None:
-        """Raise IndexStoreError unless an index has features of this network."""
+        """Raise IndexStoreError unless the index at `uri` has features of the network in `artifact`."""
         manifest = artifact.manifest
         network = f"{manifest.name} version {manifest.version}"
         for precision, file in NETWORK_FILES.items():

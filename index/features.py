@@ -1,6 +1,6 @@
 """FeatureFile: the features of an index on disk, float32 or float16, row after row without a header.
 
-The catalog says how many of the rows count.
+The catalog says how many of the rows are valid.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from index.scanning.scanners import FeatureMatrix, GpuScanner, Scanner
 from model.exceptions import DeviceError
 
 COPY_ROWS = 1024
-"""Rows that are copied at once."""
+"""Rows copied at once."""
 
 
 def as_stored(features: NDArray[np.float32], dtype: RowDType) -> NDArray[np.float32]:
-    """(N, dim) features as an index of this dtype gives them back: codes made of these are the same if made again."""
+    """(N, dim) features as an index of this dtype returns them, so that recomputed codes are the same."""
     return features.astype(dtype).astype(np.float32)
 
 
 class FeatureFile:
     """`count` rows of `dim` numbers in `path`, and the scanner that searches them.
 
-    Bytes behind these rows are left from an interrupted addition. One thread changes the file, any may read it.
+    Any bytes after these rows are left from an interrupted addition. Only one thread may change the file; any may
+    read it.
     """
 
     def __init__(self, path: Path, dim: int, count: int, dtype: DTypeLike) -> None:
@@ -78,7 +79,7 @@ class FeatureFile:
             self._stamp = self._read_stamp()
 
     def _create(self) -> None:
-        """Create the file. Raises IndexReplacedError if there is one now: it is of another index."""
+        """Create the file. Raises IndexReplacedError if it exists by now: then it belongs to another index."""
         if os.path.lexists(self.path):
             check_regular(self.path)
             raise replaced_error(f"there is a {self.path.name} now")
@@ -110,7 +111,7 @@ class FeatureFile:
         self._matrix = np.empty((0, self.dim), self.dtype)  # unmapped when the last search has ended
 
     def matrix(self) -> FeatureMatrix:
-        """The committed rows, (count, dim), mapped into memory, read-only. Fewer if the file was truncated."""
+        """The committed rows, (count, dim), memory-mapped, read-only; fewer if the file was truncated."""
         count = min(self.count, self._rows_on_disk())
         if not count or self._file is None:
             return np.empty((0, self.dim), self.dtype)
@@ -138,7 +139,7 @@ class FeatureFile:
         return copy
 
     def checksums(self, features: FeatureMatrix) -> list[int]:
-        """CRC-32 of the bytes of each of (N, dim) features, as they are stored."""
+        """CRC-32 of the stored bytes of each of (N, dim) features."""
         return [zlib.crc32(row) for row in np.ascontiguousarray(features, self.dtype)]
 
     def squared_norms(self, matrix: FeatureMatrix) -> NDArray[np.float32]:

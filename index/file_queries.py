@@ -1,4 +1,4 @@
-"""Images of a folder as queries: a sample of them, read and turned into features as the index's own images are."""
+"""Images of a folder as queries: a random sample, with features computed as for the index's own images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.sampling import draw_sample
 
 
 class FileQuery(NamedTuple):
-    """An image file and its (dim,) feature. `id`: of the same image in the index; 0 if it isn't indexed."""
+    """An image file and its (dim,) feature. `id`: id of the same image in the index; 0 if it isn't indexed."""
 
     image: NewEntry
     feature: NDArray[np.float32]
@@ -28,8 +28,8 @@ class FileQuery(NamedTuple):
 def read_queries(
     index: Index, model: OnnxModel, folder: Path, max_images: int, seed: int = 0, labeled: bool = False
 ) -> list[FileQuery]:
-    """At most `max_images` images of a folder, chosen at random, in the order of their paths; with `labeled` only those
-    in a folder of a label. What can't be read is named and left out. Raises DatasetError if there are no images."""
+    """At most `max_images` random images of a folder, in the order of their paths; if `labeled`, only labeled ones.
+    Files that can't be read are reported and left out. Raises DatasetError if there are no images."""
     sources = [source for source in find_images(folder) if source.label or not labeled]
     read: list[tuple[NewEntry, NDArray[np.float32]]] = []
     for source in draw_sample(sources, max_images, seed):

@@ -1,4 +1,4 @@
-"""The files of an index: opened only if they are regular files, locked, and compared before each change."""
+"""The files of an index: opened only if they are regular, locked for writing, and checked for replacement."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from model.exceptions import IndexReplacedError, IndexStoreError, ReadOnlyIndexError, StorageFullError
 
 FileId = tuple[int, int]
-"""Device and inode: what a file is, whatever its name."""
+"""Device and inode: identify a file, whatever its name."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 MAX_LOCK_ATTEMPTS = 10
 
 
 def storage_error(path: Path, error: OSError) -> IndexStoreError:
-    """The exception for what the operating system says about a file of an index."""
+    """The exception for an operating system error about a file of an index."""
     if error.errno in DISK_FULL:
         return StorageFullError(
             "no space left on the index's disk: free some, then try again; earlier changes are kept"
@@ -31,7 +31,7 @@ def storage_error(path: Path, error: OSError) -> IndexStoreError:
 def check_regular(path: Path) -> None:
     """Raise IndexStoreError if `path` exists and is a link, pipe, device or folder. The file isn't opened.
 
-    Opening and closing a file of a database that this process has open would drop SQLite's locks on it.
+    Opening and closing a database file that this process already has open would drop SQLite's locks on it.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -44,10 +44,10 @@ def check_regular(path: Path) -> None:
 
 
 def open_regular(path: Path, flags: int) -> int:
-    """Open a file of an index and return its descriptor. Opening never truncates it, and never waits.
+    """Open a file of an index and return its descriptor. Opening never truncates the file and never blocks.
 
-    Raises IndexStoreError for a link, pipe, device or folder, and, to write, for a file with several names (hard
-    links); FileNotFoundError; StorageFullError; ReadOnlyIndexError.
+    Raises IndexStoreError for a link, pipe, device or folder, and, if opened to write, for a file with several names
+    (hard links); FileNotFoundError; StorageFullError; ReadOnlyIndexError.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
@@ -69,7 +69,7 @@ def open_regular(path: Path, flags: int) -> int:
 
 
 def file_id(path: Path) -> FileId | None:
-    """What is at `path` now, links not followed; None: nothing."""
+    """The identity of what is at `path` now, without following links; None if nothing is there."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -83,7 +83,7 @@ def descriptor_id(descriptor: int) -> FileId:
 
 
 def replaced_error(what: str) -> IndexReplacedError:
-    """The exception for files that aren't those that were opened."""
+    """The exception for files that are no longer the ones that were opened."""
     return IndexReplacedError(
         f"the index was replaced since it was opened: {what}. Nothing was changed; reload the server, or run the "
         "command again"
@@ -91,16 +91,16 @@ def replaced_error(what: str) -> IndexReplacedError:
 
 
 def check_same(path: Path, known: FileId | None) -> None:
-    """Raise IndexReplacedError unless `path` is the file that was opened; `known` None: there was none."""
+    """Raise IndexReplacedError unless `path` is still the file `known`; None: there was no file."""
     if known is not None and file_id(path) != known:
         raise replaced_error(f"its {path.name} is another file, or gone")
 
 
 class WriteLock:
-    """The lock of the process that may change an index, held from creation to `release` or the end of the process.
+    """The lock of the process that may change an index, held from construction to `release` or the end of the process.
 
-    The file is created where it is missing, and stays. Raises ReadOnlyIndexError if another process holds the lock, or
-    the folder can't be written; IndexReplacedError; IndexStoreError; StorageFullError.
+    The file is created if it is missing, and never deleted. Raises ReadOnlyIndexError if another process holds the lock
+    or the folder can't be written; IndexReplacedError; IndexStoreError; StorageFullError.
     """
 
     def __init__(self, path: Path) -> None:

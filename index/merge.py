@@ -1,10 +1,9 @@
 """Merge indexes into one, as if one machine had built it. Each may be in a folder, on PostgreSQL or on Milvus.
 
-Each index's images are added in the order of their ids, and those of several in that of their files' paths. Where each
-was built by one `alexnet index add`, that is the order of `alexnet index add` over one folder: the merged index has the
-ids, the rows and the search results of an index that was built at once. Images that it has already aren't added again,
-and every batch is on the disk before the next, so that a merge that was killed resumes where it was, with the same
-result.
+Images are added in the order of their files' paths, and those of one index in the order of their ids. If each index
+was built by one `alexnet index add`, this is also the order of `alexnet index add` over one folder: the merged index
+has the same ids, rows and search results as an index built all at once. Images it already has aren't added again, and
+each batch is on the disk before the next, so a merge that was killed resumes where it stopped, with the same result.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ BATCH_SIZE = 1024
 
 @dataclass(frozen=True)
 class MergeReport:
-    """Number of images in the merged index, of those added to it, and of those that it had already."""
+    """Numbers of images in the merged index, added to it, and already in it."""
 
     images: int
     added: int
@@ -49,15 +48,15 @@ class _Image:
 
 
 def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
-    """Add the images of the indexes `sources` to the one at `target`, which is created where there is none.
+    """Add the images of the indexes `sources` to the one at `target`, which is created if there is none.
 
-    Images with the same bytes count once: the one in `target`, else the one that comes first in this order. An image
-    that is removed in a source isn't taken from it; one that is removed in `target` is restored if a source has it, as
-    with every addition.
+    Of images with the same bytes, one is kept: the one in `target`, else the first in the order above. An image that is
+    removed in a source isn't taken from it; one that is removed in `target` is restored if a source has it, as with
+    every addition.
 
-    Raises InvalidRequestError for the same index twice, or the same key for two images; ReadOnlyIndexError while
-    another process changes one of them; IndexStoreError, before anything is added, unless all have the same network,
-    image contract, crops and dtype, and no image is damaged.
+    Raises InvalidRequestError if an index is given twice or two images have the same key; ReadOnlyIndexError while
+    another process changes one of the indexes; IndexStoreError, before anything is added, if they differ in network,
+    image contract, crops or dtype, or if an image is damaged.
     """
     places = [str(uri) if uri.folder is None else str(uri.folder.resolve()) for uri in (target, *sources)]
     if len(set(places)) < len(places):

@@ -1,7 +1,7 @@
-"""Index: what every backend offers, and the capabilities that only some have.
+"""Index: the interface of every backend, and the capabilities that only some have.
 
-A caller that needs a capability checks it where its option is given: `require_codes`, `require_gpu`,
-`require_compaction`, `require_sync`.
+A caller that needs a capability checks for it when it handles the option that needs it, with `require_codes`,
+`require_gpu`, `require_compaction` or `require_sync`.
 """
 
 from __future__ import annotations
@@ -144,12 +144,12 @@ def require_sync(index: Index) -> SupportsSync:
 
 
 def find_ids(index: Index, sha256s: Sequence[str]) -> dict[str, int]:
-    """Ids of the images with these checksums that the index holds, by checksum; removed ones are left out."""
+    """Ids of the indexed images with these checksums, by checksum; removed ones are left out."""
     return {sha256: image.id for sha256, image in index.catalog.find(sha256s).items() if not image.removed}
 
 
 def ids_of_keys(index: Index, keys: Sequence[str]) -> list[int]:
-    """The ids of the images with these keys, in their order. Raises UnknownImageError, also if one is removed."""
+    """The ids of the images with these keys, in order. Raises UnknownImageError, also if one is removed."""
     images = index.catalog.find_keys(keys)
     for key in keys:
         if key not in images or images[key].removed:

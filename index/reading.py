@@ -1,4 +1,4 @@
-"""Reads image files for an index: within limits, skipped with a reason, not decoded if the index has their bytes."""
+"""Read image files for an index, within limits; skip bad ones with a reason, and decode only what the index lacks."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from model.thread_pool import ordered_map
 
 BATCH_SIZE = 16
 RACY_NS = 2_000_000_000
-"""A file changed less than two seconds before it is read may be changed again without getting another time stamp."""
+"""A file changed less than two seconds before it is read may be changed again without getting a new timestamp."""
 
 
 class ImageSource(NamedTuple):
-    """An image file to index, its label if it has one, and who made it if that is known."""
+    """An image file to index, its label if it has one, and who made it if known."""
 
     file: str
     label: str | None
@@ -47,14 +47,14 @@ class ImageSource(NamedTuple):
 
 @dataclass(frozen=True)
 class KnownImage:
-    """A file whose bytes the index has."""
+    """A file whose bytes the index already has."""
 
     state: FileState
 
 
 @dataclass(frozen=True)
 class ReadImage:
-    """A file that the index doesn't have, decoded."""
+    """A decoded file that the index doesn't have."""
 
     state: FileState
     pixels: NDArray[np.uint8]
@@ -79,7 +79,7 @@ def read_source(index: Index, source: ImageSource, limits: ImageLimits) -> ReadI
 def read_batches(
     index: Index, sources: Sequence[ImageSource], limits: ImageLimits, title: str
 ) -> Iterator[list[tuple[ImageSource, ReadImage | KnownImage | Skipped]]]:
-    """Read files as `read_source` does, some ahead in threads, in batches, with a progress bar called `title`."""
+    """Read files like `read_source`, in batches, prefetched in threads, with a progress bar titled `title`."""
     reads = ordered_map(lambda source: read_source(index, source, limits), sources, ahead=BATCH_SIZE)
     pairs = zip(sources, reads, strict=True)
     with tqdm(total=len(sources), desc=title, unit="image", disable=None) as bar:
@@ -114,7 +114,7 @@ def _read(
 
 
 def add_read(index: Index, model: OnnxModel, images: Sequence[ReadImage]) -> list[AddResult]:
-    """Add decoded images with their features, each once. Returns the results of those that the index didn't have."""
+    """Add decoded images with their features, each once. Returns the results of the ones the index lacked."""
 
     def compute_features(numbers: Sequence[int]) -> NDArray[np.float32]:
         return model.features(np.stack([images[number].pixels for number in numbers]), index.crops)
@@ -129,7 +129,7 @@ def add_new(
 ) -> list[AddResult]:
     """Add those of `entries` whose bytes the index doesn't have, once each. Returns their results.
 
-    `compute_features`: numbers of n entries -> their (n, dim) features.
+    `compute_features`: positions of n entries in `entries` -> their (n, dim) features.
     """
     new: dict[str, int] = {}
     for number, entry in enumerate(entries):

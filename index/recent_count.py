@@ -1,4 +1,4 @@
-"""RecentCount: the number of images in a database, which every response has, without a query for each."""
+"""RecentCount: the number of images in a database, cached because every response includes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_AGE_SECONDS = 1.0
 
 
 class RecentCount:
-    """A number that is `count`ed again when it is more than a second old, or after `forget`."""
+    """A number that `count` recomputes when it is more than a second old, or after `forget`."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
@@ -23,5 +23,5 @@ class RecentCount:
         return counted[0]
 
     def forget(self) -> None:
-        """Count again when the number is asked for next."""
+        """Recount when the number is next needed."""
         self._counted = None

@@ -20,8 +20,8 @@ class RowTable:
     """The image id, label and state of each row.
 
     A row is active if its image is neither removed nor damaged, and verified if its feature has been compared with its
-    checksum. Ids grow with rows. One thread adds images and labels; any may read the table, or call `set_active` or
-    `set_verified`.
+    checksum. Ids increase with rows. Only one thread may add images and labels; any may read the table, or call
+    `set_active` or `set_verified`.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class RowTable:
 
     @property
     def num_active(self) -> int:
-        """Images that a search can find."""
+        """Number of images that a search can find."""
         return int(np.count_nonzero(self._active[: self._size]))
 
     def label_counts(self) -> dict[str, int]:
-        """Active images per label; labels without any are left out."""
+        """Number of active images per label; labels without any are left out."""
         with self._lock:
             labels, active = self._labels[: self._size], self._active[: self._size]
             counts = np.bincount(labels[active & (labels >= 0)], minlength=len(self._label_numbers))
@@ -88,11 +88,11 @@ class RowTable:
 
     @property
     def num_unverified(self) -> int:
-        """Active rows that haven't been compared with their checksums yet."""
+        """Number of active rows that haven't been compared with their checksums yet."""
         return int(np.count_nonzero(self._active[: self._size] & ~self._verified[: self._size]))
 
     def unverified(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The images among `ids`, all of them known, whose rows haven't been compared with their checksums yet."""
+        """Those of `ids` whose rows haven't been compared with their checksums yet. All ids must be known."""
         return ids[~self._verified[self.rows_of(ids)]]
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -121,9 +121,9 @@ class RowTable:
             return [int(image_id) for image_id in self._ids[row : self._size]]
 
     def select(self, num_rows: int, label: str | None) -> tuple[NDArray[np.int64], Mask | None]:
-        """The ids of the first `num_rows` rows, and which of them to search; None: all.
+        """The ids of the first `num_rows` rows, and a mask of the rows to search (None: all).
 
-        Raises InvalidRequestError for a label that no image has, removed ones included.
+        Raises InvalidRequestError if no image, removed or not, has the label.
         """
         with self._lock:
             known = min(num_rows, self._size)

@@ -1,11 +1,11 @@
 """Queries and how they are run: the search modes, filters, pages and distance limits.
 
-A page begins after a position, which is the last neighbor that the caller has seen. So no neighbor is repeated or left
-out when images are added or removed between two pages.
+A page begins after a position: the last neighbor that the caller has seen. So no neighbor is repeated or skipped when
+images are added or removed between two pages.
 
 A search mode is a name in `SearchMode` and its entry in `SEARCHERS`, which says whether it needs binary codes. A mode
-that needs other data of its own also needs a field in `Snapshot`, which `FolderIndex` fills and keeps up to date as it
-does `codes` (`FolderIndex.set_encoder`, `_append`, `compact`).
+that needs data of its own also needs a field in `Snapshot`, which `FolderIndex` fills and keeps up to date like `codes`
+(`FolderIndex.set_encoder`, `_append`, `compact`).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ MIN_SHORTLIST = 1000
 ROWS_PER_SHORTLIST_ENTRY = 100
 """One row in this many is shortlisted by Hamming distance."""
 MAX_SHORTLIST = 10_000
-"""Rows that are read from the disk in some hundredths of a second."""
+"""Reading this many rows from the disk takes a few hundredths of a second."""
 SHORTLIST_PER_NEIGHBOR = 4
 LOOKUP_RADIUS = 2
-"""In how many bits a code may differ in hash lookup (Salakhutdinov and Hinton, Semantic Hashing)."""
+"""Maximum number of bits in which a code may differ in hash lookup (Salakhutdinov and Hinton, Semantic Hashing)."""
 MAX_EXCLUDED_IN_BATCH = 256
 """Queries are run as one batch only if at most this many rows are removed or damaged."""
 
@@ -67,7 +67,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Query:
-    """The k images nearest to a (dim,) float32 `feature`, or the next k `after` a position.
+    """A query for the k images nearest to a (dim,) float32 `feature`, or the next k `after` a position.
 
     `label`: only images with this label. `max_distance`: none further away. `mode`: how candidates are found; distances
     are exact in every mode.
@@ -93,8 +93,8 @@ class Query:
     def widen(self, page: slice, count: int) -> Query | None:
         """A query for more neighbors, or None if the `count` found are enough.
 
-        More are needed when images that were added before the position push the page past them. The number is doubled
-        until the position is reached.
+        More are needed if images added before the position push the page beyond the neighbors found. The number is
+        doubled until the position is reached.
         """
         if self.after is None or not page.stop > count >= self.num_needed:
             return None
@@ -130,9 +130,9 @@ class NearestIds(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable reference to the features, rows and codes of an index, which one search uses.
+    """Immutable references to the features, rows and codes of an index, for use by one search.
 
-    Compaction, a change of the encoder and repairs replace it. Additions are appended to its parts.
+    Compaction, repairs and a change of the encoder replace the snapshot. Additions are appended to its parts.
     """
 
     features: FeatureFile
@@ -151,8 +151,8 @@ class Searcher:
     """A search mode.
 
     `run`: runs one query over the rows that the mask selects. It is passed the rows of `snapshot.features` as a matrix,
-    because others may be appended during the search. `needs_codes`: whether it needs binary codes. `max_code_bits`: the
-    maximum number of their bits.
+    because rows may be appended during the search. `needs_codes`: whether it needs binary codes. `max_code_bits`: the
+    maximum length of a code in bits.
     """
 
     help: str
@@ -161,7 +161,7 @@ class Searcher:
     max_code_bits: int | None = None
 
     def works_with(self, code_bits: int | None) -> bool:
-        """Whether an index with codes of `code_bits` bits can be searched; None: without codes."""
+        """Whether this mode can search an index with codes of `code_bits` bits; None: an index without codes."""
         if code_bits is None:
             return not self.needs_codes
         return self.max_code_bits is None or code_bits <= self.max_code_bits
@@ -238,7 +238,7 @@ def run_queries(
 
 
 def take_page(query: Query, nearest_ids: NearestIds, search: Callable[[Query], NearestIds]) -> NearestIds:
-    """The page of a query among its neighbors so far; `search` finds more, where these are too few."""
+    """The page of a query from the neighbors found so far; `search` finds more if these are too few."""
     page = query.page(*nearest_ids)
     while wider := query.widen(page, len(nearest_ids.ids)):
         query, nearest_ids = wider, search(wider)
@@ -270,7 +270,7 @@ def rank_candidates(
 def attach_entries(
     queries: Sequence[Query], results: Sequence[NearestIds], catalog: EntryLookup
 ) -> list[list[Neighbor]]:
-    """Neighbors with their entries. Images that were removed since the search, or got another label than that of the
+    """Neighbors with their entries. Images that were removed since the search, or whose label no longer matches the
     query, are left out."""
     ids = sorted({int(image_id) for result in results for image_id in result.ids})
     entries = {entry.id: entry for entry in catalog.lookup(ids)}
@@ -287,7 +287,7 @@ def attach_entries(
 def _run_batch(
     snapshot: Snapshot, matrix: FeatureMatrix, queries: Sequence[Query], mask: Mask | None, pool: SearchPool
 ) -> dict[int, NearestRows]:
-    """Run the exact queries without a label in one pass, where it is faster. Returns results by number."""
+    """Run the exact queries without a label in one pass, if that is faster. Returns query number -> result."""
     numbers = [number for number, query in enumerate(queries) if query.mode == "exact" and query.label is None]
     num_excluded = 0 if mask is None else len(mask) - int(mask.sum())
     if (

@@ -15,9 +15,9 @@ from model.exceptions import InvalidRequestError
 class Shard:
     """Shard `number` of `count`, from 1.
 
-    An image belongs to shard 1 + h mod `count`, where h is the number that the first eight bytes of the SHA-256 of its
-    path make (big-endian): the path from the data's folder, or the table's, with `/`, in the file system's bytes. So it
-    depends on nothing else: not on the other images, not on their order, not on where the folder is.
+    An image belongs to shard 1 + h mod `count`, where h is the first eight bytes of the SHA-256 of its path, as a
+    big-endian integer. The path is relative to the folder of the data or the table, with `/`, in the file system's
+    encoding. So the shard depends on nothing else: not on other images, their order, or the location of the folder.
     """
 
     number: int
@@ -32,10 +32,10 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
     def index_path(self, path: Path) -> Path:
-        """Where the index of this shard is, beside that of the whole dataset."""
+        """The path of this shard's index, next to that of the whole dataset."""
         return path.with_name(f"{path.name}.{self.number}-of-{self.count}")
 
     def contains(self, path: Path, root: Path) -> bool:
-        """Whether an image belongs to this shard. `root`: the folder that its path is from; it may be elsewhere."""
+        """Whether an image belongs to this shard. `root`: the folder to take its path from; it may be outside of it."""
         name = os.fsencode(os.path.relpath(path, root))
         return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % self.count == self.number - 1

@@ -1,7 +1,7 @@
-"""Let an index follow a folder or a table: images that were added, moved, relabeled, edited in place, or are gone.
+"""Sync an index with a folder or a table: images that were added, moved, relabeled, edited in place, or are gone.
 
-Files are compared by size and time of change first, and read only where these differ. The same bytes are the same
-image, wherever the file is now. A folder is followed with all that is below it, a table with the files that it names.
+Files are first compared by size and modification time, and read only if these differ. The same bytes are the same
+image, wherever the file is now. A folder is followed with everything below it, a table with the files it names.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from model.runtime import OnnxModel
 
 ChangeKind = Literal["added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable"]
 OUTDATED: tuple[ChangeKind, ...] = ("restored", "moved", "relabeled", "edited", "gone")
-"""Changes that adding images doesn't make."""
+"""Kinds of change that adding images doesn't make."""
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happened to one image. `path`: below the folder, or the table's folder."""
+    """What happened to one image. `path`: relative to the folder, or to the table's folder."""
 
     kind: ChangeKind
     path: str
@@ -44,10 +44,11 @@ class Change:
 
 @dataclass(frozen=True)
 class SyncReport:
-    """The changes of a folder or table that were made in its index, or with `dry_run` would be made.
+    """The changes made to the index of a folder or table, or, with `dry_run`, the changes to make.
 
-    `copies`: files with the same bytes as another file. `mislabeled`: paths of copies whose folder or row gives another
-    label than the image has. `pruned`: whether images whose file is gone were removed. `skipped`: unreadable files.
+    `copies`: number of files with the same bytes as another file. `mislabeled`: paths of copies whose folder or row
+    gives a label other than the image's. `pruned`: whether images whose file is gone were removed. `skipped`:
+    unreadable files.
     """
 
     changes: tuple[Change, ...]
@@ -60,12 +61,12 @@ class SyncReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Changes by kind."""
+        """Number of changes by kind."""
         counted = Counter(change.kind for change in self.changes)
         return {kind: counted[kind] for kind in CHANGE_KINDS}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return {
             "counts": self.counts,
             "unchanged": self.unchanged,
@@ -91,7 +92,7 @@ class SyncReport:
 
 
 def describe_mislabeled(paths: Sequence[str]) -> str:
-    """Their number and the first of them: "2 under another label, such as cat/1.jpg"."""
+    """The number of paths and the first of them: "2 under another label, such as cat/1.jpg"."""
     return f"{len(paths):,} under another label, such as {show_path(paths[0])}"
 
 
@@ -109,12 +110,12 @@ def sync(
     """Change an index so that it holds the images of a folder or a table.
 
     `listing`: the files of the folder by its real path, or of a table. `prune`: remove images whose file is gone;
-    `restore` brings them back until the index is compacted. A file edited in place replaces its image, and the old one
-    is removed, too. A file that can't be looked at isn't taken as gone: below a folder that is empty or unreadable, or
-    behind a broken link. `just_read`: files that were read shortly before and aren't read again.
+    `restore` brings them back until the index is compacted. The image of a file edited in place is always replaced: the
+    old one is removed. A file that can't be checked, below an empty or unreadable folder or behind a broken link, isn't
+    taken as gone. `just_read`: files that were just read and aren't read again.
 
-    Raises DatasetError, with nothing changed, for a folder without images: perhaps it isn't mounted; StoppedError once
-    `is_stopped` is true, with the images kept that were added.
+    Raises DatasetError, with nothing changed, for a folder without images, which may not be mounted; StoppedError once
+    `is_stopped` is true, keeping the images already added.
     """
     if not listing.entries:
         raise DatasetError(
@@ -125,7 +126,7 @@ def sync(
 
 
 class _File(NamedTuple):
-    """A file of the folder, and how it was read last."""
+    """A file of the folder, and its state when last read."""
 
     source: ImageSource
     state: FileState
@@ -152,16 +153,16 @@ class _Sync:
         self.has_labels = self.follows_folder or any(source.label is not None for source in self.sources)
         self.root = str(listing.root if self.follows_folder else listing.root.absolute().parent)
         self.listed = {source.file for source in self.sources}
-        self.stored: dict[str, StoredSource] = {}  # images of files in the data, or with the bytes of one, by checksum
-        self.states: dict[str, FileState] = {}  # of the files of both
+        self.stored: dict[str, StoredSource] = {}  # images of files in the data or with their bytes, by checksum
+        self.states: dict[str, FileState] = {}  # by path: of the data's files, and of the files of `stored`
         self.new_states: dict[str, FileState] = {}
-        self.files_of: dict[str, list[_File]] = {}  # of the images in `stored`, by checksum
-        self.added: dict[str, ImageSource] = {}  # the others
+        self.files_of: dict[str, list[_File]] = {}  # files of the images in `stored`, by checksum
+        self.added: dict[str, ImageSource] = {}  # new images, by checksum
         self.unreadable: dict[str, Skipped] = {}
         self.changes: list[Change] = []
         self.mislabeled: list[str] = []
         self.unchanged = self.copies = 0
-        self._unsure: dict[str, str] = {}  # folder -> why its files may not be gone; "" if they are
+        self._unsure: dict[str, str] = {}  # folder -> why its missing files may still exist; "" if they don't
 
     def run(self, prune: bool) -> SyncReport:
         self._look_up()
@@ -181,10 +182,10 @@ class _Sync:
         return SyncReport(tuple(changes), self.unchanged, self.copies, mislabeled, prune, self.dry_run, skipped)
 
     def _look_up(self) -> None:
-        """Look up the images and files of the data in the index, rather than all entries, which may be many more."""
+        """Look up the images and files of the data in the index, instead of all entries, which may be many more."""
         records, files = self.follower.file_records, self.listed | self.missing
         folder = self.root if self.follows_folder else common_folder(files)
-        if is_utf8(folder):  # as all paths in the catalog
+        if is_utf8(folder):  # as all paths in the catalog are
             self.stored = {image.sha256: image for image in records.sources_below(folder)}
             self.states = records.file_states_below(folder)
         states = [self.just_read.get(file) or self.states.get(file) for file in self.listed]
@@ -197,7 +198,7 @@ class _Sync:
         self.states |= self.follower.file_records.file_states_of([image.source for image in images])
 
     def _note_known(self, source: ImageSource) -> bool:
-        """Note a file that is unchanged since it was last read and whose image is indexed. Returns False for others."""
+        """Note a file that is indexed and hasn't changed since it was last read. Returns False for other files."""
         just_read = self.just_read.get(source.file)
         if isinstance(just_read, Skipped):
             self._note_unreadable(source, just_read)
@@ -223,12 +224,12 @@ class _Sync:
                 add_read(self.index, self.model, [image for image in new if image is not None])
 
     def _classify(self, source: ImageSource, result: ReadImage | KnownImage | Skipped) -> ReadImage | None:
-        """Note what a file is. Returns the image if it is new."""
+        """Note how a file relates to the index. Returns the image if it is new."""
         if isinstance(result, Skipped):
             self._note_unreadable(source, result)
             return None
         sha256 = result.state.sha256
-        if is_utf8(source.file):  # as text of the catalog; the path of another is not kept
+        if is_utf8(source.file):  # as catalog text must be; other paths aren't stored
             state, before = result.state, self.states.get(source.file)
             if before is not None and not self.has_labels:
                 state = state._replace(label=before.label)
@@ -249,7 +250,7 @@ class _Sync:
         self._note("unreadable", source.file, skipped.detail or skipped.reason)
 
     def _settle(self, image: StoredSource, files: Sequence[_File]) -> tuple[int, str, str | None] | None:
-        """The new file and label of an image whose bytes are in `files`; None if nothing changes."""
+        """The (id, file, label) to store for an image whose bytes are in `files`; None if there is nothing to store."""
         own = next((file for file in files if file.source.file == image.source), None)
         self.copies += len(files) - 1
         file = own or files[0]
@@ -272,9 +273,9 @@ class _Sync:
         return None if stays_elsewhere or not is_utf8(path) else (image.id, path, label)
 
     def _new_label(self, image: StoredSource, label: str | None) -> str | None:
-        """The data's label if it has changed, else the image's, which may have been changed by hand.
+        """The label in the data if it has changed, else the image's, which may have been changed by hand.
 
-        A table without a column of labels changes none.
+        A table without a label column changes no labels.
         """
         if not self.has_labels:
             return image.label
@@ -320,7 +321,7 @@ class _Sync:
         return self._unsure[folder]
 
     def _is_followed(self, path: str) -> bool:
-        """Whether a file belongs to what the index follows."""
+        """Whether a file belongs to the folder or table that is followed."""
         if self.follows_folder:
             return path.startswith(f"{self.root}/")
         return path in self.listed or path in self.missing
@@ -332,11 +333,11 @@ class _Sync:
 
     @cached_property
     def unchecked(self) -> dict[str, str]:
-        """Files and folders that couldn't be looked at, and why."""
+        """Files and folders that couldn't be checked, and why."""
         return {entry.path: entry.reason for entry in self.listing.skipped if entry.reason in UNCHECKED}
 
     def _is_elsewhere(self, path: str) -> bool:
-        """Whether an image has no file, or one outside the folder that exists."""
+        """Whether an image has no file, or an existing file outside the followed data."""
         return not path or (not self._is_followed(path) and os.path.exists(path))  # noqa: PTH110
 
     def _record(self) -> None:
@@ -354,7 +355,7 @@ class _Sync:
 
 
 def _why_unsure(folder: str) -> str:
-    """Why files that aren't in a folder may still exist; "" if they don't."""
+    """Why files missing from a folder may still exist; "" if they don't."""
     try:
         return "" if os.listdir(folder) else "its folder is empty: is its disk mounted?"  # noqa: PTH208
     except OSError as error:
@@ -362,7 +363,7 @@ def _why_unsure(folder: str) -> str:
 
 
 def _is_unchanged(file: str, state: FileState) -> bool:
-    """Whether a file has the size and the time of change that it had when it was last read."""
+    """Whether a file still has the size and modification time that it had when it was last read."""
     try:
         status = os.stat(file)  # noqa: PTH116
     except OSError:

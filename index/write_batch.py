@@ -1,6 +1,6 @@
-"""WriteBatch: additions that wait for one another are written in one commit (group commit).
+"""WriteBatch: write additions that wait for one another in one commit (group commit).
 
-All backends decide here which images are new, which exist, and which are restored.
+This is where all backends decide which images are new, which exist already, and which are restored.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from model.exceptions import IndexUnavailableError, InvalidRequestError
 
 
 class StoredImages(Protocol):
-    """What a batch needs of a catalog; see `index.catalog.catalog.Catalog`."""
+    """What a batch needs from a catalog; see `index.catalog.catalog.Catalog`."""
 
     def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
     def check_new_keys(self, keys: Sequence[str]) -> None: ...
 
 
 MAX_SQUARED_NORM = 1e36
-"""Of a feature: squared distances up to four times as large are computed in float32."""
+"""Limit for features: squared distances can be four times as large, and are computed in float32."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class PendingAdd:
     results: Future[list[AddResult]] = field(default_factory=Future)
 
     def check(self, dim: int, dtype: DTypeLike = np.float32) -> None:
-        """Raise InvalidRequestError unless the features are (N, dim) and finite as `dtype`."""
+        """Raise InvalidRequestError unless the features are (N, dim), finite as `dtype`, and of norms below 1e18."""
         shape = (len(self.entries), dim)
         if self.features.shape != shape:
             raise InvalidRequestError(f"expected features of shape {shape}, got {self.features.shape}")
-        with np.errstate(over="ignore"):  # what is too large for float16 becomes infinite
+        with np.errstate(over="ignore"):  # values too large for float16 become infinite
             stored = self.features.astype(dtype)
             norms = np.einsum("ij,ij->i", self.features, self.features, dtype=np.float32)
         if not np.isfinite(stored).all():
@@ -53,9 +53,9 @@ class PendingAdd:
 
 
 class WriteBatch:
-    """Additions in one commit, with the results that they would have had one after the other.
+    """Additions in one commit, with the same results as if they were made one after the other.
 
-    `new`: the images that aren't stored yet, by sha256; of several with the same bytes, the first.
+    `new`: the images that aren't stored yet, by sha256; the first of those with the same bytes.
     """
 
     def __init__(self, catalog: StoredImages) -> None:
@@ -66,11 +66,11 @@ class WriteBatch:
 
     @property
     def removed_ids(self) -> list[int]:
-        """Removed images that are added again: to be restored."""
+        """Ids of removed images that are added again, and so are to be restored."""
         return sorted({stored.id for stored in self._stored.values() if stored.removed})
 
     def accept(self, addition: PendingAdd) -> None:
-        """Join an addition. One whose key is used already fails alone, with InvalidRequestError as its result."""
+        """Join an addition. If one of its keys is already used, it fails alone, with InvalidRequestError as result."""
         stored = self._catalog.find([entry.sha256 for entry in addition.entries])
         new: dict[str, tuple[NewEntry, NDArray[np.float32]]] = {}
         for entry, feature in zip(addition.entries, addition.features, strict=True):
@@ -86,7 +86,7 @@ class WriteBatch:
         self._accepted.append(addition)
 
     def finish(self, new_ids: Sequence[int]) -> None:
-        """Set all results after the commit. `new_ids`: those of `new`, in order."""
+        """Set all results after the commit. `new_ids`: the ids of `new`, in order."""
         ids, reported = dict(zip(self.new, new_ids, strict=True)), set[str]()
         for addition in self._accepted:
             addition.results.set_result([self._result(entry.sha256, ids, reported) for entry in addition.entries])
@@ -101,9 +101,9 @@ class WriteBatch:
 
 
 class AddQueue:
-    """Additions of all threads: those that wait for `lock` are written by the first that gets it, in one commit.
+    """Additions of all threads. The first thread to get `lock` writes all additions that wait for it, in one commit.
 
-    `commit`: writes additions and returns their batch with the ids of its new images.
+    `commit`: writes additions; returns their batch and the ids of its new images.
     """
 
     def __init__(
@@ -115,25 +115,25 @@ class AddQueue:
         self._waiting: deque[PendingAdd] = deque()
 
     def __len__(self) -> int:
-        """Additions that wait for the one that is being written."""
+        """Number of additions that wait for the current write."""
         return len(self._waiting)
 
     def add(self, addition: PendingAdd) -> list[AddResult]:
-        """Write an addition, and others that wait. Raises what its commit raised; then nothing of it was added."""
+        """Write an addition and others that wait. Raises what its commit raised, in which case none of it was added."""
         self._waiting.append(addition)
         with self._lock:
             if not addition.results.done():
                 additions = [self._waiting.popleft() for _ in range(len(self._waiting))]
                 try:
                     self._write(additions)
-                except BaseException:  # such as Ctrl-C in this thread: the others write theirs themselves
+                except BaseException:  # such as Ctrl-C in this thread: the others write their own
                     unfinished = [a for a in additions if a is not addition and not a.results.done()]
                     self._waiting.extendleft(reversed(unfinished))
                     raise
         return addition.results.result()
 
     def _write(self, additions: Sequence[PendingAdd]) -> None:
-        """Write additions in one commit; where that fails each in its own, so that a bad one fails alone."""
+        """Write additions in one commit; if that fails, each in its own commit, so that a bad one fails alone."""
         try:
             batch, ids = self._commit(additions)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Checksums of the files that are included in the package, in a file SHA256SUMS as `sha256sum --check` reads it."""
+"""Checksums of the files included in the package, in a SHA256SUMS file that `sha256sum --check` can read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the checksums of all files in `folder`, by their paths below it."""
+    """Write the checksums of all files below `folder`, with their paths relative to it."""
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     with atomic_write(folder / CHECKSUMS) as target:
         target.writelines(f"{sha256_of(folder / file)}  {file}\n" for file in files if file != CHECKSUMS)
 
 
 def verify_checksums(folder: Path) -> None:
-    """Compare the files of `folder` with their checksums. Raises ArtifactError naming the first that is damaged."""
+    """Compare the files of `folder` with their checksums. Raises ArtifactError naming the first damaged file."""
     try:
         lines = (folder / CHECKSUMS).read_text("utf-8").splitlines()
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""`compile_loop`: a function that numba compiles on its first call, and keeps on the disk where that is possible."""
+"""`compile_loop`: a decorator that has numba compile a function on its first call and cache it on disk if possible."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numba import njit
 
 
 def compile_loop(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a loop with `numba.njit`, which takes `options`; it releases the GIL.
+    """Decorate a loop with `numba.njit`, which takes `options`; the loop releases the GIL.
 
-    Machine code is kept beside the module, or below the home directory or NUMBA_CACHE_DIR. Where none can be written,
-    as for a service without a home, each process compiles again, which takes seconds.
+    The machine code is cached beside the module, or below the home directory or NUMBA_CACHE_DIR. If none of these is
+    writable, as for a service without a home directory, each process compiles again, which takes seconds.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:

@@ -17,9 +17,9 @@ from model.exceptions import DownloadError
 from model.files import exclusive_lock, move_durably, sha256_of
 
 MAX_ATTEMPTS = 5
-"""Attempts in a row that received nothing."""
+"""Maximum number of consecutive attempts that receive nothing."""
 RETRY_SECONDS = 1.0
-"""Before another attempt; twice as long after each further one in a row that received nothing."""
+"""Delay before the next attempt; doubled after each further consecutive attempt that receives nothing."""
 TIMEOUT_SECONDS = 60
 CHUNK_BYTES = 1 << 20
 RETRIED_STATUSES = (408, 429)
@@ -27,7 +27,7 @@ RETRIED_STATUSES = (408, 429)
 
 
 class RemoteFile(NamedTuple):
-    """A file to download. `bytes` is 0 if its publisher doesn't say how many."""
+    """A file to download. `bytes` is 0 if its publisher doesn't state the size."""
 
     name: str
     url: str
@@ -36,10 +36,10 @@ class RemoteFile(NamedTuple):
 
 
 def fetch(file: RemoteFile, folder: Path, mirror: str = "") -> Path:
-    """The file in `folder`, downloaded unless it is there already. Its checksum is compared before it gets its name.
+    """The file in `folder`, downloaded unless it is there already. Its checksum is verified before it gets its name.
 
-    `mirror`: a URL to which the file's name is added. An interrupted download is kept in NAME.part, and the next call
-    resumes it. Raises DownloadError.
+    `mirror`: a URL to which the file's name is appended. An interrupted download is kept in NAME.part, and the next
+    call resumes it. Raises DownloadError.
     """
     target = folder / file.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def verify(path: Path, file: RemoteFile) -> None:
 
 
 def _verify_or_remove(part: Path, file: RemoteFile) -> None:
-    """As `verify`; a download of other bytes is removed, since it can't be resumed."""
+    """Like `verify`, but delete a download that doesn't match, since it can't be resumed."""
     try:
         verify(part, file)
     except DownloadError:
@@ -94,7 +94,7 @@ def _check_free_space(part: Path, file: RemoteFile) -> None:
 
 
 def download(url: str, part: Path, file: RemoteFile) -> None:
-    """Append to `part` until it is complete; after an interruption, resume from where it was. Raises DownloadError."""
+    """Append to `part` until it is complete; after an interruption, resume where it stopped. Raises DownloadError."""
     failures, reason = 0, ""
     with tqdm(desc=f"downloading {file.name}", unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
         while failures < MAX_ATTEMPTS:
@@ -105,7 +105,7 @@ def download(url: str, part: Path, file: RemoteFile) -> None:
                 reason = "the connection was closed early"
             except urllib.error.HTTPError as error:
                 error.close()
-                if error.code == 416:  # range not satisfiable: there is nothing after what we have
+                if error.code == 416:  # range not satisfiable: we have all bytes already
                     return
                 if error.code < 500 and error.code not in RETRIED_STATUSES:
                     raise DownloadError(f"can't download {url}: {error.code} {error.reason}") from error
@@ -124,11 +124,11 @@ def download(url: str, part: Path, file: RemoteFile) -> None:
 
 
 def _resume(url: str, part: Path, file: RemoteFile, bar: tqdm[None]) -> bool:
-    """Request what is missing and append it; whether `part` is complete now."""
+    """Request the missing bytes and append them; return whether `part` is complete now."""
     size = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-        if response.status != 206:  # the server sends all of it
+        if response.status != 206:  # the server sends the whole file
             size = 0
         total = _total_size(response, size)
         if total is not None and file.bytes and total != file.bytes:
@@ -150,6 +150,6 @@ def _size(part: Path) -> int:
 
 
 def _total_size(response: HTTPResponse, offset: int) -> int | None:
-    """Bytes of the whole file, if the server says."""
+    """Size of the whole file in bytes, if the server states it."""
     length = response.headers.get("Content-Length")
     return None if length is None else offset + int(length)

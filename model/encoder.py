@@ -1,4 +1,4 @@
-"""Encoder: features -> binary codes, by the encoder.onnx of an artifact (section 6.1 suggests an autoencoder)."""
+"""Encoder: features -> binary codes, with an artifact's encoder.onnx (section 6.1 suggests an autoencoder)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Encoder:
         return cls(artifact.path / ENCODER) if ENCODER in artifact.manifest.files else None
 
     def encode(self, features: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(N, dim) -> (N, bytes) uint8, eight bits per byte, the first the most significant. Raises ArtifactError."""
+        """(N, dim) -> (N, bytes) uint8, eight bits per byte, most significant bit first. Raises ArtifactError."""
         codes: NDArray[np.uint8] = self._session.run(None, {"features": features.astype(np.float32, copy=False)})[0]
         if codes.shape != (len(features), self.bytes):
             raise ArtifactError(f"{self._path} computes codes for another number of features: train it again")

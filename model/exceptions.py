@@ -1,6 +1,6 @@
 """Exceptions of `model`, `index` and `training`. Their messages say what is wrong, then what to do.
 
-`server.exceptions` has the HTTP status and error code of those that a request can cause. The command line prints the
+`server.exceptions` gives an HTTP status and error code to those that a request can cause. The command line prints the
 message and exits with status 1.
 """
 
@@ -42,7 +42,7 @@ class DownloadError(AlexNetError):
 
 
 class QuantizationError(AlexNetError):
-    """The error of the network in int8 is too much higher than in float32."""
+    """The int8 network's error exceeds the float32 network's by too much."""
 
 
 class DatasetError(AlexNetError):
@@ -58,7 +58,7 @@ class TrainingError(AlexNetError):
 
 
 class StoppedError(TrainingError):
-    """Work was stopped by a signal; what was completed is saved."""
+    """Work was stopped by a signal; completed work is saved."""
 
 
 class IndexStoreError(AlexNetError):
@@ -74,7 +74,7 @@ class IndexFormatError(IndexStoreError):
 
 
 class StorageFullError(IndexStoreError):
-    """The disk is full; nothing of this change was written, and earlier ones are kept."""
+    """The disk is full; nothing of this change was written, and earlier changes are kept."""
 
 
 class IndexLockedError(IndexStoreError):
@@ -90,11 +90,11 @@ class ReadOnlyIndexError(IndexStoreError):
 
 
 class IndexReplacedError(ReadOnlyIndexError):
-    """The files of the index are others than those that were opened; nothing was changed."""
+    """The index's files were replaced since it was opened; nothing was changed."""
 
 
 class UnknownImageError(AlexNetError):
-    """No image has this id or key, it is removed or damaged, or its file is gone."""
+    """No image has this id or key, the image was removed or is damaged, or its file is gone."""
 
 
 class DeviceError(AlexNetError):

@@ -1,4 +1,4 @@
-"""Figures of matplotlib are saved with one warning for all letters that its font lacks."""
+"""Save matplotlib figures, with one warning for all letters that the font lacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MISSING_GLYPH = re.compile(r"Glyph (\d+) ")
 
 
 def save_figure(figure: Figure, target: Path | IO[bytes], dpi: int) -> None:
-    """Save a figure as PNG. Letters that are drawn as boxes, of classes' names, are logged once in a process.
+    """Save a figure as PNG. Letters in class names that are drawn as boxes are logged once per process.
 
     Raises OSError.
     """

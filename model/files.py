@@ -26,10 +26,9 @@ def sha256_of(path: Path) -> str:
 def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` (`NAME.partial`, text in UTF-8) that replaces it when the block ends.
 
-    Readers see the old file or the new one, never a part of it, after a crash or a power cut, too. If the block or the
-    disk fails, `path` is unchanged and the temporary file is removed. Of several writers of one file each waits for the
-    one before. Raises OSError, before the block where `path` is a folder, and where it is a device or a pipe: the file
-    would take its place.
+    Readers see the old file or the new one, never a partial file, even after a crash or a power cut. If the block or
+    the disk fails, `path` is unchanged and the temporary file is removed. Concurrent writers of one file take turns.
+    Raises OSError: before the block runs if `path` is a folder, or a device or pipe that the file would replace.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -48,7 +47,7 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
 
 
 def _open_locked(path: Path) -> int:
-    """Open an empty file for writing that no other process has open like this."""
+    """Open an empty file for writing, and lock it against other processes that call this."""
     while True:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -56,7 +55,7 @@ def _open_locked(path: Path) -> int:
             opened = os.fstat(descriptor)
             with suppress(FileNotFoundError):  # the other process renamed the file, or removed it
                 if os.path.samestat(opened, path.stat()):
-                    if opened.st_size:  # of a writer that was killed
+                    if opened.st_size:  # left by a writer that was killed
                         os.ftruncate(descriptor, 0)
                     return descriptor
         except BaseException:
@@ -83,8 +82,8 @@ def fsync(path: Path) -> None:
 
 @contextmanager
 def exclusive_lock(path: Path, activity: str) -> Iterator[None]:
-    """Hold a lock on the file `path`, which is created and stays. While another process holds it, print its `activity`
-    and wait."""
+    """Hold a lock on the file `path`, which is created if missing and never removed. While another process holds the
+    lock, print its `activity` and wait."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

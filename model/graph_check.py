@@ -1,8 +1,8 @@
-"""A check of ONNX files before they are loaded: they end, they are all there is, and they are weights but for a little.
+"""A check of ONNX files before they are loaded: no loops, no references to other files, little besides weights.
 
-onnxruntime runs parts of a graph while it loads it, so a graph that loops forever would never be loaded, and it reads
-weights from any other file that a graph names. Our graphs have neither. Only the parts of the file that say so are
-read, by the field numbers of onnx.proto.
+onnxruntime runs parts of a graph while loading it, so a graph that loops forever would never load; it also reads
+weights from any other file that a graph names. Our graphs have neither loops nor such references. The check reads only
+the fields that matter for it, by their numbers in onnx.proto.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ ALLOWED_DOMAINS = ("", "ai.onnx")
 MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
 TENSOR_RAW_DATA, TENSOR_EXTERNAL_DATA, TENSOR_LOCATION = 9, 13, 14
 EXTERNAL_LOCATION = 1
-"""Numbers of fields, and the location of weights that are in another file."""
+"""Field numbers, and the location that marks weights in another file."""
 MAX_DEPTH = 4
-"""Graphs within graphs; ours have one `If`."""
+"""Levels of graphs within graphs; ours have one `If`."""
 MAX_BYTES_BESIDE_WEIGHTS = 2**22
 MAX_FIELDS = 200_000
 MAX_NAME_BYTES = 1000
@@ -35,8 +35,8 @@ _SPARSE_PARTS = (1, 2)
 
 
 def check_graph(path: Path) -> None:
-    """Raise ArtifactError unless the ONNX file at `path` has no loops, functions, foreign operators or other files, and
-    little besides its weights: texts and parts are copied several times where it is loaded."""
+    """Raise ArtifactError if the ONNX file at `path` has loops, functions, foreign operators or external files, or too
+    much besides its weights: loading it copies strings and other parts several times."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _GraphCheck(path, content).check()
@@ -47,7 +47,7 @@ def check_graph(path: Path) -> None:
 
 
 class _GraphCheck:
-    """The check of one file, which raises ArtifactError, ValueError or IndexError."""
+    """The check of one file. It raises ArtifactError, ValueError or IndexError."""
 
     def __init__(self, path: Path, content: mmap.mmap) -> None:
         self._path, self._content = path, content
@@ -108,7 +108,7 @@ class _GraphCheck:
                 self._weight_bytes += value.stop - value.start
 
     def _fields(self, message: slice | int) -> Iterator[tuple[int, slice | int]]:
-        """The fields of a message: number, and where its bytes are, or its integer."""
+        """Yield the fields of a message: number, and the slice of its bytes or its integer."""
         if isinstance(message, int):
             raise ValueError("integer instead of a message")
         for field in read_fields(self._content, message):

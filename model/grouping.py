@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def group_alike(items: Iterable[T], key: Callable[[T], Hashable | None]) -> list[list[T]]:
-    """The items with the same key, in groups of at least two; those whose key is None are in none."""
+    """Groups of at least two items with the same key; items whose key is None are in no group."""
     groups: dict[Hashable, list[T]] = {}
     for item in items:
         if (value := key(item)) is not None:

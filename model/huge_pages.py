@@ -1,8 +1,8 @@
-"""Huge pages: 2 MB instead of 4 kB, for the memory that a network is computed in.
+"""Huge pages (2 MB instead of 4 kB) for the memory that a network runs in.
 
-A network reads hundreds of megabytes for each image, and a processor knows the addresses of a few thousand pages.
-Finding one takes longer in a virtual machine: there ten crops take up to 44 % less time on huge pages
-(docs/performance.md). Linux gives them to whoever asks (`madvise`), which neither onnxruntime nor PyTorch does.
+A network reads hundreds of megabytes per image, but a processor caches the addresses of only a few thousand pages.
+Looking up others takes longer in a virtual machine: there, ten crops take up to 44 % less time on huge pages
+(docs/performance.md). Linux gives them to a process that asks (`madvise`); neither onnxruntime nor PyTorch asks.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ MAPPINGS = Path("/proc/self/smaps")
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
 MIN_BYTES = 2 * 2**20
 MIN_RESIDENT = 0.5
-"""Only mappings that are used by so much: a thread's stack, or a pool that was hardly used, would grow."""
+"""Share of a mapping that must be in memory: otherwise a thread's stack, or a hardly used pool, would grow."""
 _HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p [0-9a-f]+ [0-9a-f:]+ 0 *(\[heap\]|\[anon.*\])?$")
 
 
 def use_huge_pages() -> int:
-    """Move what this process holds in memory now to huge pages; bytes of the mappings that were asked for.
+    """Move this process's current memory to huge pages; return the size in bytes of the mappings concerned.
 
-    What is allocated later is not on huge pages, so call it when a network has run. It takes about four seconds for
-    each gigabyte. 0, and nothing is done, where the system doesn't have them, or its administrator doesn't want them.
+    Memory that is allocated later isn't on huge pages, so call this after a network has run. It takes about four
+    seconds per gigabyte. Does nothing and returns 0 unless the system offers huge pages on request (`madvise`).
     """
     try:
         if "[madvise]" not in SETTING.read_text():  # `always` needs no request
@@ -38,13 +38,13 @@ def use_huge_pages() -> int:
     asked = 0
     for start, size in list(_iter_used_mappings()):
         if madvise(start, size, MADV_HUGEPAGE) == 0:
-            madvise(start, size, MADV_COLLAPSE)  # now; before Linux 6.1 a thread of the kernel does it in minutes
+            madvise(start, size, MADV_COLLAPSE)  # now; before Linux 6.1, a kernel thread does it within minutes
             asked += size
     return asked
 
 
 def _iter_used_mappings() -> Iterator[tuple[int, int]]:
-    """Address and bytes of the mappings that are no file and whose memory is mostly in use."""
+    """Yield the address and size in bytes of each mapping that isn't a file and is mostly in memory."""
     start = size = 0
     for line in MAPPINGS.read_text().splitlines():
         if header := _HEADER.match(line):

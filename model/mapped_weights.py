@@ -1,7 +1,7 @@
-"""ONNX files loaded sooner: their large weights are mapped into memory, not read and copied.
+"""Faster loading of ONNX files: large weights are mapped into memory instead of read and copied.
 
-onnxruntime parses a file and copies its weights twice, 0.5 s for 240 MB. Weights that a graph names as a part of
-another file it only maps. So it gets a graph that names those parts of the network's own file.
+onnxruntime parses a file and copies its weights twice, which takes 0.5 s for 240 MB. Weights that a graph references in
+another file are only mapped. So onnxruntime gets a graph that references the weights in the network's own file.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from model.graph_check import (
 from model.protobuf_wire import bytes_field, read_fields, varint_field
 
 MIN_BYTES = 2**14
-"""Of a weight that is mapped."""
+"""Smallest weight that is mapped."""
 FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
-"""onnxruntime's session option: the folder of the files that a graph names."""
+"""onnxruntime's session option for the folder of the files that a graph references."""
 
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
@@ -31,7 +31,8 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 def refer_to_weights(path: Path) -> bytes:
     """The graph of the ONNX file at `path`, with references to that file instead of its large weights.
 
-    `path`: a file that `model.graph_check` has accepted. A session of the result needs `FOLDER_OPTION`: its folder.
+    `path`: a file that `model.graph_check` has accepted. A session of the result needs `FOLDER_OPTION` set to the
+    file's folder.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
 
@@ -42,7 +43,7 @@ def refer_to_weights(path: Path) -> bytes:
 
 
 def _rebuild(content: mmap.mmap, message: slice, number: int, convert: Callable[[slice], bytes]) -> bytes:
-    """The bytes of a message, with those of its fields `number` converted."""
+    """The bytes of a message, with its fields of this `number` converted."""
     parts = []
     for field in read_fields(content, message):
         if field.number == number and isinstance(field.value, slice):
@@ -53,7 +54,7 @@ def _rebuild(content: mmap.mmap, message: slice, number: int, convert: Callable[
 
 
 def _refer(content: mmap.mmap, tensor: slice, name: str) -> bytes:
-    """The bytes of a tensor that names its large data as a part of the file `name`."""
+    """The bytes of a tensor, with large data replaced by a reference into the file `name`."""
     fields = list(read_fields(content, tensor))
     data = next((field.value for field in fields if field.number == TENSOR_RAW_DATA), 0)
     if isinstance(data, int) or data.stop - data.start < MIN_BYTES:

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:
-    """A number and its noun, "1 image" or "2,000 images". `plural`: of nouns that don't just end with an s then."""
+    """A number and its noun, "1 image" or "2,000 images". `plural`: for nouns that need more than an added s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

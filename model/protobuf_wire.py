@@ -1,6 +1,6 @@
-"""The wire format of protocol buffers (https://protobuf.dev/programming-guides/encoding): fields read and written.
+"""Read and write fields in the wire format of protocol buffers (https://protobuf.dev/programming-guides/encoding).
 
-Serving doesn't need the package onnx for it, and a file that is mapped into memory isn't copied.
+With this module, serving doesn't need the onnx package, and a memory-mapped file isn't copied.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class Field(NamedTuple):
-    """A field of a message. `value`: where its bytes are, or its integer. `span`: where it is with its number."""
+    """A field of a message. `value`: the slice of its bytes, or its integer. `span`: the same with the field's tag."""
 
     number: int
     value: slice | int
@@ -21,7 +21,7 @@ class Field(NamedTuple):
 
 
 def read_fields(content: mmap.mmap, message: slice) -> Iterator[Field]:
-    """The fields of a message of the file `content`. Raises ValueError, IndexError."""
+    """Yield the fields of a message in the file `content`. Raises ValueError, IndexError."""
     position, end = message.start, message.stop
     while position < end:
         start = position
@@ -56,17 +56,17 @@ def _read_varint(content: mmap.mmap, position: int) -> tuple[int, int]:
 
 
 def bytes_field(number: int, content: bytes) -> bytes:
-    """A field of bytes, of text, or of a message."""
+    """A field that holds bytes, text, or a message."""
     return varint(number << 3 | _BYTES) + varint(len(content)) + content
 
 
 def varint_field(number: int, value: int) -> bytes:
-    """A field of an integer that isn't negative."""
+    """A field that holds a nonnegative integer."""
     return varint(number << 3 | _VARINT) + varint(value)
 
 
 def varint(value: int) -> bytes:
-    """An integer that isn't negative, in groups of seven bits."""
+    """A nonnegative integer, in groups of seven bits."""
     groups = bytearray()
     while value > 127:
         groups.append(value & 127 | 128)

@@ -1,4 +1,4 @@
-"""What to install where an optional package is missing: the commands that messages name. They need no clone."""
+"""The install commands that messages suggest when an optional package is missing. Only uvx's needs a clone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = {
     "tensorboard": ("tensorboard", "train"),
     "torch": ("torch", "train"),
 }
-"""Modules that not every installation has -> the package that has it, and the extra that brings it."""
+"""Optional modules -> their package, and the extra that installs it."""
 
 INSTALL_GPU = (
     "in a new environment, pip uninstall --yes onnxruntime faiss-cpu && "
@@ -48,7 +48,7 @@ def install_extra(extra: str) -> str:
 
 
 def missing_package(module: str | None) -> str | None:
-    """What is missing and how to install it, for people; None if no extra brings this module."""
+    """A message: what is missing and how to install it; None if no extra installs this module."""
     top_level = (module or "").partition(".")[0]
     if top_level not in PACKAGES:
         return None

@@ -25,14 +25,14 @@ TOLERANCE = 1e-3
 SCALED_LOGITS = "scaled_logits"
 """An output of networks that are measured, never of those that are served (`model.network.temperature`)."""
 MAX_CROPS = 20
-"""Crops that are computed together on a CPU. More are hardly faster, and take memory that is given back afterwards: to
-get it again, page by page, takes a fifth of the time."""
+"""Crops per batch on a CPU. Larger batches are hardly faster, and need memory that is returned to the system after each
+run: getting it back, page by page, takes a fifth of the time."""
 SPINNING = {"session.intra_op.spin_duration_us": "50", "session.force_spinning_stop": "1"}
-"""How long onnxruntime's threads wait for the next layer before they sleep; after the last one they sleep at once.
-Waking them for each layer takes 8 % of the time of ten crops in int8; waiting longer takes other threads' time."""
+"""How long onnxruntime's threads spin before they sleep, waiting for the next layer; after the last one they sleep at
+once. Waking them for each layer takes 8 % of the time of ten crops in int8; spinning longer slows other threads."""
 INPUTS = {"images": ("tensor(uint8)", 4), "crops": ("tensor(int64)", 1)}
 OUTPUTS = {"probabilities": ("tensor(float)", 2), "features": ("tensor(float)", 2)}
-"""Type and number of dimensions of what goes into a network and comes out of it."""
+"""Type and number of dimensions of a network's inputs and outputs."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
 """float32 is float32 on a GPU, too: with TF32, features would differ from those of an index made on the CPU."""
@@ -53,13 +53,13 @@ def available_cpus() -> int:
 class OnnxModel:
     """A loaded network.onnx. `run` is thread-safe.
 
-    `device`: `cpu`, `cuda` (DeviceError unless CUDA is what runs) or `auto`; `self.device` is the one that is used.
-    `threads`: of the CPU; None: one for each processor that the process may use.
-    `optimize`: whether the graph is optimized and its weights are laid out for speed; without that it loads sooner,
-    which pays for a few images. `mapped`: whether the weights are mapped into memory instead of copied, for processes
-    that end soon: it changes no result, but the file must stay as it is.
-    Raises ArtifactError if the file isn't such a network, can't be run, or computes no probabilities or no finite
-    features.
+    `device`: `cpu`, `cuda` (raises DeviceError if the network would run elsewhere) or `auto`; `self.device` is the one
+    in use. `threads`: number of CPU threads; None: one per processor that the process may use. `optimize`: whether to
+    optimize the graph and lay out its weights for speed; without that it loads sooner, which pays off for a few images.
+    `mapped`: whether to map the weights into memory instead of copying them, for short-lived processes: results are the
+    same, but the file must not change.
+    Raises ArtifactError if the file isn't such a network, can't be run, or computes invalid probabilities or features
+    that aren't finite.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class OnnxModel:
     ) -> None:
         try:
             str(path.resolve()).encode()
-        except UnicodeEncodeError:  # onnxruntime takes no such path
+        except UnicodeEncodeError:  # onnxruntime doesn't accept such a path
             raise ArtifactError(f"the path {str(path.resolve())!a} isn't UTF-8: rename its folder") from None
         check_graph(path)
         providers = [(PROVIDERS[name], PROVIDER_OPTIONS[name]) for name in _choose_devices(device)]
@@ -89,7 +89,7 @@ class OnnxModel:
             options.add_session_config_entry(FOLDER_OPTION, str(path.resolve().parent))
         try:
             network = refer_to_weights(path.resolve()) if mapped else str(path)
-            with redirect_stdout(sys.stderr):  # onnxruntime says there that it falls back to the CPU
+            with redirect_stdout(sys.stderr):  # onnxruntime reports a fallback to the CPU on stdout
                 self._session = ort.InferenceSession(network, options, providers=providers)
         except Exception as error:
             raise ArtifactError(f"{path} isn't an ONNX network that can be loaded") from error
@@ -112,7 +112,7 @@ class OnnxModel:
         """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32.
 
         Both are means over `crops`, ids of `model.images.crops`. Raises InvalidRequestError for other images or crops,
-        ArtifactError if the network computes no probabilities or no finite features.
+        ArtifactError if the network computes invalid probabilities or features that aren't finite.
         """
         probabilities, features = self._run(["probabilities", "features"], images, crops)
         self._check_probabilities(probabilities)
@@ -121,7 +121,7 @@ class OnnxModel:
     def run_with_logits(
         self, images: NDArray[np.uint8], crops: Sequence[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """As `run`, and the logits over the temperature (N, C, num_classes), of a network that has this output."""
+        """As `run`, plus the logits divided by the temperature (N, C, num_classes), which the network must output."""
         logits, probabilities, features = self._run([SCALED_LOGITS, "probabilities", "features"], images, crops)
         self._check_probabilities(probabilities)
         return probabilities, features, logits.reshape(len(images), len(crops), self.num_classes)
@@ -152,7 +152,7 @@ class OnnxModel:
         ids = np.asarray(crops, dtype=np.int64)
         try:
             computed = [self._session.run(outputs, {"images": piece, "crops": ids}) for piece in pieces]
-        except Exception as error:  # onnxruntime's own, such as for a part of the graph, or for want of memory
+        except Exception as error:  # onnxruntime's own, such as for part of the graph, or out of memory
             raise ArtifactError(f"onnxruntime can't run {self._path}: {error}") from error
         results: list[NDArray[np.float32]] = [np.concatenate(parts) for parts in zip(*computed, strict=True)]
         if {len(values) for name, values in zip(outputs, results, strict=True) if name in OUTPUTS} != {len(images)}:
@@ -183,7 +183,7 @@ def _choose_devices(device: str) -> list[str]:
     """The devices to try, in this order. Raises DeviceError."""
     available = ort.get_available_providers()
     if PROVIDERS["cuda"] in available:
-        ort.preload_dlls(msvc=False)  # CUDA libraries installed by pip, where onnxruntime doesn't look itself
+        ort.preload_dlls(msvc=False)  # CUDA libraries installed by pip, which onnxruntime doesn't find itself
     if device == "auto":
         return [name for name in ("cuda", "cpu") if PROVIDERS[name] in available]
     if device not in PROVIDERS:

@@ -11,6 +11,6 @@ T = TypeVar("T")
 
 
 def draw_sample(items: Sequence[T], count: int | None, seed: int = 0) -> list[T]:
-    """At most `count` of the items at random, in their order; None: all."""
+    """At most `count` random items, in their original order; None: all items."""
     drawn = np.random.default_rng(seed).permutation(len(items))[:count]
     return [items[place] for place in np.sort(drawn)]

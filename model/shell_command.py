@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 def shell_command(program: Path) -> str:
-    """What to type in this shell to run `program`: its bare name if PATH finds it, else its path, relative to the
-    working directory if it is below it. The bare name, too, if the program doesn't exist."""
+    """What to type in this shell to run `program`: its bare name if it is on PATH or doesn't exist; else its path,
+    relative to the working directory if it lies below."""
     path, folder = program.absolute(), Path.cwd()
     on_path = shutil.which(program.name)
     if not path.is_file() or (on_path is not None and Path(on_path).absolute() == path):
@@ -20,7 +20,7 @@ def shell_command(program: Path) -> str:
 
 
 def alexnet_command() -> str:
-    """What to type to run `alexnet`: as this process was started, or, from a Python script, the one of the same
+    """What to type to run `alexnet`: the program that runs now or, from a Python script, the `alexnet` of the same
     environment."""
     program = Path(sys.argv[0])
     return shell_command(Path(sys.executable).with_name("alexnet") if program.suffix == ".py" else program)

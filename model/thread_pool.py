@@ -1,4 +1,4 @@
-"""`ordered_map`: a map over threads that works ahead of its reader, and keeps few results in memory."""
+"""`ordered_map`: a map over threads that works ahead of its reader and keeps few results in memory."""
 
 from __future__ import annotations
 

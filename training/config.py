@@ -54,7 +54,7 @@ EPOCH_FIELDS = (
     "label_smoothing",
     *AUGMENTATION_FIELDS,
 )
-"""Fields of a recipe that can be set by an option and have an effect in an epoch only."""
+"""Fields of a recipe that an option can set and that matter only in a run with epochs."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -107,7 +107,7 @@ class RecipeOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class NetworkOptions:
-    """Changes to the network of the recipe, or of the artifact to start from. None leaves a field as it is there.
+    """Changes to the network of the recipe, or of the artifact to start from. None keeps a field's value.
 
     The fields are those of `model.network.spec.NetworkConfig`.
     """
@@ -129,19 +129,19 @@ class NetworkOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class RunOptions:
-    """What a run is called, where its weights start, and everything else that may not change when it is resumed.
+    """A run's name, where its weights start, and everything else that can't change when it is resumed.
 
     `name`: name of the artifact; "" takes the name of the data. `seed`: for initialization, split, order, crops and
     dropout. `init_from`: an artifact whose layers are copied where they fit, or the name of a bundled one; `auto`: the
-    bundled network for photographs where it is expected to be better (`training.loop.start_network.choose_start`);
-    `none`: initial weights are drawn at random. `lr_multipliers`: learning rate multipliers by layer or group of layers
-    (see `training.optim.layer_rates`). `frozen`: layers that are not trained. `fit_output`: fit a new output layer to
-    the features of the copied layers before training (`training.evaluation.linear_probe`). `cache_format`: part of the
+    bundled network for photographs if it is expected to be better (`training.loop.start_network.choose_start`); `none`:
+    random initial weights. `lr_multipliers`: learning rate multipliers by layer or group of layers (see
+    `training.optim.layer_rates`). `frozen`: layers that are not trained. `fit_output`: fit a new output layer to the
+    features of the copied layers before training (`training.evaluation.linear_probe`). `cache_format`: one of the
     RunOptions because JPEG changes the pixels. `drop_near_duplicates`: leave out training and validation images that
     look like held-out ones (`training.data.copies`). `split`: how the images are split (`training.data.splits`).
-    `split_from`: an earlier run's folder or the table of its split, whose images keep their side.
-    `detail`, `color_profiles`: see `model.images.contract`; None takes the values of the network in `init_from`, or
-    else keeps all detail and converts color profiles.
+    `split_from`: an earlier run's folder, or its split table; images in it keep their split. `detail`,
+    `color_profiles`: see `model.images.contract`; None takes the value of the network in `init_from`, or without one
+    the recipe's detail, with color profiles converted.
     """
 
     name: str = ""
@@ -165,19 +165,19 @@ class RunOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class Environment:
-    """Where and how a run computes. All of it may change when a run is resumed.
+    """Where and how a run computes. All of it but `find_rate` may change when a run is resumed.
 
     `data`, `archive`, `exclude`: see `training.data.loading`. `list_skipped`: a file that lists the skipped images.
     `max_pixels`: maximum pixels of an image (`model.images.limits`). `processes_per_network`: 1, or 2 with a tower in
     each. `micro_batch`: maximum number of images per forward pass in a process, 0 for no maximum; gradients are
-    accumulated over the whole batch. `precision`: `bfloat16` is autocast; `auto` takes bfloat16 where the hardware
-    computes with it, else float32. `threads`: CPU threads per process; 0 chooses them by a short trial. `compile`: use
+    accumulated over the whole batch. `precision`: `bfloat16` is autocast; `auto` takes bfloat16 if the hardware
+    supports it, else float32. `threads`: CPU threads per process; 0 chooses them by a short trial. `compile`: use
     torch.compile on a GPU. `device_cache`: whether the images are kept in the device's memory
     (`training.loop.device_cache.choose_rows`). `save_steps`: steps between checkpoints within an epoch, in addition to
-    one every ten minutes; 0 for none. `keep_checkpoint`: keep it when the run is finished. `publish`: the weights of
-    the last epoch, or of the one with the lowest validation error. `find_rate`: choose the learning rate by a range
-    test before the first epoch. `crops`: 1 measures the held-out images with the center crop, 10 also with ten crops.
-    `artifacts`, `runs` and `cache` are below `home` unless given.
+    one every ten minutes; 0 for none. `keep_checkpoint`: keep the checkpoint when the run is finished. `publish`:
+    publish the weights of the last epoch, or of the one with the lowest validation error. `find_rate`: choose the
+    learning rate by a range test before the first epoch. `crops`: 1 measures the held-out images with the center crop,
+    10 also with ten crops. `artifacts`, `runs` and `cache` are below `home` unless given.
     """
 
     data: str = "elpv"
@@ -221,7 +221,7 @@ class Environment:
 
 
 def _name_of_data(data: str) -> str:
-    """What a network of this data is called; of the split of an earlier run, as that run's. Raises DatasetError."""
+    """The default name of a network trained on `data`; for a run's split, that run's dataset. Raises DatasetError."""
     info = read_info(Path(data)) if Path(data).is_file() else None
     return (name_of_data(data) if info is None else info.name).lstrip(".")
 
@@ -254,7 +254,7 @@ class TrainConfig:
         if run.init_from == "auto" and recipe_options.name == FINE_TUNE:
             run = replace(run, init_from=Path(DEFAULT_NETWORK))
         if run.init_from == "auto" and (recipe_options.name != AUTO or network_options != NetworkOptions()):
-            run = replace(run, init_from="none")  # another recipe or network than the bundled one's was chosen
+            run = replace(run, init_from="none")  # a recipe or network other than the bundled one's was chosen
         if run.init_from == "auto" and recipe_options.epochs == 0:
             run = replace(run, init_from=Path(DEFAULT_NETWORK))
         recipe = recipe_options.resolve(is_fine_tuning=run.init_from not in ("auto", "none"))
@@ -273,7 +273,7 @@ class TrainConfig:
         return cls(network_options, recipe, run, environment, recipe_if_fine_tuning)
 
     def check_combinations(self) -> None:
-        """Raise TrainingError for an option that another one leaves without effect, in a run with epochs."""
+        """Raise TrainingError for an option that has no effect beside another one, in a run with epochs."""
         recipe = self.recipe
         if recipe.schedule != "plateau" and recipe.patience != get_recipe(recipe.name).patience:
             raise TrainingError(
@@ -285,7 +285,7 @@ class TrainConfig:
             )
 
     def options_without_effect(self) -> list[str]:
-        """The options of a run without an epoch that change nothing, since it only fits an output layer."""
+        """The options that have no effect because the run has no epochs and only fits an output layer."""
         if self.recipe.has_epochs:
             return []
         named = get_recipe(self.recipe.name)
@@ -302,7 +302,7 @@ class TrainConfig:
     @classmethod
     def from_json(cls, text: str | bytes) -> TrainConfig:
         """Raises pydantic's ValidationError, JSON's ValueError, NetworkConfigError."""
-        return TypeAdapter(cls).validate_python(json.loads(text))  # pydantic's JSON has no paths that aren't UTF-8
+        return TypeAdapter(cls).validate_python(json.loads(text))  # pydantic's parser rejects paths that aren't UTF-8
 
     def resume_fingerprint(self) -> dict[str, Any]:
         """Everything that may not change when a run is resumed, as plain JSON values, by section.
@@ -317,7 +317,7 @@ class TrainConfig:
 
 
 def parse_init_from(text: str) -> InitFrom:
-    """Parse `--init-from`: "auto", "none", or a path: a folder, or the name of a bundled network."""
+    """Parse `--init-from`: "auto", "none", or a path (a folder, or the name of a bundled network)."""
     return "auto" if text == "auto" else "none" if text == "none" else Path(text)
 
 

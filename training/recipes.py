@@ -1,4 +1,4 @@
-"""`Recipe`: how a network is trained, as plain values; and the recipes that have a name, `RECIPES`."""
+"""`Recipe`: how a network is trained, as plain values; and the named recipes, `RECIPES`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, config=STRICT)
 class Boxes:
-    """Random boxes instead of the paper's crops: a part of the image of any size, enlarged or reduced to 224 x 224.
+    """Random boxes instead of the paper's crops: parts of the image of any size, resized to 224 x 224.
 
     `area`: share of the image's area, drawn uniformly. `max_aspect`: largest ratio of the sides. `warped`: share of the
     boxes that are also rotated, by an angle drawn from N(0, `rotation_std`) in radians, and sheared by up to `shear`.
@@ -36,13 +36,13 @@ class Boxes:
 
 @dataclass(frozen=True, config=STRICT)
 class Degradation:
-    """What takes the traces of its source out of an image: reduced, compressed, reduced further, compressed again.
+    """Hides an image's source: the image is reduced, compressed, reduced further and compressed again.
 
-    `stored_size`: pixels of the image's side after the first reduction, of every image. `stored`: share of the images
-    that are then compressed twice as JPEG, with qualities in `stored_quality`. `size`: pixels that the side of the
-    whole image would have after the second reduction, in which the crop is cut. `blurred`: share of the crops that are
-    blurred by up to `max_blur` pixels. `compressed`: share that is then compressed, with a quality in
-    `compressed_quality`. `white_balance_std`: of the logarithm of a factor for each channel.
+    `stored_size`: side in pixels after the first reduction, which every image gets. `stored`: share of the images that
+    are then compressed twice as JPEG, with qualities in `stored_quality`. `size`: side in pixels that the whole image
+    would have after the second reduction, in which the crop is cut. `blurred`: share of the crops that are blurred by
+    up to `max_blur` pixels. `compressed`: share that is then compressed, with a quality in `compressed_quality`.
+    `white_balance_std`: standard deviation of the logarithm of each channel's factor.
     """
 
     stored: float = 0.9
@@ -68,11 +68,11 @@ class ColorJitter:
 
 @dataclass(frozen=True, config=STRICT)
 class Mixing:
-    """Mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019): each image of a batch is mixed with another one of it.
+    """Mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019): each image is mixed with another one of its batch.
 
     `mixup`, `cutmix`: shares of the batches. `beta`: both parameters of mixup's beta distribution. `max_area`: largest
     share of the crop that cutmix's square covers. `until`: the share of the run after which nothing is mixed; the last
-    epochs see images as they are.
+    epochs see unmixed images.
     """
 
     mixup: float = 0.0
@@ -84,10 +84,10 @@ class Mixing:
 
 @dataclass(frozen=True, config=STRICT)
 class Pruning:
-    """Fully connected layers become sparse while they are trained (Zhu and Gupta 2018).
+    """Fully connected layers become sparse during training (Zhu and Gupta 2018).
 
-    `density`: the share of a layer's weights that stays, by layer. The smallest are set to zero from the share `start`
-    of the run on, ever more until the share `end`.
+    `density`: layer -> the share of its weights that is kept. From the share `start` of the run to the share `end`,
+    more and more of the smallest weights are set to zero.
     """
 
     density: Mapping[str, float]
@@ -99,31 +99,30 @@ class Pruning:
 class Recipe:
     """How a network is trained. The defaults are those of sections 4 and 5 of the paper.
 
-    `batch_size`: images per step, over all processes. `bias_lr_multiplier`: learning rate of the biases in units of the
-    weights'; `bias_lr_drops`: it drops when theirs does. `decay_biases`: weight decay for biases, too; the paper's rule
-    makes no exception for them.
+    `batch_size`: images per step, over all processes. `bias_lr_multiplier`: the biases' learning rate relative to the
+    weights'; `bias_lr_drops`: whether it drops with theirs. `decay_biases`: weight decay for biases, too; the paper's
+    rule makes no exception for them.
 
-    `pca_color_std`: standard deviation of the PCA color shift (0: none). `pca_color_scale`: what it is multiplied by.
-    `eigenvalue`, of the covariance of pixels in 0..1 (the reading under which the paper's formula gives a few gray
-    levels), or `standard_deviation`, its square root, after which the whole image is divided by 1 + `pca_color_std`
-    (the authors' program).
+    `pca_color_std`: standard deviation of the PCA color shift (0: none). `pca_color_scale`: what the random shift is
+    multiplied by: `eigenvalue`, that of the covariance of pixels in 0..1 (read this way, the paper's formula shifts by
+    a few gray levels), or `standard_deviation`, its square root, with the whole image then divided by 1 +
+    `pca_color_std` (as in the authors' program).
 
-    The run lasts `epochs`, or `minutes` where these aren't 0. `warmup`: share of the run in which the learning rate
-    grows from almost nothing. `schedule`: `plateau` divides the learning rate by ten after `patience` epochs without a
-    better validation error, at most `max_drops` times; then the run ends. At the shares of the run in `drop_by` it
-    does so at the latest, so that a short run has its drops, too. `milestones` divides it at the epochs in
-    `milestones`; from `color_end_epoch` on there is no color shift, from `early_anneal_epoch` on the layers with
-    `anneals_early` (conv1) learn at a tenth, from `early_freeze_epoch` on not at all. These epochs are for a run of
-    `epochs`, and scale with it (`with_epochs`); a run of `minutes` has none. `cosine` follows half a cosine down to a
-    thousandth.
+    The run lasts `epochs`, or `minutes` if these aren't 0. `warmup`: share of the run in which the learning rate rises
+    from almost 0. `schedule`: `plateau` divides the learning rate by ten after `patience` epochs without a better
+    validation error, at most `max_drops` times; then the run ends. Each drop comes at its share of the run in `drop_by`
+    at the latest, so that a short run has its drops, too. `milestones` divides it by ten at the epochs in `milestones`;
+    `cosine` follows half a cosine down to a thousandth. From `color_end_epoch` on there is no color shift; the layers
+    with `anneals_early` (conv1) learn at a tenth of the rate from `early_anneal_epoch` on, and not at all from
+    `early_freeze_epoch` on. These fixed epochs scale with `epochs` (`with_epochs`); a run of `minutes` has none.
 
     `crop_group_size`: number of consecutive images that share crop (or box) and mirroring. `shuffle`: a new order each
-    epoch. `mean`: subtract the mean `image`, or the mean of each `channel`. `detail`: of the image contract
-    (`model.images.contract`); training images that are degraded keep theirs.
+    epoch. `mean`: subtract the mean `image`, or the mean of each `channel`. `detail`: that of the image contract
+    (`model.images.contract`); training images that are degraded keep full detail.
 
     `class_weights`: an image counts in inverse proportion to the size of its class. `label_smoothing`: the share of the
-    target that all classes have alike. `competition`: the share of the images for which only the classes of the same
-    source compete, so that telling sources apart doesn't pay.
+    target that is spread evenly over the classes. `competition`: the share of the images for which only the classes of
+    the same source compete, so that telling sources apart doesn't pay.
     """
 
     name: str
@@ -176,13 +175,13 @@ class Recipe:
         return self.schedule == "milestones" or min(others) < self.epochs
 
     def with_batch_size(self, batch_size: int) -> Recipe:
-        """Another batch size, with the learning rate in proportion (kept the error in Krizhevsky's runs, up to 256)."""
+        """The same with another batch size and a learning rate in proportion (held up to 256 in Krizhevsky's runs)."""
         return replace(self, batch_size=batch_size, learning_rate=self.learning_rate * batch_size / self.batch_size)
 
     def with_epochs(self, epochs: int) -> Recipe:
-        """Another number of epochs. The schedule fits itself to it: epochs in proportion, drops not too late.
+        """The same for another number of epochs: fixed epochs scale with it, and drops don't come too late.
 
-        At its own number a recipe stays as it is: there its `patience` is long enough.
+        With its own number of epochs a recipe is unchanged: its `patience` fits that length.
         """
         if epochs == self.epochs and not self.minutes:
             return self
@@ -200,7 +199,7 @@ class Recipe:
         )
 
     def with_minutes(self, minutes: float) -> Recipe:
-        """A run that ends after `minutes` of training, to which the schedule fits itself. Raises TrainingError."""
+        """The same for a run that ends after `minutes` of training, its schedule adapted. Raises TrainingError."""
         if self._with_all_epochs().has_fixed_epochs:
             raise TrainingError(
                 f"--minutes can't be combined with the fixed epochs of recipe {self.name}: choose --epochs, or another "
@@ -216,7 +215,7 @@ class Recipe:
         )
 
     def _with_all_epochs(self) -> Recipe:
-        """The same, or the recipe of its name for a run without an epoch, which has no fixed ones left."""
+        """This recipe; if it has 0 epochs, which leaves no fixed ones, the original of its name."""
         return self if self.epochs else RECIPES.get(self.name, self)
 
     def _latest_drops(self) -> tuple[float, ...]:
@@ -252,7 +251,7 @@ RECIPES = {
     ),
     "small": Recipe(
         "small",
-        # pixels to about unit variance; a power of two, so that folding it into conv1 is exact
+        # gives pixels about unit variance; a power of two, so that folding it into conv1 is exact
         network=NetworkConfig(input_scale=1 / 64),
         initialization="he",
         batch_size=32,
@@ -263,10 +262,10 @@ RECIPES = {
         max_drops=2,
     ),
     "fine-tune": Recipe(
-        "fine-tune",  # its network is that of the artifact to start from
+        "fine-tune",  # its network comes from the artifact to start from
         initialization="he",
         batch_size=32,
-        learning_rate=0.002,  # the bundled network's in proportion to the batch
+        learning_rate=0.002,  # of the order of the bundled network's 0.02, scaled to the batch (0.00125)
         decay_biases=False,
         schedule="cosine",
         warmup=0.05,
@@ -299,7 +298,7 @@ def get_recipe(name: str) -> Recipe:
 
 
 def with_augmentations(recipe: Recipe, names: str) -> Recipe:
-    """`recipe` with the augmentations of "boxes,mixup" and no others of `AUGMENTATIONS`; "none": without any.
+    """`recipe` with exactly the `AUGMENTATIONS` listed in `names`, such as "boxes,mixup"; "none": without any.
 
     Raises TrainingError.
     """

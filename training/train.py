@@ -27,7 +27,7 @@ from training.publish.export_run import export_and_publish, report
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that was published. `path`: its folder, with its report. `config`: with the network it started from."""
+    """A published run. `path`: its folder, with its report. `config`: includes the network it started from."""
 
     path: Path
     artifact: Artifact
@@ -35,10 +35,10 @@ class FinishedRun:
 
 
 def train_run(config: TrainConfig, resume: Path | None = None, finish: bool = False) -> FinishedRun | None:
-    """Train as configured, or resume the run in the folder `resume`; the result in the main process, else None.
+    """Train as configured, or resume the run in the folder `resume`. Returns None outside the main process.
 
-    `finish`: publish that run as it is. Raises AlexNetError; StoppedError after SIGINT or SIGTERM, with the command
-    that resumes the run.
+    `finish`: publish that run without training it further. Raises AlexNetError; StoppedError after SIGINT or SIGTERM,
+    with the command that resumes the run.
     """
     disable_malloc_trim()
     device = pick_device(config.environment.device)
@@ -74,7 +74,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
         weights = trainer.weights()
         if not context.is_main:
             return None
-        if finish:  # without the records of epochs that the checkpoint doesn't have
+        if finish:  # drops the records of epochs that the checkpoint doesn't include
             MetricsLog(run.path, trainer.epoch).close()
         artifact, predictions = _publish(trainer, weights)
     except StoppedError as stopped:
@@ -96,7 +96,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
 
 
 def _publish(trainer: Trainer, weights: dict[str, Tensor]) -> tuple[Artifact, Predictions]:
-    """Measure and publish the network. An error costs the run nothing, and how to go on is said before it."""
+    """Measure and publish the network. After an error the run is intact; a message before it says how to continue."""
     try:
         return export_and_publish(trainer, *_published(trainer, weights))
     except KeyboardInterrupt:
@@ -108,10 +108,10 @@ def _publish(trainer: Trainer, weights: dict[str, Tensor]) -> tuple[Artifact, Pr
 
 
 def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights to publish, `last` or those of the best epoch; and what the manifest says of them."""
+    """The weights to publish, `last` or those of the best epoch; and what the manifest records about them."""
     where = count_of(trainer.epoch, "epoch")
     where += f" and {count_of(trainer.step, 'step')} of the next" if trainer.step else ""
-    no_epoch = not trainer.epoch and trainer.run.best_epoch() is None  # a run that was stopped in the first one
+    no_epoch = not trainer.epoch and trainer.run.best_epoch() is None  # the run was stopped in its first epoch
     if trainer.config.environment.publish == "last" or no_epoch:
         trainer.context.log(f"publishing the weights after {where}")
         return last, {"published_epoch": trainer.epoch, "published_steps": trainer.step}

@@ -1,4 +1,4 @@
-"""Catalog: which images an index holds, in SQLite. An image is indexed when its row is committed here."""
+"""Catalog: which images an index holds, in SQLite. An image is indexed once its row is committed here."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ class Catalog(CatalogFile, EntryReader):
             _store_metadata(database, metadata)
 
     def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]:
-        """The images with these checksums that the index holds, removed ones included, by checksum."""
+        """The indexed images with these checksums, including removed ones, by checksum."""
         rows = self.query_in("SELECT sha256, id, removed FROM images WHERE sha256", sha256s)
         return {sha256: FoundImage(image_id, bool(removed)) for sha256, image_id, removed in rows}
 
     def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
-        """The images with these keys that the index holds, removed ones included, by key."""
+        """The indexed images with these keys, including removed ones, by key."""
         rows = self.query_in("SELECT key, id, removed FROM images WHERE key", keys)
         return {key: FoundImage(image_id, bool(removed)) for key, image_id, removed in rows}
 
     def add(
         self, first_row: int, checksums: Sequence[int], entries: Sequence[NewEntry], restored: Sequence[int] = ()
     ) -> list[int]:
-        """Commit entries in the rows `first_row`, `first_row` + 1, ..., and that the images `restored` are no longer
-        removed. Returns the ids of the entries."""
+        """In one commit, add entries with the rows `first_row`, `first_row` + 1, ..., and mark the images `restored` as
+        not removed. Returns the ids of the entries."""
         marks = ", ".join("?" * (len(CHECKED_COLUMNS) + 2))
         statement = f"INSERT INTO images ({COLUMNS}, entry_checksum, thumbnail) VALUES ({marks})"
         with self.transaction() as database:
@@ -71,9 +71,9 @@ class Catalog(CatalogFile, EntryReader):
         return list(range(first_id, first_id + len(entries)))
 
     def compact(self, deleted: Iterable[int], rows: Iterable[tuple[int, int]], generation: int) -> None:
-        """Delete images for good. `rows`: (new row, id) of all others, in the file of features `generation`.
+        """Delete images for good. `rows`: (new row, id) of all others, in the features file of `generation`.
 
-        Raises IndexStoreError, with nothing changed, if other images are left.
+        Raises IndexStoreError, with nothing changed, unless there is a row for each image that is left.
         """
         with self.transaction() as database:
             database.executemany("DELETE FROM images WHERE id = ?", ((image_id,) for image_id in deleted))
@@ -94,13 +94,13 @@ class Catalog(CatalogFile, EntryReader):
                 self._change(database, image_id, **columns)
 
     def set_sources(self, moves: Iterable[tuple[int, str, str | None]]) -> None:
-        """Change the files of images, and their labels: (id, path, label)."""
+        """Change the files and labels of images. `moves`: (id, path, label)."""
         with self.transaction() as database:
             for image_id, source, label in moves:
                 self._change(database, image_id, source=source, label=label)
 
     def select(self, selection: Selection) -> list[ImageState]:
-        """The images of a selection, by id, removed ones included, damaged ones not."""
+        """The selected images by id, including removed ones but not damaged ones."""
         column, values = _condition(selection)
         images = intact_images(self.query_in(f"{SELECT_IMAGES} WHERE {column}", values))
         states = (ImageState(image["id"], image["label"], bool(image["removed"]), image["key"]) for image in images)
@@ -113,7 +113,7 @@ class Catalog(CatalogFile, EntryReader):
         return [entries[image_id] for image_id in ids if image_id in entries]
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next entries by id, `after` excluded; with a label, those that have it. Damaged ones are left out."""
+        """Up to `limit` intact entries with ids greater than `after`, by id; with a label, only those that have it."""
         return [_entry(image) for image in self._page(after, limit, label)]
 
     def _page(self, after: int, limit: int, label: str | None = None) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ class Catalog(CatalogFile, EntryReader):
         return images
 
     def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
-        """The next images as (id, everything that another index would store of them), by id.
+        """The next images by id, as (id, entry to store in another index).
 
         Raises IndexStoreError if a thumbnail is damaged.
         """
@@ -144,7 +144,7 @@ class Catalog(CatalogFile, EntryReader):
         return page
 
     def thumbnail(self, image_id: int) -> bytes:
-        """JPEG bytes. Raises UnknownImageError, also if they are damaged."""
+        """The thumbnail as JPEG bytes. Raises UnknownImageError, also if it is damaged."""
         image = self._image(image_id)
         return _checked_thumbnail(image, self._thumbnails([image_id]).get(image_id))
 
@@ -158,7 +158,7 @@ class Catalog(CatalogFile, EntryReader):
         return str(self._image(image_id)["sha256"])
 
     def _change(self, database: sqlite3.Connection, image_id: int, **changes: object) -> None:
-        """Change columns of an image. Raises IndexStoreError if its entry is damaged."""
+        """Change columns of an image. Raises UnknownImageError, or IndexStoreError if its entry is damaged."""
         rows = database.execute(f"{SELECT_IMAGES} WHERE id = ?", (image_id,)).fetchall()
         if not rows:
             raise unknown_image_error(image_id)
@@ -183,7 +183,7 @@ class Catalog(CatalogFile, EntryReader):
 
 
 def _condition(selection: Selection) -> tuple[str, Sequence[object]]:
-    """The column by which images are selected, and the values that it has there."""
+    """The column that a selection filters by, and the values to match."""
     if selection.ids is not None:
         return "id", list(set(selection.ids))
     return ("key", list(set(selection.keys))) if selection.keys is not None else ("label", [selection.label])
@@ -205,7 +205,7 @@ def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[obj
 
 
 def _checked_thumbnail(image: dict[str, Any], thumbnail: bytes | None) -> bytes:
-    """The thumbnail of an image, by its checked columns. Raises UnknownImageError if it is gone or damaged."""
+    """The thumbnail, if it matches its checksum in `image`. Raises UnknownImageError if it is gone or damaged."""
     if thumbnail is None:
         raise unknown_image_error(image["id"])
     if zlib.crc32(thumbnail) != image["thumbnail_checksum"]:

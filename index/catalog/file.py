@@ -27,9 +27,9 @@ from model.exceptions import (
 logger = logging.getLogger(__name__)
 
 PROGRESS_STEPS = 100_000
-"""Steps of SQLite's virtual machine, some milliseconds, after which a check asks whether it is stopped."""
+"""Steps of SQLite's virtual machine, a few milliseconds, between tests of whether a check is to stop."""
 MAX_PARAMETERS = 10_000
-"""Parameters per statement; SQLite takes 32,766."""
+"""Maximum parameters per statement; SQLite allows 32,766."""
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a change waits for another program that locks the catalog."""
 
@@ -40,7 +40,7 @@ class CatalogFile:
     A writable catalog reads the latest commit. A read-only catalog stays at the commit it was opened at, because the
     feature rows were counted then; until it is closed, a writer's WAL file only grows.
 
-    No other code of this process may open the file, because closing it would drop SQLite's locks. Another process that
+    No other code in this process may open the file: closing it would drop SQLite's locks, and another process that
     closes the catalog would then delete the WAL file with the latest commits. A reader never deletes the WAL file of
     another process.
 
@@ -57,17 +57,17 @@ class CatalogFile:
         self._check_lock = threading.Lock()
         self._writable, uri = writable, path.resolve().as_uri()
         self._immutable_stamp = None
-        """State of a file that is read without locks, to notice changes; None: it is read with locks."""
+        """State of a file that is read without locks, to detect changes; None if it is read with locks."""
         if not writable and self._wal_path.exists():
             uri += "?mode=ro"  # else SQLite deletes the WAL file when it closes, if the writer's locks were dropped
         elif not writable and not os.access(path.parent, os.W_OK):
-            uri += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
+            uri += "?immutable=1"  # SQLite can't read a database in WAL mode without writing files next to it
             self._immutable_stamp = _change_stamp(path)
         with ExitStack() as stack:
             try:
                 self._writer = self._reader = stack.enter_context(closing(_connect(uri)))
                 if not writable:
-                    self._reader.execute("BEGIN")  # never ended: all reads are of the same commit
+                    self._reader.execute("BEGIN")  # never ended, so that all reads see the same commit
                 self._check_tables(writable)
                 if writable:
                     self._open_for_writing()
@@ -100,7 +100,7 @@ class CatalogFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Changes that are durable when the block ends, and rolled back when it raises."""
+        """A transaction: durable when the block ends, rolled back if it raises."""
         with self._write_lock:
             try:
                 try:
@@ -115,9 +115,9 @@ class CatalogFile:
                 raise self._index_error(error) from error
 
     def repair_sql_indexes(self, is_stopped: Callable[[], bool] = lambda: False) -> list[str]:
-        """Compare the SQL indexes with the table of images. Rebuild those that differ and log it.
+        """Compare the SQL indexes with the table of images; rebuild and log those that differ.
 
-        Returns the rebuilt names; empty if it was stopped meanwhile. Raises IndexStoreError if one differs and the
+        Returns the names of the rebuilt indexes; none if it was stopped. Raises IndexStoreError if one differs and the
         catalog is read-only.
         """
         with self.checking() as database:
@@ -144,14 +144,14 @@ class CatalogFile:
             return database.execute(statement, parameters).fetchall()
 
     def query_in(self, statement: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
-        """The rows of a statement that ends with a column, which has one of these values, however many they are."""
+        """The rows where the column named at the end of `statement` has one of `values`, however many there are."""
         for start in range(0, len(values), MAX_PARAMETERS):
             part = values[start : start + MAX_PARAMETERS]
             yield from self.query(f"{statement} IN ({','.join('?' * len(part))})", *part)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection for short reads. Raises IndexReplacedError if a file is read without locks and was changed."""
+        """The connection for short reads. Raises IndexReplacedError if a file read without locks has changed."""
         with self._read_lock, self._translated_errors():
             if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self.path):
                 raise IndexReplacedError(
@@ -199,7 +199,7 @@ class CatalogFile:
         self._writer.execute("ROLLBACK")
 
     def sql_index_error(self, name: str) -> IndexStoreError:
-        """For a SQL index that differs from its table."""
+        """The error for a SQL index that differs from its table."""
         return IndexStoreError(
             f"the SQL index {name} of the catalog {self.path} is damaged: `alexnet index compact` makes it again"
         )
@@ -224,12 +224,12 @@ class CatalogFile:
 
 
 def empty_index_error(path: Path) -> IndexNotFoundError:
-    """For the index at `path` that was never written completely."""
+    """The error for an index at `path` that was never completely written."""
     return IndexNotFoundError(f"the index at {path} is empty: build it with `alexnet index add`")
 
 
 def format_error(stored: str | None, path: Path) -> IndexFormatError:
-    """For the index at `path`, whose catalog says another format than this program's."""
+    """The error for an index at `path` whose catalog isn't in this program's format."""
     return IndexFormatError(
         f"the index at {path} has the format {show_text(str(stored))}, and only {FORMAT} is read: build it again"
     )
@@ -244,6 +244,6 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 def _change_stamp(path: Path) -> tuple[FileId, int, int]:
-    """Changes when another process writes the file."""
+    """A value that changes when another process writes the file."""
     status = path.stat()
     return (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns

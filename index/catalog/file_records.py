@@ -1,4 +1,4 @@
-"""FileRecords: the files of the images of an index in a folder, and how each was read last."""
+"""FileRecords: the image files of an index in a folder, and the state in which each was last read."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ SELECT_FILES = "SELECT path, size, mtime_ns, sha256, label, entry_checksum FROM 
 
 
 class FileRecords:
-    """Records of files by path. Damaged ones are left out: such a file is read again."""
+    """Records of files by path. Damaged records are left out, so their files are read again."""
 
     def __init__(self, catalog: CatalogFile) -> None:
         self._catalog = catalog
 
     def sources_below(self, folder: str) -> list[StoredSource]:
-        """The images whose files are below a folder, by id, removed ones included, damaged ones not."""
+        """The images whose files are below a folder, by id, including removed ones but not damaged ones."""
         where = "source >= ? AND source < ?"
         return _to_sources(self._catalog.query(f"{SELECT_IMAGES} WHERE {where}", *_range_below(folder)))
 
     def sources_of(self, sha256s: Sequence[str]) -> list[StoredSource]:
-        """The images with these checksums, by id, removed ones included, damaged ones not."""
+        """The images with these checksums, by id, including removed ones but not damaged ones."""
         return _to_sources(self._catalog.query_in(f"{SELECT_IMAGES} WHERE sha256", sha256s))
 
     def file_states_below(self, folder: str) -> dict[str, FileState]:
-        """The files below a folder that were read, by path."""
+        """States of the files below a folder that have been read, by path."""
         return _to_states(self._catalog.query(f"{SELECT_FILES} WHERE path >= ? AND path < ?", *_range_below(folder)))
 
     def file_states_of(self, paths: Sequence[str]) -> dict[str, FileState]:
-        """States of these files, as far as they were read, by path."""
+        """States of those of `paths` that have been read, by path."""
         return _to_states(self._catalog.query_in(f"{SELECT_FILES} WHERE path", paths))
 
     def set_file_states(self, states: Mapping[str, FileState]) -> None:
-        """Record files as they were read."""
+        """Record the states in which files were read."""
         with self._catalog.transaction() as database:
             for path, state in states.items():
                 values = (path, *state)
@@ -51,7 +51,7 @@ class FileRecords:
 
 
 def _range_below(folder: str) -> tuple[str, str]:
-    """Two texts: all paths below a folder sort from the first one on, and before the second."""
+    """Two strings: every path below the folder sorts at or after the first, and before the second."""
     folder = folder.rstrip("/")
     return f"{folder}/", f"{folder}{chr(ord('/') + 1)}"
 

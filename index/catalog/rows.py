@@ -1,4 +1,4 @@
-"""Which image is in which row of features, by the catalog: what `index.row_table.RowTable` is made from."""
+"""Read from the catalog which image is in which row of features, to make an `index.row_table.RowTable`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.exceptions import IndexStoreError
 
 @dataclass(frozen=True)
 class RowRecord:
-    """What a search needs to know of an image.
+    """What a search needs to know about an image.
 
     `intact`: whether its entry in the catalog matches the stored checksum.
     """
@@ -36,7 +36,7 @@ class LabelGroup(NamedTuple):
 
     @classmethod
     def parse(cls, label: str | None, ids: str, removed: str) -> LabelGroup:
-        """A group from two columns with comma-separated numbers. Raises ValueError."""
+        """Parse a group from two columns of comma-separated numbers. Raises ValueError."""
         group = cls(label, *(np.array(str(column).split(","), np.int64) for column in (ids, removed)))
         if len(group.ids) != len(group.removed):
             raise ValueError("a value is missing")
@@ -44,7 +44,7 @@ class LabelGroup(NamedTuple):
 
 
 def read_rows(catalog: CatalogFile) -> list[RowRecord]:
-    """All images, removed ones included, by row. Other reads don't wait. Raises IndexStoreError if a row is missing."""
+    """All images by row, removed ones too. Doesn't block other reads. Raises IndexStoreError if a row is missing."""
     records = []
     with catalog.checking() as database:
         for row, record in enumerate(database.execute(f"{SELECT_IMAGES} ORDER BY id")):
@@ -80,7 +80,7 @@ def read_label_groups(catalog: CatalogFile) -> list[LabelGroup]:
 def _check_no_rows_missing(catalog: CatalogFile, count: int) -> None:
     """Raise IndexStoreError if rows are missing among the `count` images of the catalog.
 
-    If the last image has the row that it should have, none are; else the whole table is read.
+    If the last image has the row it should have, none are missing; otherwise the whole table is read.
     """
     last = catalog.query(f"{SELECT_IMAGES} NOT INDEXED ORDER BY id DESC LIMIT 1")
     if last and (not is_intact(last[0]) or last[0][CHECKED_COLUMNS.index("row")] != count - 1):

@@ -49,23 +49,23 @@ CHECKED_COLUMNS = (
     "id", "row", "checksum", "sha256", "key", "label", "source", "format", "width", "height", "author", "author_page",
     "page", "license", "removed", "thumbnail_checksum",
 )  # fmt: skip
-"""The columns that `entry_checksum` covers, in its order."""
+"""The columns that `entry_checksum` covers, in order."""
 COLUMNS = ", ".join(CHECKED_COLUMNS)
 SELECT_IMAGES = f"SELECT {COLUMNS}, entry_checksum FROM images"
-"""Records for `is_intact` and `parse_image`."""
+"""Selects records for `is_intact` and `parse_image`."""
 THUMBNAIL = "CAST(ifnull(thumbnail, '') AS BLOB)"
-"""Bytes, also where the record is damaged and has another type."""
+"""Always bytes, even if a damaged record has another type."""
 LABEL_INDEX = "by_label"
 """The SQL index from which the rows are read when an index is opened."""
 SQL_INDEXES = {"by_sha256": ("sha256",), "by_key": ("key",), LABEL_INDEX: ("label", "removed")}
-"""SQL index -> the columns that it is a sorted copy of, besides the id."""
+"""SQL index -> the columns it holds a sorted copy of, besides the id."""
 METADATA_CHECKSUM = "checksum"
 
 _encoder = json.JSONEncoder(default=repr)
 
 
 def entry_checksum(values: Sequence[object]) -> int:
-    """CRC-32 of one image's `CHECKED_COLUMNS`, values and types."""
+    """CRC-32 of a record's values and their types, such as the `CHECKED_COLUMNS` of an image."""
     return zlib.crc32(_encoder.encode(list(values)).encode())
 
 
@@ -75,17 +75,17 @@ def is_intact(record: Sequence[Any]) -> bool:
 
 
 def parse_image(record: Sequence[Any]) -> tuple[dict[str, Any], bool]:
-    """The checked columns of a record of `SELECT_IMAGES`, and whether they have their checksum."""
+    """The checked columns of a record of `SELECT_IMAGES`, and whether they match their checksum."""
     return dict(zip(CHECKED_COLUMNS, record[:-1], strict=True)), is_intact(record)
 
 
 def intact_images(records: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """The checked columns of those records of `SELECT_IMAGES` that have their checksum."""
+    """The checked columns of those records of `SELECT_IMAGES` that match their checksum."""
     return (image for image, intact in map(parse_image, records) if intact)
 
 
 def metadata_checksum(metadata: Mapping[str, str]) -> str:
-    """CRC-32 of all metadata but the checksum itself."""
+    """CRC-32 of all metadata except the checksum itself."""
     items = sorted((key, value) for key, value in metadata.items() if key != METADATA_CHECKSUM)
     return str(zlib.crc32(_encoder.encode(items).encode()))
 
@@ -110,7 +110,7 @@ def expected_schema() -> frozenset[tuple[str, ...]]:
 
 
 def find_wrong_sql_indexes(database: sqlite3.Connection) -> list[str]:
-    """The names of the SQL indexes that differ from the table of images: a changed bit is enough."""
+    """The names of the SQL indexes that differ from the table of images, even by one bit."""
     wrong = []
     (rows,) = database.execute("SELECT count(*) FROM images NOT INDEXED").fetchone()
     for name, columns in SQL_INDEXES.items():

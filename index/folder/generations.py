@@ -1,4 +1,4 @@
-"""Names of the files that a compaction replaces: features and codes have the number of their generation in them."""
+"""Names of the files that a compaction replaces: features and codes, with their generation number in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from index.feature_space import RowDType
 
 SUFFIXES: dict[RowDType, str] = {"float32": "f32", "float16": "f16"}
 NAME = re.compile(r"(?:features|codes)-(?P<generation>[0-9]+)(?:\.f32|\.f16|-[0-9a-f]{16}\.u8.*)")
-"""A file of codes may have an ending of its own while it is written."""
+"""A file of codes may have another suffix while it is written."""
 
 
 def features_path(folder: Path, generation: int, dtype: RowDType) -> Path:
@@ -23,14 +23,14 @@ def codes_path(folder: Path, generation: int, encoder_sha256: str) -> Path:
 
 
 def delete_before(folder: Path, generation: int) -> None:
-    """Delete the features and codes from before a compaction, and those that one left that was killed."""
+    """Delete features and codes of earlier generations, including those left by a compaction that was killed."""
     for number, file in _files(folder):
         if number < generation:
             file.unlink(missing_ok=True)
 
 
 def delete_after(folder: Path, generation: int) -> None:
-    """Delete the features and codes of a later generation, which a compaction left that didn't reach its commit."""
+    """Delete features and codes of later generations, left by a compaction that didn't reach its commit."""
     for number, file in _files(folder):
         if number > generation:
             file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The folder of an index: whether there is one, its lock and its metadata. Its files: see `index.folder.store`."""
+"""The folder of an index: whether it exists, its lock and its metadata. `index.folder.store` lists its files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class IndexMetadata:
         return cls(space, generation)
 
     def write_if_new(self, catalog: Catalog) -> None:
-        """Store these metadata in a new catalog; one that has metadata keeps its own."""
+        """Store this metadata in a new catalog; a catalog that has metadata keeps its own."""
         if not catalog.metadata():
             catalog.set_metadata({"format": FORMAT, "generation": str(self.generation), **self.space.to_texts()})
 
@@ -57,7 +57,7 @@ def is_index(path: Path) -> bool:
 
 
 def missing_index_error(path: Path) -> IndexNotFoundError:
-    """There is none at `path`; names those of other versions and precisions of the network, which are beside it."""
+    """The error for no index at `path`; names those next to it of the network's other versions and precisions."""
     if not path.name.partition("-")[0].isdigit():
         return no_index_error(str(path))
     others = ", ".join(sorted(str(catalog.parent) for catalog in path.parent.glob(f"[0-9]*/{CATALOG}")))

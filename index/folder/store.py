@@ -3,12 +3,12 @@
     INDEX/
       catalog.sqlite    which images there are, and the network and crops that made their features
       features-1.f32    one row per image, float32 or float16; the number grows when the index is compacted
-      codes-1-....u8    their binary codes, where the network has an encoder; made again where they are missing
+      codes-1-....u8    their binary codes, if the network has an encoder; recomputed if they are missing
       lock              held by the process that may change the index
 
 A change is durable when its method returns: features are synced to the disk before the catalog commits. A search never
-waits for a change, and sees an image when `add` has returned. Before and after each change, it is checked that these
-names still are the files that were opened. All are regular files, never links.
+waits for a change, and sees an image once `add` has returned. Each change checks before and after that these names are
+still the files that were opened. All are regular files, never links.
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ from model.images.crops import CENTER_CROP
 logger = logging.getLogger(__name__)
 
 MAX_ROWS_VERIFIED_AT_ONCE = 4096
-"""An index of at most this many rows is compared with its checksums before it opens (some tenths of a second), a larger
-one in the background."""
+"""An index of at most this many rows is compared with its checksums before it opens (a few tenths of a second), a
+larger one in the background."""
 MAX_OPEN_ATTEMPTS = 3
 LOCK_POLL_SECONDS = 0.1
 MAX_SEARCH_RETRIES = 3
-"""Times that a search that met damaged rows is repeated, before it waits for all rows to be verified."""
+"""How often a search that met damaged rows is repeated before it waits for all rows to be verified."""
 
 
 class FolderIndex(BaseIndex):
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
     `crops`: the crops whose features are averaged. `damaged`: id -> fault of the images known to be damaged, because
-    their row is truncated, or their row or entry doesn't match its checksum; searches skip them. A large index is open
+    their row is truncated, or their row or entry doesn't match its checksum; searches skip them. A large index opens
     before all images have been compared with their checksums (`wait_until_verified`).
     """
 
@@ -108,7 +108,7 @@ class FolderIndex(BaseIndex):
             features = FeatureFile(file, self.dim, len(rows), self.space.dtype)
             stack.callback(features.close)
             is_gone = len(rows) > 0 and not writable and not features.is_open
-            if is_gone and has_features_after(path, self._generation):  # a writer took it since the catalog was opened
+            if is_gone and has_features_after(path, self._generation):  # deleted by a writer meanwhile
                 raise IndexReplacedError(f"the index at {path} was compacted while it was opened: try again")
             self.damaged: Mapping[int, str] = {}
             self._current = Snapshot(features, rows)
@@ -131,9 +131,9 @@ class FolderIndex(BaseIndex):
     def create(
         cls, path: Path, artifact: Artifact, crops: Sequence[int] = CENTER_CROP, dtype: RowDType = "float32"
     ) -> FolderIndex:
-        """Open an index for writing, after creating it where there is none.
+        """Open an index for writing; create it if there is none.
 
-        `crops`, `dtype`: those of a new index. Raises IndexStoreError if an existing one belongs to another network.
+        `crops`, `dtype`: for a new index. Raises IndexStoreError if an existing one belongs to another network.
         """
         create_empty_index(path, FeatureSpace.of(artifact, crops, dtype), artifact)
         return cls(path, writable=True)
@@ -142,16 +142,16 @@ class FolderIndex(BaseIndex):
         return self._current.rows.num_active
 
     def labels(self) -> dict[str, int]:
-        """Images per label."""
+        """Number of images per label."""
         return self._current.rows.label_counts()
 
     def count(self, label: str | None = None) -> int:
-        """Images of a label; None: of all."""
+        """Number of images with a label; None: all images."""
         return len(self) if label is None else self.labels().get(label, 0)
 
     @property
     def pending(self) -> int:
-        """Additions that wait for the one that is being written."""
+        """Number of additions that wait for the current write."""
         return len(self._additions)
 
     @property
@@ -167,7 +167,7 @@ class FolderIndex(BaseIndex):
     def set_encoder(self, encoder: Encoder | None) -> None:
         """Keep binary codes of all images by this encoder from now on, and compute missing ones. None: keep none.
 
-        Raises IndexStoreError for an encoder of other features.
+        Raises IndexStoreError if the encoder is for features of another dimension.
         """
         with self._write_lock:
             before = self._current.codes
@@ -203,9 +203,9 @@ class FolderIndex(BaseIndex):
         return result
 
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
-        """Record in one commit that images have other files with the same bytes. `moves`: (id, new path, label).
+        """Record in one commit that images are in other files now, with the same bytes. `moves`: (id, new path, label).
 
-        Images that a compaction has deleted since are left out: the next sync adds their files again.
+        Images that a compaction has since deleted are left out: the next sync adds their files again.
         """
         with self._changing(), self._committing():
             moves = [move for move in moves if self._current.rows.row_of(move[0]) is not None]  # others were compacted
@@ -214,7 +214,7 @@ class FolderIndex(BaseIndex):
                 self._current.rows.set_label(image_id, label)
 
     def is_replaced(self) -> bool:
-        """Whether other files have taken the place of those of this index, which is open for writing."""
+        """Whether files of this index, which is open for writing, have been replaced by others."""
         with self._write_lock:
             try:
                 self._check_files()
@@ -223,7 +223,7 @@ class FolderIndex(BaseIndex):
         return False
 
     def stop_writing(self) -> None:
-        """Release the lock when the current change is written. From then on the index can only be read."""
+        """Release the lock once the current change is written. From then on, the index can only be read."""
         with self._write_lock:
             if self.writable:
                 self.catalog.delete_stale_wal()
@@ -246,7 +246,7 @@ class FolderIndex(BaseIndex):
 
     @property
     def num_unverified(self) -> int:
-        """Images whose rows haven't been compared with their checksums yet. A search compares the rows it returns."""
+        """Number of images whose rows haven't been verified yet. A search verifies the rows it returns."""
         return self._current.rows.num_unverified
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
@@ -298,11 +298,11 @@ class FolderIndex(BaseIndex):
             kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
             deleted = {record.id for record in records} - {record.id for record in kept}
             before, generation = self._current, self._generation + 1
-            delete_after(self.path, self._generation)  # left by a compaction that was killed: of other rows
+            delete_after(self.path, self._generation)  # left by a compaction that was killed, of other rows
             path = features_path(self.path, generation, self.space.dtype)
             features = before.features.copy_rows(path, [record.row for record in kept])
             try:
-                fsync(self.path)  # the new name, before the catalog names it
+                fsync(self.path)  # make the new file name durable before the catalog commits it
                 codes = None if before.codes is None else self._encode_all(before.codes.encoder, features, generation)
                 with self._committing():
                     self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
@@ -323,13 +323,13 @@ class FolderIndex(BaseIndex):
 
     def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
         """Write additions in one commit."""
-        self._require_writable()  # it may have been given up while these additions waited
+        self._require_writable()  # writing may have been given up while these additions waited
         batch = WriteBatch(self.catalog)
         self._check_files()
         for addition in additions:
             batch.accept(addition)
         ids = self._append(list(batch.new.values()), batch.removed_ids)
-        self._check_files()  # replaced meanwhile: what was written is in an index that nobody will open
+        self._check_files()  # if replaced meanwhile, the additions are in an index that nobody will open
         return batch, ids
 
     def _append(self, images: Sequence[tuple[NewEntry, NDArray[np.float32]]], restored: Sequence[int]) -> list[int]:
@@ -354,7 +354,7 @@ class FolderIndex(BaseIndex):
         return ids
 
     def _encode_all(self, encoder: Encoder, features: FeatureFile, generation: int) -> Codes:
-        """The codes of a new generation of features; what an interrupted attempt left there is of other rows."""
+        """Make the codes of a new generation of features. Deletes those of an interrupted attempt: of other rows."""
         path = codes_path(self.path, generation, encoder.sha256)
         path.unlink(missing_ok=True)
         return Codes(encoder, features.matrix(), path)
@@ -366,7 +366,7 @@ class FolderIndex(BaseIndex):
         return Codes(encoder, self._current.features.matrix(), path, self.writable)
 
     def _snapshot(self) -> tuple[Snapshot, FeatureMatrix]:
-        """The current snapshot, and its rows as a matrix, to which nothing is added."""
+        """The current snapshot, and its rows as a matrix, which doesn't grow."""
         with self._swap_lock:
             current = self._current
             count, matrix = current.features.count, current.features.matrix()
@@ -402,7 +402,7 @@ class FolderIndex(BaseIndex):
     def _committing(self) -> Iterator[None]:
         """Commit a change to the catalog, then make it in memory.
 
-        Ctrl-C may come between the two, and memory may be too little: the next change then begins with `_catch_up`.
+        Ctrl-C or a lack of memory may come between the two: the next change then begins with `_catch_up`.
         """
         self._is_behind = True
         try:
@@ -413,7 +413,7 @@ class FolderIndex(BaseIndex):
         self._is_behind = False
 
     def _catch_up(self) -> None:
-        """Read the rows again after a change that was interrupted, whether the catalog has committed it or not.
+        """Read the rows again after an interrupted change, whether or not the catalog has committed it.
 
         Raises IndexReplacedError after a compaction.
         """
@@ -458,8 +458,8 @@ class FolderIndex(BaseIndex):
     def _check_for_damage(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
         """Compare all entries and rows with their checksums, and report those that are damaged.
 
-        First the catalog's SQL indexes are compared with its table. The rows were read from one of them, and are read
-        again if it was wrong.
+        First, the catalog's SQL indexes are compared with its table. The row table was read from one of them, and is
+        read again if that one was wrong.
         """
         rebuilt = self.catalog.repair_sql_indexes(is_stopped)
         if LABEL_INDEX in rebuilt and not self._reload_rows(is_stopped):
@@ -483,7 +483,7 @@ class FolderIndex(BaseIndex):
         return True
 
     def _exclude_damaged(self, faults: Mapping[int, str]) -> None:
-        """Leave damaged images out of searches, and log them once."""
+        """Exclude damaged images from searches, and log them once."""
         with self._damage_lock:
             new = {image_id: fault for image_id, fault in faults.items() if image_id not in self.damaged}
             if not new:

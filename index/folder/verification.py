@@ -1,8 +1,8 @@
 """Verification: compares the rows and entries of an index with their checksums.
 
-A thread compares all of them, which takes most of a minute for a million images. A search compares the rows that it has
-found before it returns them, so a damaged row is never returned. Until the thread has come to a damaged row, a search
-may find it in the wrong place and has to be repeated, or may miss it among the neighbors.
+A thread compares all of them, which takes most of a minute for a million images. A search compares the rows it finds
+before it returns them, so a damaged row is never returned. Until the thread has reached a damaged row, a search may
+find the row in the wrong place and have to be repeated, or may miss it among the neighbors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class BackgroundCheck:
-    """Runs `check` in a thread. `check` is passed a function that returns whether it is to stop.
+    """Runs `check` in a thread, and passes it a function that returns whether to stop.
 
     Exceptions of `check` are logged.
     """
@@ -43,7 +43,7 @@ class BackgroundCheck:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the check, after stopping one that is running."""
+        """Start the check; stop a running one first."""
         self.stop()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="verify index", daemon=True)
@@ -89,14 +89,14 @@ def find_damaged(
 def find_damaged_among(
     ids: NDArray[np.int64], catalog: CatalogFile, features: FeatureFile, rows: RowTable
 ) -> dict[int, str]:
-    """Compare the images among `ids` that aren't verified yet. Returns image id -> what is wrong."""
+    """Compare those of `ids` that aren't verified yet with their checksums. Returns image id -> what is wrong."""
     unverified = rows.unverified(ids).tolist()
     records = catalog.query_in(f"{SELECT_IMAGES} WHERE id", unverified)
     return compare(_to_row_checksums(records), features, rows) if unverified else {}
 
 
 def find_damaged_thumbnails(catalog: CatalogFile) -> dict[int, str]:
-    """Compare all thumbnails with their checksums. Returns image id -> what is wrong. Other reads don't wait for it."""
+    """Compare all thumbnails with their checksums. Returns image id -> what is wrong. Doesn't block other reads."""
     with catalog.checking() as database:
         rows = database.execute(f"SELECT id, thumbnail_checksum, {THUMBNAIL} FROM images ORDER BY id")
         return {
@@ -127,7 +127,7 @@ def compare(images: Sequence[RowChecksum], features: FeatureFile, rows: RowTable
 
 
 def _iter_row_checksums(catalog: CatalogFile) -> Iterator[list[RowChecksum]]:
-    """All images by id, removed ones included, page by page. Other reads don't wait for it."""
+    """All images by id, including removed ones, page by page. Doesn't block other reads."""
     with catalog.checking() as database, closing(database.cursor()) as cursor:
         cursor.execute(f"{SELECT_IMAGES} NOT INDEXED ORDER BY id")
         while page := cursor.fetchmany(PAGE_SIZE):
@@ -135,6 +135,6 @@ def _iter_row_checksums(catalog: CatalogFile) -> Iterator[list[RowChecksum]]:
 
 
 def _to_row_checksums(records: Iterable[Sequence[Any]]) -> list[RowChecksum]:
-    """Of records of `SELECT_IMAGES`."""
+    """The checksums in records of `SELECT_IMAGES`."""
     column = CHECKED_COLUMNS.index("checksum")
     return [RowChecksum(record[0], record[column], is_intact(record)) for record in records]

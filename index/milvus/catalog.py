@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 NOT_REMOVED = "removed == false"
 NO_KEY = ""
-"""What the field has of an image without a key; nobody's key."""
+"""Value of the field `key` for an image without a key; never a key itself."""
 
 
 class MilvusCatalog(EntryReader):
-    """Reads a collection in its newest state."""
+    """Reads a collection in its latest state."""
 
     def __init__(self, client: MilvusClient, collection: str) -> None:
         self._client, self._collection = client, collection
 
     def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]:
-        """The images with these checksums that the collection holds, removed ones included, by checksum."""
+        """The collection's images with these checksums, including removed ones, by checksum."""
         stored: dict[str, FoundImage] = {}
         for start in range(0, len(sha256s), PAGE_SIZE):
             condition = f"sha256 in {quote(list(sha256s[start : start + PAGE_SIZE]))}"
@@ -34,7 +34,7 @@ class MilvusCatalog(EntryReader):
         return stored
 
     def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
-        """The images with these keys that the collection holds, removed ones included, by key."""
+        """The collection's images with these keys, including removed ones, by key."""
         stored: dict[str, FoundImage] = {}
         keys = [key for key in keys if key != NO_KEY]
         for start in range(0, len(keys), PAGE_SIZE):
@@ -44,7 +44,7 @@ class MilvusCatalog(EntryReader):
         return stored
 
     def select(self, selection: Selection) -> list[ImageState]:
-        """The images of a selection, by id, removed ones included."""
+        """The selected images by id, including removed ones."""
         if selection.ids is not None:
             ids = sorted(set(selection.ids))
             parts = (ids[start : start + PAGE_SIZE] for start in range(0, len(ids), PAGE_SIZE))
@@ -60,14 +60,14 @@ class MilvusCatalog(EntryReader):
         return sorted(states, key=lambda image: image.id)
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next entries by id, `after` excluded; with a label, those that have it."""
+        """Up to `limit` entries with ids greater than `after`, by id; with a label, only those that have it."""
         condition = f"{NOT_REMOVED} and id > {int(after)}"
         if label is not None:
             condition += f" and label == {quote(label)}"
         return sorted(self.entries(condition, limit), key=lambda entry: entry.id)
 
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
-        """The entries of those ids that exist and aren't removed."""
+        """The entries of those `ids` that exist and aren't removed."""
         entries: list[Entry] = []
         for start in range(0, len(ids), PAGE_SIZE):
             part = list(map(int, ids[start : start + PAGE_SIZE]))
@@ -75,13 +75,13 @@ class MilvusCatalog(EntryReader):
         return entries
 
     def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
-        """The next images as (id, everything that another index would store of them), by id."""
+        """The next images by id, as (id, entry to store in another index)."""
         fields = ["id", "sha256", "key", "label", DETAILS, "thumbnail"]
         rows = self.query(f"{NOT_REMOVED} and id > {int(after)}", fields, limit)
         return sorted(((int(row["id"]), to_new_entry(row)) for row in rows), key=lambda pair: pair[0])
 
     def thumbnail(self, image_id: int) -> bytes:
-        """JPEG bytes. Raises UnknownImageError."""
+        """The thumbnail as JPEG bytes. Raises UnknownImageError."""
         return base64.b64decode(self.value(image_id, "thumbnail"))
 
     def sha256(self, image_id: int) -> str:
@@ -96,11 +96,11 @@ class MilvusCatalog(EntryReader):
         return rows[0][field]
 
     def entries(self, condition: str, limit: int) -> list[Entry]:
-        """Entries by a Milvus filter expression."""
+        """At most `limit` entries that match a Milvus filter expression."""
         return [to_entry(row) for row in self.query(condition, ["id", "key", "label", DETAILS], limit)]
 
     def query(self, condition: str, fields: list[str], limit: int | None = None) -> list[dict[str, Any]]:
-        """Rows by a Milvus filter expression; sees everything that was acknowledged before."""
+        """Rows that match a Milvus filter expression; sees everything that was acknowledged before."""
         options = {} if limit is None else {"limit": limit}
         return list(
             self._client.query(

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 SCHEME = "milvus:"
 FORMAT = "4"
 DETAILS = "details"
-"""Field of an entry's values that aren't searched, as JSON."""
+"""Field for the values of an entry that aren't searched, as JSON."""
 FIELDS = ("id", "sha256", "key", "label", DETAILS, "thumbnail", "removed", "feature")
 MAX_INSERT_BYTES = 16 * 2**20
-"""Milvus takes 64 MB at most."""
+"""Milvus allows 64 MB at most."""
 MAX_TEXT_LENGTH = 65_535
 EMBEDDED_COLLECTION = "images"
-"""Name of the collection in a file."""
+"""Name of the collection in a Milvus file."""
 START_TIMEOUT = 60.0
-"""Seconds that the process of Milvus Lite, which opens a file, may take to start: pymilvus doesn't wait for it."""
+"""Seconds to wait for the Milvus Lite process, which opens a file, to start: pymilvus doesn't wait for it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class MilvusAddress:
         return cls(f"http://{host}", collection)
 
     def __str__(self) -> str:
-        """The text that was parsed, without a password: it is logged and shown to clients."""
+        """The text that was parsed, without a password, since it is logged and shown to clients."""
         host = hide_password(self.server).removeprefix("http://")
         return f"{SCHEME}//{host}/{self.collection}" if self.is_remote else f"{SCHEME}{host}"
 
@@ -75,7 +75,7 @@ def hide_password(uri: str) -> str:
 
 
 def describe(space: FeatureSpace) -> str:
-    """What a collection's description says of its features. Raises InvalidRequestError unless they are float32."""
+    """A collection's description, which records its features. Raises InvalidRequestError unless they are float32."""
     if space.dtype != "float32":
         raise InvalidRequestError(f"an index on Milvus has float32 features, not {space.dtype}")
     return json.dumps(
@@ -90,7 +90,7 @@ def describe(space: FeatureSpace) -> str:
 
 
 def read_space(client: MilvusClient, address: MilvusAddress) -> FeatureSpace:
-    """The features of a collection, by its description. Raises IndexNotFoundError or IndexStoreError."""
+    """The feature space of a collection, from its description. Raises IndexNotFoundError or IndexStoreError."""
     if not client.has_collection(address.collection):
         raise no_index_error(str(address))
     try:
@@ -159,7 +159,7 @@ def id_from_sha256(sha256: str) -> int:
 
 
 def to_row(image_id: int, entry: NewEntry, feature: NDArray[np.float32]) -> dict[str, Any]:
-    """The collection's row of a new image."""
+    """The collection's row for a new image."""
     details = {"source": str(entry.source or ""), "format": entry.format, "width": entry.width, "height": entry.height}
     attribution = (entry.attribution or Attribution())._asdict()
     return {
@@ -185,7 +185,7 @@ def to_entry(row: dict[str, Any]) -> Entry:
 
 
 def to_new_entry(row: dict[str, Any]) -> NewEntry:
-    """Everything that another index would store of a row of the collection."""
+    """The entry to store in another index, from a row of the collection."""
     return to_entry(row).to_new(row["sha256"], base64.b64decode(row["thumbnail"]))
 
 
@@ -205,5 +205,5 @@ def split_inserts(rows: Sequence[dict[str, Any]], dim: int) -> Iterator[list[dic
 
 
 def quote(value: str | list[str]) -> str:
-    """A string, or several, as a literal in a Milvus filter expression, whatever characters it has."""
+    """One or several strings as a literal in a Milvus filter expression, whatever characters they contain."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,12 +1,12 @@
-"""MilvusIndex: an index on Milvus, for collections of many machines with many writers.
+"""MilvusIndex: an index on Milvus, for collections on many machines with many writers.
 
-One collection holds everything about an image: its feature, label, thumbnail and checksum. Ids are the first 53 bits of
-the bytes' sha256 (the next free number, should two images ever meet there), so that the same bytes are the same image
-whoever adds them.
+One collection holds everything about an image: its feature, label, thumbnail and checksum. An id is the first 53 bits
+of the sha256 of the image's bytes (or the next free number, should two images ever collide), so that the same bytes are
+the same image, whoever adds them.
 
-Milvus returns squared distances in float32: some more neighbors than k are fetched with their features, measured again
-in float64, and ordered by distance and id. Milvus checks its storage for damage and compacts it itself. Binary codes
-and GPUs aren't supported.
+Milvus returns squared distances in float32, so a few more neighbors than k are fetched with their features, measured
+again in float64, and ordered by distance and id. Milvus checks its storage for damage and compacts it itself. Binary
+codes and GPUs aren't supported.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError
 
 MAX_CANDIDATES = 16_384
-"""Neighbors that Milvus finds at once."""
+"""Maximum neighbors that Milvus finds at once."""
 MAX_ROWS_AT_ONCE = 100
-"""Rows with features that are read, or written again, at once: some megabytes."""
+"""Rows with features that are read or rewritten at once: a few megabytes."""
 
 
 ROUNDING = 1e-4
-"""Relative error of a squared distance that Milvus computes."""
+"""Relative error of a squared distance computed by Milvus."""
 
 
 class MilvusIndex(BaseIndex):
@@ -61,7 +61,7 @@ class MilvusIndex(BaseIndex):
 
     @classmethod
     def create(cls, address: MilvusAddress, artifact: Artifact, crops: Sequence[int]) -> MilvusIndex:
-        """Open an index for writing, after creating its collection where there is none.
+        """Open an index for writing; create its collection if there is none.
 
         Raises IndexStoreError if an existing one belongs to another network.
         """
@@ -81,7 +81,7 @@ class MilvusIndex(BaseIndex):
         return self._count.value()
 
     def labels(self) -> dict[str, int]:
-        """Images per label; reads the whole collection."""
+        """Number of images per label; reads the whole collection."""
         counts: dict[str, int] = {}
         for entry in self.catalog.iter_entries():
             if entry.label is not None:
@@ -89,19 +89,19 @@ class MilvusIndex(BaseIndex):
         return counts
 
     def count(self, label: str | None = None) -> int:
-        """Images of a label; None: of all."""
+        """Number of images with a label; None: all images."""
         if label is None:
             return len(self)
         (row,) = self.catalog.query(f"{NOT_REMOVED} and label == {quote(label)}", ["count(*)"])
         return int(row["count(*)"])
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
-        """As `FolderIndex.add`; but keys are checked before the insertion, and others may add between the two."""
+        """Like `FolderIndex.add`, but keys are checked before the insertion, and others may add images in between."""
         self._require_writable()
         addition, batch = PendingAdd(features, entries), WriteBatch(self.catalog)
         addition.check(self.dim)
         batch.accept(addition)
-        if not addition.results.done():  # else its keys are used
+        if not addition.results.done():  # else a key is already used
             ids = self._free_ids(list(batch.new))
             rows = [collection.to_row(ids[sha256], entry, feature) for sha256, (entry, feature) in batch.new.items()]
             for part in collection.split_inserts(rows, self.dim):
@@ -112,7 +112,7 @@ class MilvusIndex(BaseIndex):
         return addition.results.result()
 
     def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
-        """Remove, restore or relabel images; part by part, as Milvus has no transactions."""
+        """Remove, restore or relabel images, part by part, since Milvus has no transactions."""
         self._require_writable()
         result = change.plan(selection, self.catalog.select(selection))
         changes: dict[str, Any] = {} if change.removed is None else {"removed": change.removed}
@@ -176,7 +176,7 @@ class MilvusIndex(BaseIndex):
         return int(row["count(*)"])
 
     def _free_ids(self, sha256s: Sequence[str]) -> dict[str, int]:
-        """Ids for new images."""
+        """Free ids for new images, by sha256."""
         ids = {sha256: collection.id_from_sha256(sha256) for sha256 in sha256s}
         used: set[int] = set()
         for start in range(0, len(sha256s), PAGE_SIZE):
@@ -194,7 +194,7 @@ class MilvusIndex(BaseIndex):
         return bool(self.catalog.query(f"id == {int(image_id)}", ["id"]))
 
     def _upsert(self, ids: Sequence[int], changes: Mapping[str, Any]) -> None:
-        """Change fields of images, part by part; Milvus replaces rows as a whole."""
+        """Change fields of images, part by part; Milvus can only replace whole rows."""
         for start in range(0, len(ids), MAX_ROWS_AT_ONCE):
             part = sorted(map(int, ids[start : start + MAX_ROWS_AT_ONCE]))
             rows = self.catalog.query(f"id in {part}", list(FIELDS))

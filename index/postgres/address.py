@@ -18,9 +18,9 @@ _PASSWORDS = ("password", "sslpassword")
 
 @dataclass(frozen=True)
 class PostgresAddress:
-    """Location of an index. `connection_uri`: what libpq connects to. `schema`: of its tables.
+    """Location of an index. `connection_uri`: what libpq connects to. `schema`: the schema of its tables.
 
-    `shown`: the text that was parsed, without passwords: it is logged and shown to clients.
+    `shown`: the text that was parsed, without passwords, since it is logged and shown to clients.
     """
 
     connection_uri: str = field(repr=False)
@@ -65,5 +65,5 @@ def hide_password(uri: str) -> str:
 
 def _hide_parameter(parameter: re.Match[str]) -> str:
     start, name, value = parameter.groups()
-    is_password = unquote(name).lower() in _PASSWORDS  # as libpq reads names
+    is_password = unquote(name).lower() in _PASSWORDS  # as libpq parses names
     return start + ("***" if is_password else _PARAMETER.sub(_hide_parameter, value))

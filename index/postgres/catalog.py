@@ -23,31 +23,31 @@ ENTRY_COLUMNS = "id, key, label, source, format, width, height, author, author_p
 
 
 class PostgresCatalog(EntryReader):
-    """Reads an index in its newest state, or in that of a transaction whose cursor is given."""
+    """Reads an index in its latest state, or as seen by the transaction whose cursor is given."""
 
     def __init__(self, database: Database, cursor: Cursor | None = None) -> None:
         self._database, self._cursor = database, cursor
 
     def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]:
-        """The images with these checksums that the index holds, removed ones included, by checksum."""
+        """The indexed images with these checksums, including removed ones, by checksum."""
         rows = self._query(
             "SELECT sha256, id, removed FROM images WHERE sha256 = ANY(%s)", [list(map(bytes.fromhex, sha256s))]
         )
         return {sha256.hex(): FoundImage(image_id, removed) for sha256, image_id, removed in rows}
 
     def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
-        """The images with these keys that the index holds, removed ones included, by key."""
+        """The indexed images with these keys, including removed ones, by key."""
         rows = self._query("SELECT key, id, removed FROM images WHERE key = ANY(%s)", [list(keys)]) if keys else []
         return {key: FoundImage(image_id, removed) for key, image_id, removed in rows}
 
     def select(self, selection: Selection) -> list[ImageState]:
-        """The images of a selection, by id, removed ones included."""
+        """The selected images by id, including removed ones."""
         condition, value = _condition(selection)
         rows = self._query(f"SELECT id, label, removed, key FROM images WHERE {condition} ORDER BY id", [value])
         return [ImageState(*row) for row in rows]
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next entries by id, `after` excluded; with a label, those that have it."""
+        """Up to `limit` entries with ids greater than `after`, by id; with a label, only those that have it."""
         return self._entries(
             "id > %s AND label = %s" if label is not None else "id > %s",
             [after] if label is None else [after, label],
@@ -55,12 +55,12 @@ class PostgresCatalog(EntryReader):
         )
 
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
-        """The entries of those ids that exist and aren't removed, in the order of `ids`."""
+        """The entries of those `ids` that exist and aren't removed, in the order of `ids`."""
         entries = {entry.id: entry for entry in self._entries("id = ANY(%s)", [list(map(int, ids))], len(ids))}
         return [entries[image_id] for image_id in ids if image_id in entries]
 
     def thumbnail(self, image_id: int) -> bytes:
-        """JPEG bytes. Raises UnknownImageError, also if they are damaged."""
+        """The thumbnail as JPEG bytes. Raises UnknownImageError, also if it is damaged."""
         thumbnail, checksum = self.value(image_id, "ROW(thumbnail, thumbnail_checksum)")
         return _checked_thumbnail(image_id, thumbnail, checksum)
 
@@ -76,12 +76,12 @@ class PostgresCatalog(EntryReader):
         return values[image_id]
 
     def values(self, ids: Sequence[int], column: str) -> dict[int, Any]:
-        """One column of the images that exist, by id."""
+        """One column of those images that exist and aren't removed, by id."""
         statement = f"SELECT id, {column} FROM images WHERE id = ANY(%s) AND NOT removed"
         return dict(self._query(statement, [list(map(int, ids))]))
 
     def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
-        """The next images as (id, everything that another index would store of them), by id.
+        """The next images by id, as (id, entry to store in another index).
 
         Raises UnknownImageError if a thumbnail is damaged.
         """
@@ -109,7 +109,7 @@ class PostgresCatalog(EntryReader):
 
 
 def _condition(selection: Selection) -> tuple[str, Any]:
-    """The condition that the images of a selection fulfill, and its parameter."""
+    """The SQL condition of a selection, and its parameter."""
     if selection.ids is not None:
         return "id = ANY(%s)", list(selection.ids)
     return ("key = ANY(%s)", list(selection.keys)) if selection.keys is not None else ("label = %s", selection.label)

@@ -1,7 +1,7 @@
-"""PostgresCodes: the binary codes of an index on PostgreSQL, in one table for the encoder that is used.
+"""PostgresCodes: the binary codes of an index on PostgreSQL, in one table for the current encoder.
 
-The row `encoder_sha256` of the metadata names the encoder. A writer with another one stores no code with its images;
-they are in every shortlist until a writer with the right one has encoded them.
+The row `encoder_sha256` of the metadata names the encoder. A writer with another encoder stores its images without
+codes; they are in every shortlist until a writer with the current encoder has encoded them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ BUILD_POLL_SECONDS = 0.2
 
 
 def codes_table(encoder_sha256: str) -> str:
-    """The name of the table for an encoder."""
+    """The name of the table of an encoder's codes."""
     return f"codes_{encoder_sha256[:16]}"
 
 
 class PostgresCodes:
-    """Creates the table of an encoder's codes, and fills it. Raises IndexStoreError if it takes other features."""
+    """Creates and fills the table of an encoder's codes. Raises IndexStoreError if the encoder's dimension differs."""
 
     def __init__(self, database: Database, space: FeatureSpace, encoder: Encoder) -> None:
         if encoder.dim != space.dim:
@@ -48,14 +48,14 @@ class PostgresCodes:
         return bool(rows == [(self.encoder.sha256,)])
 
     def prepare(self) -> None:
-        """Make this encoder the index's, encode the images that have no code, and build the index of codes."""
+        """Make this the index's encoder, encode the images without a code, and build the HNSW index of the codes."""
         self._replace_others()
         while self._encode_some():
             pass
         self._build_index()
 
     def insert(self, cursor: Cursor, ids: Sequence[int], features: NDArray[np.float32]) -> None:
-        """Store the codes of images, in a transaction of the caller; removed images are not active."""
+        """Store the codes of images in the caller's transaction; those of removed images are inactive."""
         bits = to_bits(self.encoder.encode(as_stored(features, self._space.dtype)), self.encoder.bits)
         cursor.executemany(
             f"INSERT INTO {self.table} SELECT id, NOT removed, %s FROM images WHERE id = %s ON CONFLICT DO NOTHING",
@@ -64,8 +64,8 @@ class PostgresCodes:
         cursor.execute("UPDATE images SET coded = true WHERE id = ANY(%s)", [list(ids)])
 
     def _build_index(self) -> None:
-        """Build the index of codes, unless it is there: one program at a time, or PostgreSQL finds a deadlock. An
-        index whose build was interrupted is built again, since PostgreSQL never uses it."""
+        """Build the HNSW index of the codes unless it exists. Only one program builds at a time, or PostgreSQL
+        finds a deadlock. An index whose build was interrupted is rebuilt, since PostgreSQL never uses it."""
         name = f"{self.table}_hnsw"
         with self._database.outside_transactions() as connection:
             while not _lock_build(connection, f"{self._database.address.schema} {name}"):
@@ -110,7 +110,7 @@ class PostgresCodes:
 
 
 def _lock_build(connection: Connection, name: str) -> bool:
-    """Lock the build of an index until the connection ends. It isn't waited for within a statement, because a build
-    waits for all statements that are older."""
+    """Try to lock the build of an index until the connection ends. Doesn't wait within a statement, because a build
+    waits for all older statements."""
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"alexnet {name}"]).fetchone()
     return row == (True,)

@@ -1,4 +1,4 @@
-"""Database: a bounded pool of connections with time limits, and PostgreSQL's errors as exceptions of this program."""
+"""Database: a bounded pool of connections with time limits, and PostgreSQL's errors as this program's exceptions."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from model.exceptions import (
 
 MAX_CONNECTIONS = 8
 WAIT_SECONDS = 3
-"""How long a connection is waited for, by a request and by the network."""
+"""How long a request waits for a connection from the pool, and a new connection may take over the network."""
 WAIT_WHILE_LOST_SECONDS = 0.2
-"""The same after a request has waited in vain, so that others don't occupy all threads."""
+"""How long a request waits after another has waited in vain, so that requests don't occupy all threads."""
 RECONNECT_SECONDS = 5
-"""After this long without success a connection is given up; the next request asks for another at once."""
+"""How long the pool tries to connect before it gives up; the next request then starts another attempt at once."""
 DEFAULTS: dict[str, Any] = {
     "application_name": "alexnet",
     "connect_timeout": WAIT_SECONDS,
@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-"""Used where the address doesn't give them: a host that vanishes is noticed within seconds."""
+"""Used unless the address sets them; a host that vanishes is noticed within seconds."""
 LOCK_SECONDS = 10
 """How long a change waits for another one."""
 SESSION_SETTINGS = {
@@ -77,7 +77,7 @@ class Database:
 
     @contextmanager
     def transaction(self, time_limit: bool = True) -> Iterator[Cursor]:
-        """A cursor in a transaction that is durable when the block ends. Without `time_limit` it may take long."""
+        """A cursor in a transaction that is durable when the block ends. Without `time_limit`, it may take long."""
         with translate_errors(self.address), self._connection() as connection, connection.transaction():
             cursor = connection.cursor(binary=True)
             if not time_limit:
@@ -86,7 +86,7 @@ class Database:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        """A connection that has just answered, of the pool."""
+        """A connection from the pool that has just answered."""
         try:
             connection = self._take_connection(WAIT_WHILE_LOST_SECONDS if self._is_lost else WAIT_SECONDS)
         except psycopg.OperationalError:
@@ -99,8 +99,8 @@ class Database:
             self._pool.putconn(connection)
 
     def _take_connection(self, seconds: float) -> Connection:
-        """A connection that has just answered. After a restart of the database all of the pool may be dead: the next is
-        tried at once, where the pool's own check would pause."""
+        """A connection that has just answered. After a restart of the database the whole pool may be dead: the next
+        connection is tried at once, whereas the pool's own check would pause."""
         deadline = time.monotonic() + seconds
         while True:
             connection = self._pool.getconn(deadline - time.monotonic())
@@ -115,7 +115,7 @@ class Database:
 
     @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
-        """A connection of its own for statements that can't be in a transaction, without time limits."""
+        """A separate connection without time limits, for statements that can't run in a transaction."""
         with translate_errors(self.address), connect(self.address) as connection:
             configure(connection, self.address.schema)
             connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
@@ -126,7 +126,7 @@ class Database:
 
 
 def connection_options(address: PostgresAddress) -> dict[str, Any]:
-    """Options of a connection; those in the address have precedence. Raises InvalidRequestError."""
+    """Options of a connection; those in the address take precedence. Raises InvalidRequestError."""
     try:
         given = psycopg.conninfo.conninfo_to_dict(address.connection_uri)
     except psycopg.ProgrammingError as error:
@@ -135,12 +135,12 @@ def connection_options(address: PostgresAddress) -> dict[str, Any]:
         raise InvalidRequestError(f"invalid index {address}{reason}") from None
     return {name: value for name, value in DEFAULTS.items() if name not in given} | {
         "autocommit": True,
-        "prepare_threshold": None,  # plans that know the parameters, and poolers keep no statements
+        "prepare_threshold": None,  # no prepared statements: plans see the parameters, poolers keep nothing
     }
 
 
 def connect(address: PostgresAddress) -> Connection:
-    """Connect once. Raises IndexUnavailableError with the reason, InvalidRequestError."""
+    """Connect, without retries. Raises IndexUnavailableError with the reason, or InvalidRequestError."""
     options = connection_options(address)
     try:
         return psycopg.connect(address.connection_uri, **options)
@@ -149,7 +149,7 @@ def connect(address: PostgresAddress) -> Connection:
 
 
 def configure(connection: Connection, schema: str) -> None:
-    """Set a session's limits, where it looks for tables, and how features and codes are sent."""
+    """Set a session's limits and search path, and register how features and codes are sent."""
     settings = dict(SESSION_SETTINGS)
     extension = vectors.register(connection)
     settings["search_path"] = f'"{schema}", "{extension or "public"}", pg_catalog'
@@ -161,7 +161,7 @@ def configure(connection: Connection, schema: str) -> None:
 
 @contextmanager
 def translate_errors(address: PostgresAddress) -> Iterator[None]:
-    """Raise PostgreSQL's errors as exceptions of this program. Their text goes to the log only, as their cause."""
+    """Raise PostgreSQL's errors as this program's exceptions. Their full text goes only to the log, as the cause."""
     try:
         yield
     except psycopg.Error as error:
@@ -169,7 +169,7 @@ def translate_errors(address: PostgresAddress) -> Iterator[None]:
 
 
 def translate(error: psycopg.Error, address: PostgresAddress) -> Exception:
-    """The exception of this program for an error of PostgreSQL."""
+    """This program's exception for a PostgreSQL error."""
     match error:
         case errors.DiskFull():
             return StorageFullError("the disk of the index's database is full; nothing was changed")

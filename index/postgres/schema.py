@@ -1,4 +1,4 @@
-"""The tables of an index on PostgreSQL, their migrations, and what its features are."""
+"""The tables of an index on PostgreSQL, their migrations, and the index's feature space."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CREATE INDEX images_by_label ON images (label, id) WHERE NOT removed;
 CREATE INDEX images_without_code ON images (id) WHERE NOT coded;
 """
 MIGRATIONS: tuple[str, ...] = (CREATE_TABLES,)
-"""The n-th makes schema version n of version n - 1. One that was published is never changed."""
+"""The n-th migrates schema version n - 1 to n. A published migration is never changed."""
 MIN_PGVECTOR = (0, 8)
 LOCKED_ROWS = (
     "SELECT key, value FROM metadata WHERE key IN ('encoder_sha256', 'network_sha256') ORDER BY key FOR UPDATE"
@@ -50,7 +50,7 @@ LOCKED_ROWS = (
 
 
 def read_space(address: PostgresAddress) -> FeatureSpace:
-    """The features of an existing index of the current schema version. Raises IndexNotFoundError, IndexStoreError."""
+    """The feature space of an index of the current schema version. Raises IndexNotFoundError, IndexStoreError."""
     with translate_errors(address), connect(address) as connection:
         stored = _read_rows(connection, address.schema)
         if stored is None:
@@ -61,9 +61,10 @@ def read_space(address: PostgresAddress) -> FeatureSpace:
 
 
 def prepare(address: PostgresAddress, new: FeatureSpace | None) -> FeatureSpace:
-    """Bring an index to the current schema version, and create it where there is none, by `new`.
+    """Migrate an index to the current schema version; if there is none, create it for features in `new`.
 
-    Everything is done or nothing. Raises IndexNotFoundError without `new`, ReadOnlyIndexError, IndexStoreError.
+    Does everything or nothing. Raises IndexNotFoundError if there is none and `new` is None, ReadOnlyIndexError,
+    IndexStoreError.
     """
     with translate_errors(address), connect(address) as connection:
         (read_only,) = _one(connection, "SELECT current_setting('transaction_read_only')::boolean")
@@ -95,7 +96,7 @@ def prepare(address: PostgresAddress, new: FeatureSpace | None) -> FeatureSpace:
 
 
 def lock_for_writing(cursor: Cursor, space: FeatureSpace, address: PostgresAddress) -> str:
-    """Wait for other writers, and check that the features are still of this network. Returns the encoder's sha256.
+    """Wait for other writers, and check that the features are still this network's. Returns the encoder's sha256.
 
     Raises IndexStoreError.
     """
@@ -121,7 +122,7 @@ def _migrate(connection: Connection, version: int, space: FeatureSpace, address:
 
 
 def _read_rows(connection: Connection, schema: str) -> dict[str, str] | None:
-    """The metadata; None where the schema has no such table."""
+    """The metadata; None if the schema has no table of metadata."""
     (exists,) = _one(connection, "SELECT to_regclass(%s) IS NOT NULL", [f'"{schema}".metadata'])
     return dict(connection.execute(f'SELECT key, value FROM "{schema}".metadata').fetchall()) if exists else None
 

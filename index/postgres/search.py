@@ -1,4 +1,4 @@
-"""Searches in PostgreSQL: candidates by pgvector's float32 distances, for ranking in float64."""
+"""Search in PostgreSQL: find candidates by pgvector's float32 distances, to be ranked in float64."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from index.scanning.scanners import UNIT_ROUNDOFF
 from index.search import LOOKUP_RADIUS, Query, SearchMode
 
 MAX_EF_SEARCH = 1000
-"""pgvector's limit; beyond it, the search in the graph goes on (`hnsw.iterative_scan`)."""
+"""pgvector's limit; beyond it, the graph search continues in steps (`hnsw.iterative_scan`)."""
 WITHOUT_CODE = "SELECT id FROM images WHERE NOT coded"
 SHORTLISTS: dict[SearchMode, str] = {
     "binary": "(SELECT id FROM {codes} WHERE active ORDER BY code <~> %(code)s LIMIT %(shortlist)s)",
@@ -26,11 +26,11 @@ SHORTLIST_OF_LABEL = (
     "(SELECT id FROM {codes} JOIN images USING (id) WHERE label = %(label)s AND NOT removed "
     "ORDER BY (code <~> %(code)s) + 0 LIMIT %(shortlist)s)"
 )
-"""Of a label every code is compared: `+ 0` keeps PostgreSQL from the graph, which knows no labels."""
+"""With a label, every code is compared: `+ 0` keeps PostgreSQL from using the graph, which has no labels."""
 
 
 class CandidateSearch:
-    """One query. `codes`: of the index, for the search modes that need them. `shortlist`: ids to shortlist by codes."""
+    """One query. `codes`: the index's, if its mode needs codes. `shortlist`: number of ids to shortlist by code."""
 
     def __init__(
         self, database: Database, space: FeatureSpace, query: Query, codes: PostgresCodes | None, shortlist: int
@@ -50,9 +50,9 @@ class CandidateSearch:
         self._measured = f"SELECT id, feature, {column} <-> %(query)s AS distance FROM {source} WHERE {condition}"
 
     def find(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids and (N, dim) features among which the `count` nearest are.
+        """Ids and (N, dim) features of images that include the `count` nearest.
 
-        pgvector sums squares in float32: images that its rounding may have put behind the `count`-th are fetched, too.
+        pgvector sums squares in float32: images that its rounding may have put after the `count`-th are fetched, too.
         """
         limit = count + OVERFETCH
         shortlisted = self._query.mode == "binary"
@@ -80,12 +80,12 @@ class CandidateSearch:
         )
 
     def _rounding_factor(self) -> float:
-        """Of distances whose squares are sums of `dim` numbers in float32."""
+        """Error factor for distances whose squares are float32 sums of `dim` numbers."""
         return float(np.sqrt(1 + 3 * self._space.dim * UNIT_ROUNDOFF))
 
 
 def label_exists(database: Database, label: str) -> bool:
-    """Whether an image has the label, removed ones included. Those that aren't removed have an index: asked first."""
+    """Whether any image, removed or not, has the label. Those not removed are tried first: they have an SQL index."""
     with database.reading() as cursor:
         rows = cursor.execute(
             "SELECT EXISTS (SELECT FROM images WHERE label = %(label)s AND NOT removed) "

@@ -1,7 +1,7 @@
-"""PostgresIndex: an index on PostgreSQL with pgvector, which any number of servers change and search at once.
+"""PostgresIndex: an index on PostgreSQL with pgvector, which any number of servers can change and search at once.
 
 Every change is a transaction that is durable when its method returns, and a search sees everything that any server
-acknowledged before it. Distances are measured in float64 from the stored features, as in a folder.
+acknowledged before it. Distances are measured in float64 from the stored features, as for an index in a folder.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ INSERT_IMAGE = (
     "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
 )
 READ_ROWS = 500
-"""Rows with features that are read at once: some megabytes."""
+"""Rows with features that are read at once: a few megabytes."""
 
 
 class PostgresIndex(BaseIndex):
@@ -66,13 +66,13 @@ class PostgresIndex(BaseIndex):
         self._codes: PostgresCodes | None = None
         self._count = RecentCount(self._count_images)
         self._write_lock = threading.RLock()
-        """Held during a change, so that those that wait for another program's take one connection, not all."""
+        """Held during a change, so that changes waiting for another program's change occupy one connection, not all."""
         self._additions = AddQueue(self._write_lock, self._write)
         self.damaged: Mapping[int, str] = {}
 
     @classmethod
     def open(cls, address: PostgresAddress, writable: bool = False) -> PostgresIndex:
-        """Open an existing index; for writing, it is brought to the current schema version.
+        """Open an existing index; opening it for writing migrates it to the current schema version.
 
         Raises IndexNotFoundError, IndexStoreError, or ReadOnlyIndexError.
         """
@@ -83,7 +83,7 @@ class PostgresIndex(BaseIndex):
     def create(
         cls, address: PostgresAddress, artifact: Artifact, crops: Sequence[int], dtype: RowDType
     ) -> PostgresIndex:
-        """Open an index for writing, after creating it where there is none. `dtype`: of a new one.
+        """Open an index for writing; create it if there is none. `dtype`: for a new index.
 
         Raises IndexStoreError if an existing one belongs to another network, or ReadOnlyIndexError.
         """
@@ -103,7 +103,7 @@ class PostgresIndex(BaseIndex):
         return self._count.value()
 
     def labels(self) -> dict[str, int]:
-        """Images per label."""
+        """Number of images per label."""
         with self._database.reading() as cursor:
             return dict(
                 cursor.execute(
@@ -112,7 +112,7 @@ class PostgresIndex(BaseIndex):
             )
 
     def count(self, label: str | None = None) -> int:
-        """Images of a label; None: of all."""
+        """Number of images with a label; None: all images."""
         if label is None:
             return len(self)
         with self._database.reading() as cursor:
@@ -120,7 +120,7 @@ class PostgresIndex(BaseIndex):
         return int(rows[0][0])
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
-        """As `FolderIndex.add`. Raises IndexUnavailableError if the connection is lost: adding again is safe."""
+        """Like `FolderIndex.add`. Raises IndexUnavailableError if the connection is lost: adding again is safe."""
         self._require_writable()
         addition = PendingAdd(features, entries)
         addition.check(self.dim, self.space.dtype)
@@ -171,11 +171,11 @@ class PostgresIndex(BaseIndex):
         return None if self._codes is None else self._codes.encoder
 
     def set_encoder(self, encoder: Encoder | None) -> None:
-        """Search with binary codes by this encoder from now on, or without codes (None).
+        """Search with this encoder's binary codes from now on, or without codes (None).
 
-        A writable index replaces the codes of another encoder, and makes those that are missing. An index that can only
-        be read is searched without codes if it has none by this encoder. Raises IndexStoreError for an encoder of other
-        features.
+        A writable index replaces another encoder's codes, and computes missing ones. A read-only index is searched
+        without codes if it has none of this encoder. Raises IndexStoreError if the encoder is for features of another
+        dimension.
         """
         if encoder is None:
             self._codes = None
@@ -200,7 +200,7 @@ class PostgresIndex(BaseIndex):
         return 0
 
     def wait_until_verified(self) -> Mapping[int, str]:
-        """What `verify` has found."""
+        """Return `damaged`, as found by the last `verify`."""
         return self.damaged
 
     def verify(self) -> Mapping[int, str]:
@@ -284,7 +284,7 @@ class PostgresIndex(BaseIndex):
 
     @contextmanager
     def _changing(self, time_limit: bool = True) -> Iterator[tuple[Cursor, str]]:
-        """A transaction in which no other program changes the index, and the sha256 of its encoder."""
+        """A transaction in which no other program can change the index, and the sha256 of the index's encoder."""
         self._require_writable()
         if not self._write_lock.acquire(timeout=LOCK_SECONDS):
             raise IndexLockedError("another change of the index takes long, nothing was changed: try again")

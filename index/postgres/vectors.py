@@ -44,31 +44,31 @@ _BIT_OID = 1560
 
 
 def to_vectors(features: NDArray[np.float32], dtype: RowDType) -> list[_Binary]:
-    """(N, dim) features as parameters of statements."""
+    """(N, dim) features as statement parameters."""
     header = struct.pack(">hh", features.shape[1], 0)
     wrap, sent = _WRAPPERS[dtype], features.astype(_SENT_DTYPES[dtype])
     return [wrap(header + row.tobytes()) for row in sent]
 
 
 def to_query(feature: NDArray[np.float32]) -> _Binary:
-    """A (dim,) feature to compare with others, as a parameter."""
+    """A (dim,) feature to compare with others, as a statement parameter."""
     return to_vectors(feature[None], "float32")[0]
 
 
 def to_features(columns: Sequence[bytes], dim: int, dtype: RowDType) -> NDArray[np.float32]:
-    """(N, dim) features of a column that was read."""
+    """(N, dim) features from a column that was read."""
     joined = b"".join(bytes(column)[_HEADER_BYTES:] for column in columns)
     return np.frombuffer(joined, _SENT_DTYPES[dtype]).reshape(len(columns), dim).astype(np.float32)
 
 
 def to_bits(codes: NDArray[np.uint8], num_bits: int) -> list[Bits]:
-    """(N, bytes) codes as parameters."""
+    """(N, bytes) codes as statement parameters."""
     header = struct.pack(">i", num_bits)
     return [Bits(header + code.tobytes()) for code in codes]
 
 
 def register(connection: psycopg.Connection[Any]) -> str | None:
-    """Let a connection send features and codes. Returns the schema of pgvector, None where it isn't installed."""
+    """Let a connection send features and codes. Returns pgvector's schema; None if it isn't installed."""
     _register(connection, Bits, _BIT_OID)
     rows = connection.execute(
         "SELECT nspname, typname, pg_type.oid FROM pg_extension "

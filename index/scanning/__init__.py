@@ -1,1 +1,1 @@
-"""Nearest features of an array: exact, and by 8-bit copies."""
+"""Exact nearest-neighbor search in an array of features, with or without 8-bit copies."""

@@ -38,7 +38,7 @@ def nearest_candidates(
 def rerank(
     features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int, pool: SearchPool
 ) -> NearestRows:
-    """The k nearest of the candidates `rows`, in any order: as `nearest_candidates`, for thousands of them."""
+    """The k nearest of the candidates `rows`, in any order; like `nearest_candidates`, for thousands of rows."""
     if k >= len(rows):
         return nearest_candidates(features, rows, query, k)
     rows = np.sort(rows)
@@ -53,7 +53,7 @@ def rerank(
             _measure(squared[start : start + GATHER_ROWS], query, features[part].astype(np.float32))
 
     list(pool.map(measure_part, range(0, len(rows), GATHER_ROWS)))
-    squared[np.isnan(squared)] = np.inf  # of damaged rows, which the caller leaves out
+    squared[np.isnan(squared)] = np.inf  # from damaged rows, which the caller leaves out
     bound = float(np.partition(squared, k - 1)[k - 1]) * sum_of_squares_factor(features)
     return nearest_candidates(features, rows[squared <= bound], query, k)
 

@@ -1,6 +1,6 @@
 """Products of vectors of integers from 0 to 255, which neither numpy nor FAISS computes as fast as onnxruntime.
 
-Only the dimensions in which a query isn't zero are read. Of a network's rectified features, these are a third or less.
+Only the dimensions in which a query isn't zero are read. For a network's rectified features, that is a third or less.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 MAX_DIM = 2**13
-"""Dimensions up to which 2 |x - y|^2 is less than 2^31, for any two vectors."""
+"""Up to this many dimensions, 2 |x - y|^2 is less than 2^31 for any two vectors."""
 MAX_SPARSE_SHARE = 0.6
-"""From this share of the dimensions on, it is faster to read all of them than to gather some."""
+"""Above this share of the dimensions, reading all of them is faster than gathering some."""
 
 
 def multiply(codes: NDArray[np.uint8], queries: NDArray[np.uint8], dims: NDArray[np.int32] | None) -> NDArray[np.int32]:
-    """Queries (Q, K) times the rows `dims` (K,) of codes (dim, N), or all rows: (Q, N), exact.
+    """Exact products (Q, N) of queries (Q, K) and the rows `dims` (K,) of codes (dim, N), or all rows (None).
 
-    In the calling thread only. `dim` is at most `MAX_DIM`.
+    Runs in the calling thread only. `dim` is at most `MAX_DIM`.
     """
     if not queries.shape[1]:  # which onnxruntime leaves undefined
         return np.zeros((len(queries), codes.shape[1]), np.int32)
@@ -34,7 +34,7 @@ def multiply(codes: NDArray[np.uint8], queries: NDArray[np.uint8], dims: NDArray
 
 
 def find_nonzero_dims(queries: NDArray[np.uint8]) -> NDArray[np.int32] | None:
-    """The dimensions (K,) in which any of (Q, dim) queries isn't zero; None where reading all dimensions is faster."""
+    """The dimensions (K,) in which any of (Q, dim) queries isn't zero; None if reading all dimensions is faster."""
     dims = np.flatnonzero(queries.any(0)).astype(np.int32)
     return dims if len(dims) <= MAX_SPARSE_SHARE * queries.shape[1] else None
 

@@ -1,7 +1,7 @@
 """Exact Euclidean nearest neighbors (paper, section 6.1), limited by memory bandwidth.
 
-A scanner finds candidates, in float32 or by copies of the features in 8 bits. All rows that could be among the nearest,
-given its rounding, are measured again in float64. So a result depends on neither scanner nor batch nor the number of
+A scanner finds candidates, in float32 or by 8-bit copies of the features. All rows that could be among the nearest,
+given its rounding, are measured again in float64. So a result doesn't depend on the scanner, the batch or the number of
 threads, and ties are broken by row.
 """
 
@@ -30,7 +30,7 @@ OVERFETCH = 16
 MIN_SCAN_SHARE = 0.125
 """Share of selected rows below which they are copied out; above it, the scanner skips the others."""
 MIN_BATCH_QUERIES = 3
-"""From this number of queries on, one pass for all of them is faster than one for each."""
+"""With at least this many queries, one pass for all of them is faster than one pass for each."""
 FULL_SCANNER = FullScanner()
 EMPTY = NearestRows(np.empty(0, np.int64), np.empty(0, np.float64))
 
@@ -62,7 +62,7 @@ def nearest(
         return nearest_candidates(features, rows, query, k)
     bound = float(squared[k - 1]) * sum_of_squares_factor(features) + 2 * error
     near = rows[squared <= bound]
-    if len(near) == len(rows) < count:  # more rows may be as near: all within the bound, however many
+    if len(near) == len(rows) < count:  # more rows may be as near: take all within the bound
         near = rows_within(features, query, bound, pool, mask)
     return nearest_candidates(features, near, query, k)
 
@@ -78,7 +78,7 @@ def nearest_batch(
 ) -> list[NearestRows]:
     """What `nearest` returns for each of (Q, dim) `queries`, for float32 rows, only a few of which `mask` leaves out.
 
-    `squared_norms`: computes those (N,) of the rows.
+    `squared_norms`: computes the (N,) squared norms of the rows.
     """
     k = min(len(features) if mask is None else int(mask.sum()), k)
     if not k:
@@ -106,7 +106,7 @@ def _nearest_by_product(
     pool: SearchPool,
     mask: Mask | None,
 ) -> list[NearestRows]:
-    """`nearest_batch` by |x|^2 + |y|^2 - 2xy, which is one matrix product for all queries, and rounds more."""
+    """`nearest_batch` by |x|^2 + |y|^2 - 2xy, which is one matrix product for all queries, but rounds more."""
     count = len(features) if mask is None else int(mask.sum())
     num_candidates = min(len(features), k + OVERFETCH + len(features) - count)
     starts, ends = pool.split(len(features))

@@ -1,11 +1,11 @@
-"""QuantizedScanner: a second copy of the features in 8 bits, of which an exact search reads a part.
+"""QuantizedScanner: a second copy of the features in 8 bits, of which an exact search reads only a part.
 
-A block of rows has one step: a feature x is stored as the integer u nearest to x / step, at most 255. By the
+Each block of rows has one step: a feature x is stored as the integers u nearest to x / step, from 0 to 255. By the
 triangle inequality, the distance of two vectors differs from that of their 8-bit copies by at most the sum of both
 rounding errors, |x - step u| + |y - step v|. So the copies tell which rows can be among the nearest. Only these are
-measured in full, and the result is the one of a scan of all features.
+measured in full, and the result is that of a scan of all features.
 
-The copies' distances are exact: |u|^2 + |v|^2 - 2uv in integers. Where v is zero, u isn't read, so the features of
+Distances between copies are exact: |u|^2 + |v|^2 - 2uv in integers. Where v is zero, u isn't read, so the features of
 a block are stored dimension by dimension.
 """
 
@@ -28,33 +28,33 @@ logger = logging.getLogger(__name__)
 COPY_THREAD = "quantize"
 """The name of the thread that makes copies."""
 BLOCK_ROWS = 1024
-"""The dimensions of a query in a block fit the cache of a processor's core."""
+"""The dimensions of a block that a query reads fit the cache of a processor core."""
 MIN_ROWS = 4 * BLOCK_ROWS
-"""Rows below which a scan of the features themselves takes no longer."""
+"""With fewer rows, scanning the features themselves takes no longer."""
 MAX_CODE = 255
 NUM_STEPS = 5
-"""Candidates for the step of a block, each sqrt(2) times the next: from the one with which the largest feature has a
-code of its own. A smaller step rounds less, and clips more. The one with the smallest error is used."""
+"""Candidates for the step of a block, each sqrt(2) times the next, starting with one that doesn't clip the largest
+feature. A smaller step rounds less, and clips more. The step with the smallest error is used."""
 OUTLIER_SHARE = 1 / 512
-"""Rows with the largest errors, which would widen the bound of their block: they are always measured in full."""
+"""Share of rows with the largest errors, which would widen their block's bound: they are always measured in full."""
 SAMPLE_ROWS = 256
 OVERFETCH = 16
-"""Rows beyond k that are fetched at first from those without a copy."""
+"""Rows beyond k that are fetched first from the rows without a copy."""
 MAX_CANDIDATE_SHARE = 0.125
-"""Share of all rows that are measured in full; with more, a scan of the features is faster."""
+"""Maximum share of all rows to measure in full; with more, a scan of the features is faster."""
 MAX_ESTIMATES = 2**24
-"""Distances of copies that are kept at once, of all queries: 64 MB."""
+"""Maximum number of distances between copies in memory at once, for all queries together: 64 MB."""
 SLACK = 1e-6
-"""Relative, for the rounding of what is computed here in float32 or float64."""
+"""Relative allowance for the rounding of float32 and float64 computations here."""
 TINY = 2.0**-62
-"""What is smaller has no square in float32."""
+"""Squares of smaller numbers may underflow in float32."""
 
 
 class Block(NamedTuple):
     """The 8-bit copy of `BLOCK_ROWS` rows.
 
     `codes`: (dim, BLOCK_ROWS). `squared_norms`: (BLOCK_ROWS,) int32, of the codes. `error`: largest distance of a row
-    from its copy, but for the rows `outliers` (M,) int64.
+    from its copy, except for the rows `outliers` (M,) int64.
     """
 
     codes: NDArray[np.uint8]
@@ -65,8 +65,8 @@ class Block(NamedTuple):
 
 
 class _QueryCopies(NamedTuple):
-    """Copies of Q queries with the step of some blocks: codes (Q, K) of the dimensions `dims` (K,), or of all; their
-    squared norms (Q, 1), and the distance of each query from its copy (Q,)."""
+    """Copies of Q queries with the step of some blocks: codes (Q, K) of the dimensions `dims` (K,), or of all (None);
+    their squared norms (Q, 1), and errors (Q,), the distance of each query from its copy."""
 
     codes: NDArray[np.uint8]
     dims: NDArray[np.int32] | None
@@ -75,7 +75,7 @@ class _QueryCopies(NamedTuple):
 
 
 class _Estimates(NamedTuple):
-    """Distances of the copies of Q queries from those of all blocks, and how much they may be wrong.
+    """Distances between the copies of Q queries and those of all blocks, and bounds on their errors.
 
     `distances`: (Q, blocks, `BLOCK_ROWS`); rows that aren't searched are at infinity. `errors`: (Q, blocks, 1), except
     for the rows `outliers` (M,).
@@ -87,9 +87,9 @@ class _Estimates(NamedTuple):
 
 
 class QuantizedScanner:
-    """Finds the rows that can be among the nearest in blocks of 8-bit copies.
+    """Finds the rows that can be among the nearest, using blocks of 8-bit copies.
 
-    A thread makes the copies, from the first search on. Rows without a copy are scanned as they are.
+    A thread makes the copies, starting at the first search. Rows without a copy are scanned as they are.
     """
 
     def __init__(self) -> None:
@@ -102,9 +102,9 @@ class QuantizedScanner:
     def find_candidates(
         self, features: FeatureMatrix, queries: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
     ) -> list[NDArray[np.int64] | None]:
-        """For each of (Q, dim) queries, rows among which are the k nearest of those that `mask` selects (None: all).
+        """For each of (Q, dim) queries, rows that include the k nearest of those that `mask` selects (None: all).
 
-        None for a query for which a scan of the features is faster.
+        The result is None for a query for which a scan of the features is faster.
         """
         blocks = self._blocks_of(features)
         if not blocks:
@@ -118,12 +118,12 @@ class QuantizedScanner:
         return candidates
 
     def is_ready(self, features: FeatureMatrix) -> bool:
-        """Whether all full blocks of the features have a copy. If not, they are made from now on."""
+        """Whether all full blocks of the features have a copy. If not, starts making the missing ones."""
         blocks = self._blocks_of(features)
         return bool(blocks) and len(blocks) == len(features) // BLOCK_ROWS
 
     def _blocks_of(self, features: FeatureMatrix) -> list[Block]:
-        """The copies of the features that exist; the others are made from now on, but not where they wouldn't pay."""
+        """The existing copies of the features. Starts making the missing ones, except where they wouldn't pay."""
         if len(features) < MIN_ROWS or features.shape[1] > MAX_DIM:
             return []
         self._start_copying(features)
@@ -195,7 +195,7 @@ def _quantize(features: FeatureMatrix) -> Block:
 
 
 def _candidate_steps(features: NDArray[np.float32]) -> list[float]:
-    """Powers of sqrt(2), so that many blocks have the same one, and a query few copies."""
+    """Powers of sqrt(2), so that many blocks share a step, and a query needs few copies."""
     largest = float(np.nanmax(features, initial=0.0))
     if not 0 < largest < math.inf:
         return [0.0]
@@ -204,13 +204,13 @@ def _candidate_steps(features: NDArray[np.float32]) -> list[float]:
 
 
 def _error(features: NDArray[np.float32], step: float) -> tuple[float, NDArray[np.float64]]:
-    """The largest error of a row but for outliers, and the (N,) errors."""
+    """The largest error of a row except for outliers, and the (N,) errors of all rows."""
     with np.errstate(over="ignore", invalid="ignore"):  # a row whose error isn't finite is an outlier
         difference = _codes(features, step) * np.float32(step)
         difference -= features
         errors = np.sqrt(np.einsum("ij,ij->i", difference, difference), dtype=np.float64)
-        errors *= 1 + 2 * features.shape[1] * UNIT_ROUNDOFF  # of the sum in float32
-        errors += SLACK * np.sqrt(np.einsum("ij,ij->i", features, features), dtype=np.float64)  # of the product
+        errors *= 1 + 2 * features.shape[1] * UNIT_ROUNDOFF  # rounding of the sum
+        errors += SLACK * np.sqrt(np.einsum("ij,ij->i", features, features), dtype=np.float64)  # and of the product
         errors += TINY * np.sqrt(features.shape[1])
     finite = np.sort(errors[np.isfinite(errors)])
     return float(finite[max(0, len(finite) - 1 - int(OUTLIER_SHARE * len(errors)))]) if len(finite) else 0.0, errors
@@ -250,7 +250,7 @@ def _estimate(blocks: list[Block], queries: NDArray[np.float32], pool: SearchPoo
     products += np.stack([block.squared_norms for block in blocks])
     products += np.stack([copies[block.step].squared_norms for block in blocks], 1)
     distances = np.sqrt(products, dtype=np.float32)
-    with np.errstate(over="ignore"):  # so far away
+    with np.errstate(over="ignore"):  # rows so far away are at infinity
         distances *= np.array([[block.step] for block in blocks], np.float32)
     errors = np.stack([block.error + copies[block.step].errors for block in blocks], 1)[:, :, None]
     outliers = np.concatenate([BLOCK_ROWS * number + block.outliers for number, block in enumerate(blocks)])
@@ -261,6 +261,7 @@ def _estimate(blocks: list[Block], queries: NDArray[np.float32], pool: SearchPoo
 
 
 def _kth_distance(features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int) -> float | None:
-    """The distance of the k-th of some rows that are near, which no nearest row exceeds; None for fewer than k rows."""
+    """The distance of the k-th nearest of `rows`, an upper bound for the k nearest of all rows; None if there are fewer
+    than k, or it isn't finite."""
     distances = nearest_candidates(features, rows, query, k).distances
     return float(distances[-1]) * (1 + SLACK) if len(distances) == k and np.isfinite(distances[-1]) else None

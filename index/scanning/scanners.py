@@ -24,30 +24,30 @@ Mask = NDArray[np.bool_]
 """(N,) which rows to search."""
 
 UNIT_ROUNDOFF = 2.0**-24
-"""Largest relative rounding error of float32."""
+"""Maximum relative rounding error of float32."""
 MATRIX_PRODUCT_ROWS = 512
 """Rows per matrix product: together with the queries they stay in the cache."""
 MIN_ROWS_PER_THREAD = 1024
 CONVERTED_ROWS = 2048
-"""Rows in float16 that a thread converts at once; a multiple of 8."""
+"""float16 rows that a thread converts at once; a multiple of 8."""
 MAX_GPU_NEIGHBORS = 2048
-"""Neighbors that FAISS finds at once on a GPU."""
+"""Maximum neighbors that FAISS finds at once on a GPU."""
 
 
 class SearchPool(ThreadPoolExecutor):
     """Threads for searches, one per processor.
 
-    FAISS divides a single query badly, so each thread scans a part of the rows, and FAISS starts no threads itself.
+    FAISS parallelizes a single query badly, so each thread scans a part of the rows, and FAISS itself starts none.
     """
 
     def __init__(self) -> None:
-        faiss.cvar.distance_compute_blas_threshold = 2 * 4096  # else it makes one pass per query up to the 31st
+        faiss.cvar.distance_compute_blas_threshold = 2 * 4096  # else it makes one pass per query for up to 31 queries
         faiss.cvar.distance_compute_blas_database_bs = MATRIX_PRODUCT_ROWS
         self.num_threads = available_cpus()
         super().__init__(self.num_threads, "search", faiss.omp_set_num_threads, (1,))
 
     def split(self, num_rows: int) -> tuple[list[int], list[int]]:
-        """Starts and ends of each thread's rows; the starts are multiples of 8, as bitmaps need."""
+        """Starts and ends of each thread's rows; the starts are multiples of 8, as bitmaps require."""
         parts = max(1, min(self.num_threads, num_rows // MIN_ROWS_PER_THREAD))
         starts = [num_rows * part // parts // 8 * 8 for part in range(parts)]
         return starts, [*starts[1:], num_rows]
@@ -56,8 +56,8 @@ class SearchPool(ThreadPoolExecutor):
 class ScanResult(NamedTuple):
     """Candidates, nearest first.
 
-    `rows`: (k,) int64. `squared_distances`: (k,) float32. `error`: bound on their absolute error, in addition to that
-    of a float32 sum of squares.
+    `rows`: (k,) int64. `squared_distances`: (k,) float32. `error`: bound on the absolute error of these distances, in
+    addition to that of a float32 sum of squares.
     """
 
     rows: NDArray[np.int64]
@@ -66,7 +66,7 @@ class ScanResult(NamedTuple):
 
 
 class Scanner(Protocol):
-    """Finds the k nearest of the rows that `mask` selects (None: all), or all of these if they are fewer."""
+    """Finds the k nearest of the rows that `mask` selects (None: all), or all of them if there are fewer."""
 
     def scan(
         self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
@@ -74,7 +74,7 @@ class Scanner(Protocol):
 
 
 class FullScanner:
-    """Scans the features where they are, each thread a part of them; those in float16 are converted chunk by chunk."""
+    """Scans the features in place, each thread a part of them; float16 features are converted chunk by chunk."""
 
     def scan(
         self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
@@ -99,7 +99,7 @@ class FullScanner:
 class GpuScanner:
     """Scans a float32 copy of the features on the first GPU, one search at a time.
 
-    Raises DeviceError where there is no GPU or no faiss-gpu.
+    Raises DeviceError if there is no GPU or no faiss-gpu.
     """
 
     def __init__(self, dim: int) -> None:
@@ -112,9 +112,9 @@ class GpuScanner:
     def scan(
         self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
     ) -> ScanResult:
-        """Falls back to the CPU where too many rows must be left out: FAISS filters none on a GPU.
+        """Falls back to the CPU if too many rows must be left out, because FAISS can't filter on a GPU.
 
-        They are those that the mask doesn't select, and those that a search of more features has copied meanwhile.
+        These are rows that the mask doesn't select, and rows that a search of more features has copied meanwhile.
         """
         num_masked = 0 if mask is None else len(features) - int(mask.sum())
         with self._lock:
@@ -160,7 +160,7 @@ def knn(
 def merge_parts(
     parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]], starts: list[int], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k nearest of all parts. Rows of a part count from its start; -1 stands for none."""
+    """The k nearest of all parts. Rows of a part count from its start; -1 stands for no row."""
     rows = np.concatenate([np.where(r >= 0, r + start, -1) for (r, _), start in zip(parts, starts, strict=True)])
     squared = np.concatenate([part_squared for _, part_squared in parts])
     valid = rows >= 0

@@ -36,7 +36,7 @@ MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
 ENCODER = "encoder.onnx"
 MAX_MANIFEST_BYTES, MAX_JSON_BYTES = 2**22, 2**24
 MAX_FILE_BYTES, MAX_NETWORK_BYTES = 2**26, 2**31
-"""Of an artifact's other files. Larger ones are refused before they are read; ONNX has no larger networks."""
+"""Limits of an artifact's other files. Larger ones are refused before they are read; ONNX allows no larger networks."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +71,10 @@ class Measurement(BaseModel):
     """Errors on one split. `crops` is 1 (center) or 10. `groups`: accuracy of coarser classes, by grouping.
 
     `top1_interval`, `top5_interval`: 95 % intervals by Wilson's method, from the number of images unless given.
-    `top5_error`: None where there are five classes or fewer, since it says nothing there. `balanced_accuracy`: mean of
-    the recalls of the classes that have images; None where these aren't known. `calibration_error`: the expected
-    calibration error of the probabilities (`training.evaluation.calibration`), and `uncalibrated_error` the one that
-    they would have with the temperature 1; None where they weren't measured.
+    `top5_error`: None with five classes or fewer, where it says nothing. `balanced_accuracy`: mean recall of the
+    classes that have images; None if the recalls aren't known. `calibration_error`: the expected calibration error of
+    the probabilities (`training.evaluation.calibration`); `uncalibrated_error`: the same at temperature 1; None if they
+    weren't measured.
     `published`: reported by the network's publisher, not measured here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -95,12 +95,12 @@ class Measurement(BaseModel):
 
 
 class Calibration(BaseModel):
-    """The temperature in the network's graph, and what it and the familiarity of images were fitted on.
+    """The temperature in the network's graph, and the images that it and the familiarity were fitted on.
 
-    `temperature`: what the logits are divided by. `split`, `num_images`: the held-out images that it was fitted on and
-    that familiarity compares with; None and 0 where there were none: then the temperature is 1, and there is no
-    familiarity. `crops`: those whose mean probability was fitted. `num_training_images`: whose features say what is
-    familiar.
+    `temperature`: divisor of the logits. `split`, `num_images`: the held-out images that the temperature was fitted on
+    and that familiarity compares with; None and 0 if there were none: then the temperature is 1, and there is no
+    familiarity. `crops`: number of crops whose mean probability was fitted. `num_training_images`: number of images
+    whose features define what is familiar.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -148,13 +148,13 @@ class Manifest(BaseModel):
 
     @property
     def main_measurement(self) -> Measurement | None:
-        """In float32, with the most crops, which is the last; None if the network was never measured."""
+        """The float32 measurement with the most crops, which is the last; None if the network was never measured."""
         return next((m for m in reversed(self.measurements) if m.precision == "float32"), None)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact: every file has the size and checksum in its manifest. `precision`: of the network to use."""
+    """A verified artifact: every file has the size and checksum in its manifest. `precision`: that of its network."""
 
     path: Path
     manifest: Manifest
@@ -167,7 +167,7 @@ class Artifact:
         return self.path / NETWORK_FILES[self.precision]
 
     def default_index_path(self, indexes: Path) -> Path:
-        """Where the index of this network's features is by default: each network has an index of its own."""
+        """Default path of the index of this network's features: each network has its own index."""
         version = str(self.manifest.version) + ("" if self.precision == "float32" else f"-{self.precision}")
         return indexes / self.manifest.name / version
 
@@ -202,9 +202,9 @@ def read_manifest(path: Path) -> Manifest:
 def load(path: Path, precision: Precision = "float32", served: Path | None = None) -> Artifact:
     """Read and verify the artifact at `path`, or the newest in it (`artifacts/NAME` or `artifacts`).
 
-    Raises ArtifactError naming the file that is missing or damaged, or for an unknown precision. Where `path` holds
-    several artifacts, one that can't be used is skipped with a warning and the next newest is taken; not if that is
-    `served`, the folder of the one in use: then the error of the newer one is raised.
+    Raises ArtifactError naming the missing or damaged file, or for an unknown precision. If `path` holds several
+    artifacts, an unusable one is skipped with a warning and the next newest is loaded. If that one is `served` (the
+    folder of the artifact in use), the error of a skipped one is raised instead.
     """
     if precision not in NETWORK_FILES:
         raise ArtifactError(f"unknown precision {precision!r}: use {' or '.join(NETWORK_FILES)}")
@@ -219,7 +219,7 @@ def load(path: Path, precision: Precision = "float32", served: Path | None = Non
 
 
 def list_artifacts(path: Path) -> tuple[list[tuple[Path, Manifest]], list[ArtifactError]]:
-    """The artifacts in `path` (`artifacts/NAME` or `artifacts`), the newest first, and what is wrong with others.
+    """The artifacts in `path` (`artifacts/NAME` or `artifacts`), newest first, and the errors of unreadable ones.
 
     Only their manifests are read.
     """
@@ -276,7 +276,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
-    """The bytes of a JSON file. Raises ArtifactError, also for what is no regular file or has more than `max_bytes`."""
+    """The bytes of a JSON file. Raises ArtifactError, also if it isn't a regular file or exceeds `max_bytes`."""
     try:
         if not path.is_file() or path.stat().st_size > max_bytes:
             raise ArtifactError(f"{path} is missing, no regular file, or larger than {max_bytes:,} bytes")

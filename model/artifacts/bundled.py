@@ -8,7 +8,7 @@ from model.artifacts.artifact import read_manifest
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_NETWORK = "photos"
-"""The one that is used where there is no other."""
+"""The bundled network that is used if there is no other."""
 
 
 def is_bundled(name: str) -> bool:
@@ -17,8 +17,9 @@ def is_bundled(name: str) -> bool:
 
 
 def first_version(name: str) -> int:
-    """The version of the first network that is published by this name.
+    """The version of the first network that is published under this name.
 
-    It follows that of the default network, so that no other network finds the index of this one in its place.
+    Under the default network's name it follows the bundled version: with the same version, the new network would find
+    the bundled network's index at its own index path.
     """
     return 1 + read_manifest(BUNDLED / name).version if name == DEFAULT_NETWORK else 1

@@ -1,4 +1,4 @@
-"""Names of classes as they are shown where there is little room."""
+"""Class names shortened or wrapped for where there is little room."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The first of the synonyms in each name ("tench, Tinca tinca" -> "tench"), or the whole name.
+    """The first synonym in each name ("tench, Tinca tinca" -> "tench"), or the whole name.
 
-    The whole where two classes would be called the same: "mono, defect 0 %" and "mono, defect 33 %".
+    The whole name is kept if two classes would get the same one: "mono, defect 0 %" and "mono, defect 33 %".
     """
     first = [name.partition(",")[0].strip() for name in names]
     counts = Counter(first)
@@ -18,9 +18,9 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def name_in_figure(name: str, width: int = 26, max_lines: int = 3) -> str:
-    """A name in lines of at most `width` characters; only what is longer than all lines is cut, with "…".
+    """A name wrapped to `max_lines` lines of at most `width` characters; what doesn't fit is replaced by "…".
 
-    For matplotlib, where `$` would start a formula.
+    `$` is escaped: in matplotlib it would start a formula.
     """
     lines = "\n".join(textwrap.wrap(name, width, max_lines=max_lines, placeholder=" …")) or name
     return lines.replace("$", r"\$")

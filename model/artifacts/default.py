@@ -1,4 +1,4 @@
-"""Which artifact is used: the one that is named, else the user's newest, or the bundled network for photographs."""
+"""Choose the artifact to use: the named one, else the user's newest, else the bundled network for photographs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from model.exceptions import ArtifactError
 
 
 def choose_artifact(named: Path | None, home: Path, notify: Callable[[str], None], served: Path | None = None) -> Path:
-    """The folder that is `named`, or the folder of the bundled network of that name; without a name `default_artifact`.
+    """The folder `named`, or the folder of the bundled network of that name; `default_artifact` if `named` is None.
 
-    A folder of artifacts comes before a bundled network of the same name; a folder of images doesn't. Raises
-    ArtifactError, also where a bundled network is to be unpacked and there is no folder `home`.
+    A folder of artifacts takes precedence over a bundled network of the same name; a folder of images doesn't. Raises
+    ArtifactError, also if a bundled network is needed but the folder `home` doesn't exist.
     """
     if named is None:
         return default_artifact(home, notify, served)
@@ -29,12 +29,12 @@ def choose_artifact(named: Path | None, home: Path, notify: Callable[[str], None
 
 
 def default_artifact(home: Path, notify: Callable[[str], None], served: Path | None = None) -> Path:
-    """The folder of the artifacts below `home`, whose newest is used; or, where there are none, the folder of the
-    bundled network `photos`, which is unpacked below `home` at first use.
+    """The folder of the artifacts below `home`, of which the newest is used; if it has none, the folder of the bundled
+    network `photos`, which is unpacked below `home` at first use.
 
-    `notify` is told so in the latter case. `served`: the folder of the network in use, for a reload. One of the user's
-    isn't replaced by the bundled one where all are gone, as when a disk isn't mounted. Raises ArtifactError, also where
-    there is no folder `home`.
+    `notify` gets a message in the latter case. `served`: the folder of the network in use, for a reload. If that is a
+    user's network and all of the user's are gone, as when a disk isn't mounted, the bundled one doesn't replace it.
+    Raises ArtifactError, also in that case, or if the folder `home` doesn't exist.
     """
     _require_home(home)
     folder = home / "artifacts"
@@ -62,7 +62,7 @@ def _holds_artifact(folder: Path) -> bool:
 
 
 def networks_folder(home: Path) -> Path:
-    """Where bundled networks are unpacked, and get codes and int8 networks; it can be deleted at any time."""
+    """Where bundled networks are unpacked, and codes and int8 networks added to them; it can be deleted at any time."""
     return home / "cache" / "networks"
 
 

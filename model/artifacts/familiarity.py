@@ -1,10 +1,11 @@
 """How familiar an image is: whether its features are like those of the training images.
 
-Two things tell: the *length* of the feature, which is neither much larger nor much smaller than for held-out images,
-and its *direction*, by its distance to the nearest class mean: the Mahalanobis distance with a covariance that the
-classes share (Lee et al. 2018), among the first principal components. Each counts in standard deviations of held-out
-images, and the familiarity of an image is the share of held-out images that are further off in the sum: its quantile.
-`training.evaluation.familiarity` fits it; familiarity.npz in the artifact keeps it, in 1.1 MB for 621 classes.
+Two quantities tell: the *length* of the feature, which should be neither much larger nor much smaller than for held-out
+images, and its *direction*, measured by the distance to the nearest class mean: the Mahalanobis distance with a
+covariance shared by the classes (Lee et al. 2018), in the first principal components. Each is measured in standard
+deviations of held-out images. An image's familiarity is its quantile: the share of held-out images whose sum of both is
+larger. `training.evaluation.familiarity` fits the data; the artifact's familiarity.npz stores them (1.1 MB for 621
+classes).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from model.files import sha256_of
 
 FAMILIARITY = "familiarity.npz"
 UNFAMILIAR_QUANTILE = 0.02
-"""An image is unfamiliar if it is below this quantile of the held-out images, of which 2 % are so."""
+"""An image below this quantile of the held-out images is unfamiliar, as are 2 % of them."""
 MIN_HELD_OUT = round(1 / UNFAMILIAR_QUANTILE)
-"""With fewer held-out images none is called unfamiliar: the least familiar one of them would decide, by chance."""
+"""With fewer held-out images, no image is called unfamiliar: their least familiar one would decide, by chance."""
 MIN_LENGTH = 1e-9
 MAX_UNPACKED_BYTES = 2**28
 
@@ -35,8 +36,8 @@ F = TypeVar("F", np.float32, np.float64)
 
 @dataclass(frozen=True)
 class Reference:
-    """Held-out images with one number of crops: mean and standard deviation of the logarithm of their features' length
-    and of their features' distance to the nearest class, and all scores (M,), lowest first."""
+    """Statistics of held-out images for one number of crops: mean and standard deviation of the logarithm of their
+    features' length and of their features' distance to the nearest class, and all scores (M,), lowest first."""
 
     log_length_stats: tuple[float, float]
     distance_stats: tuple[float, float]
@@ -45,10 +46,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What is needed to say how familiar an image is.
+    """The data that tell how familiar an image is.
 
-    `projection` (dim, n) takes a feature of length 1 into a space in which the classes vary alike in all directions;
-    `class_means` (classes, n) are there. `references`: by the number of crops whose mean the features are.
+    `projection` (dim, n) maps a feature of length 1 to a space in which the classes vary equally in all directions;
+    `class_means` (classes, n) are in that space. `references`: by the number of crops that a feature is the mean of.
     """
 
     projection: Array
@@ -56,9 +57,9 @@ class Familiarity:
     references: dict[int, Reference]
 
     def quantile(self, feature: Array, crops: int) -> float | None:
-        """The share of held-out images that are less familiar, 0 to 1, for one (dim,) feature.
+        """The share of held-out images, 0 to 1, that are less familiar than one (dim,) feature.
 
-        `crops`: how many it is the mean of; None if held-out images weren't measured with as many.
+        `crops`: how many crops the feature is the mean of. None if held-out images weren't measured with that number.
         """
         if (reference := self.references.get(crops)) is None:
             return None
@@ -66,14 +67,14 @@ class Familiarity:
         return float(np.searchsorted(reference.scores, score)) / len(reference.scores)
 
     def judge(self, feature: Array, crops: int) -> tuple[float | None, bool | None]:
-        """`quantile`, and whether the image is familiar; None if fewer than MIN_HELD_OUT images can tell."""
+        """`quantile`, and whether the image is familiar; None if there are fewer than MIN_HELD_OUT held-out images."""
         if (quantile := self.quantile(feature, crops)) is None:
             return None, None
         can_tell = len(self.references[crops].scores) >= MIN_HELD_OUT
         return quantile, quantile >= UNFAMILIAR_QUANTILE if can_tell else None
 
     def scores(self, features: Array, crops: int) -> Array:
-        """(M,): higher for more familiar features (M, dim), which are means over this number of `crops`."""
+        """Scores (M,) of features (M, dim) that are means over this number of `crops`; higher: more familiar."""
         reference = self.references[crops]
         lengths, distances = self.measure(features)
         length_mean, length_std = reference.log_length_stats
@@ -105,7 +106,7 @@ class Familiarity:
 
 
 def read_familiarity(artifact: Artifact) -> Familiarity | None:
-    """What the artifact knows of familiarity; None if it has no familiarity.npz. Raises ArtifactError."""
+    """The artifact's familiarity data; None if it has no familiarity.npz. Raises ArtifactError."""
     if FAMILIARITY not in artifact.manifest.files:
         return None
     path = artifact.path / FAMILIARITY
@@ -120,7 +121,7 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
             _check_numbers(arrays["class_means"].astype(np.float32), 2),
             {int(name.removeprefix("scores_")): _reference(arrays, name) for name in arrays if name[:7] == "scores_"},
         )
-    except Exception as error:  # numpy and zipfile raise what zlib, LZMA and Python's parser raise, too
+    except Exception as error:  # numpy and zipfile also pass on errors of zlib, LZMA and Python's parser
         raise ArtifactError(f"{path} isn't familiarity data (SHA-256 {_checksum(path)}): calibrate it again") from error
     dim, size = familiarity.projection.shape
     if dim != artifact.manifest.feature_dim or familiarity.class_means.shape[1:] != (size,):

@@ -51,7 +51,7 @@ def export_artifact(artifact: Artifact, target: Path, file_format: Format) -> Pa
 
 
 def _write_onnx(artifact: Artifact, target: Path) -> None:
-    """The served graph, with labels, license and manifest among its metadata."""
+    """Write the served graph, with labels, license and manifest in its metadata."""
     model = onnx.load(str(artifact.network))
     metadata = {
         "labels": json.dumps([label.model_dump() for label in artifact.labels]),
@@ -64,7 +64,7 @@ def _write_onnx(artifact: Artifact, target: Path) -> None:
 
 
 def _write_safetensors(artifact: Artifact, target: Path) -> None:
-    """The state dict of `model.network.torch_module.AlexNet` in float32, and `mean`, the (256, 256, 3) image to
+    """Write the state dict of `model.network.torch_module.AlexNet` in float32, and `mean`, the (256, 256, 3) image to
     subtract first. The network's options, temperature, labels and license are in the header."""
     spec, weights = read_weights(artifact)
     tensors = {name: np.ascontiguousarray(values) for name, values in weights.items()} | {"mean": read_mean(artifact)}
@@ -78,7 +78,7 @@ def _write_safetensors(artifact: Artifact, target: Path) -> None:
 
 
 def _write_triton(artifact: Artifact, target: Path) -> None:
-    """The model NAME uses ten crops, NAME-center the center crop, as the features of an index do."""
+    """Write two models: NAME uses ten crops, NAME-center the center crop, as the features of an index do."""
     for name, crops in ((artifact.manifest.name, TEN_CROP), (f"{artifact.manifest.name}-center", CENTER_CROP)):
         folder = target / name
         (folder / "1").mkdir(parents=True)
@@ -89,7 +89,7 @@ def _write_triton(artifact: Artifact, target: Path) -> None:
 
 
 def _with_fixed_crops(model: onnx.ModelProto, crops: tuple[int, ...]) -> onnx.ModelProto:
-    """The input `crops` becomes a constant: Triton only batches models whose inputs all have the batch axis."""
+    """Make the input `crops` a constant: Triton only batches models whose inputs all have the batch axis."""
     (entry,) = [value for value in model.graph.input if value.name == "crops"]
     model.graph.input.remove(entry)
     model.graph.initializer.append(numpy_helper.from_array(np.array(crops, np.int64), "crops"))

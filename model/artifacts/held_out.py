@@ -1,6 +1,6 @@
-"""Whether images that a network's split holds out may be training images of the networks that it descends from.
+"""Whether a network's held-out images may have been training images of the networks that it descends from.
 
-`training` is a manifest's: how the network was trained.
+`training` is the manifest's record of how the network was trained.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 Split = tuple[str, str]
-"""Name of a dataset, and checksum of the split of it that a network was trained on."""
+"""Name of a dataset, and checksum of the split that a network was trained on."""
 
 
 def check_splits(training: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the names and checksums that are read here are what `alexnet train` writes."""
+    """Raise ValueError unless the dataset names and split checksums have the form that `alexnet train` writes."""
     try:
         read = [*_own_split(training), *kept_splits(training)]
         read += [part for split in splits_of_ancestors(training) for part in split]
@@ -24,9 +24,10 @@ def check_splits(training: Mapping[str, Any]) -> None:
 
 
 def splits_of_ancestors(training: Mapping[str, Any]) -> tuple[Split, ...]:
-    """Of the network that this one started from, of the one that it started from, and so on; none from scratch."""
+    """The splits of the network that this one started from, of that one's starting point, and so on; empty if trained
+    from scratch."""
     stored = training.get("splits_of_ancestors")
-    if stored is None:  # an earlier release stored that of the first one only
+    if stored is None:  # an earlier release stored only the first one
         stored = [[training.get("start_dataset"), training.get("start_split_sha256")]]
     return tuple((dataset, split) for dataset, split in stored if split)
 
@@ -38,7 +39,7 @@ def splits_of_descendants(training: Mapping[str, Any]) -> tuple[Split, ...]:
 
 
 def kept_splits(training: Mapping[str, Any]) -> tuple[str, ...]:
-    """Checksums of the earlier splits in which each image was where it is in the network's own split, if it was there
+    """Checksums of the earlier splits that the network's own split keeps: an image in both is in the same part of both
     (`training.data.earlier_split`)."""
     stored = training.get("kept_splits")
     if stored is None:
@@ -47,8 +48,8 @@ def kept_splits(training: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def other_splits(ancestors: Iterable[Split], dataset: str, split: str, kept: Collection[str]) -> list[str]:
-    """Those splits of a dataset which differ from the one that is measured, so that its held-out images may be training
-    images in them. A split that it `kept` does not."""
+    """The ancestors' splits of `dataset` in which held-out images of the measured `split` may be training images: all
+    but that split itself and those that it `kept`."""
     return [other for name, other in ancestors if name == dataset and other not in (split, *kept)]
 
 

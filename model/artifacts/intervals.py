@@ -1,4 +1,4 @@
-"""95 % intervals of measured shares: what a share may be, as far as the number of images tells."""
+"""95 % confidence intervals of measured shares, given the number of images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Interval = tuple[float, float]
 def wilson_interval(share: float, total: int) -> Interval:
     """The 95 % interval of a share of `total` independent images, by Wilson's score method (1927).
 
-    Brown, Cai and DasGupta (2001) recommend it: unlike the normal approximation it is right for few images, and never
-    empty at 0 and 1. (0, 1) if there are no images.
+    Brown, Cai and DasGupta (2001) recommend it: unlike the normal approximation it is accurate for few images, and
+    never empty at 0 and 1. (0, 1) if there are no images.
     """
     if total < 1:
         return 0.0, 1.0
     center = share + Z_95**2 / (2 * total)
     width = Z_95 * math.sqrt(share * (1 - share) / total + (Z_95 / (2 * total)) ** 2)
     scale = 1 + Z_95**2 / total
-    low = 0.0 if share == 0 else (center - width) / scale  # rounding would miss it by a little
+    low = 0.0 if share == 0 else (center - width) / scale  # rounding would miss it slightly
     high = 1.0 if share == 1 else (center + width) / scale
     return low, high
 

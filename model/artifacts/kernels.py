@@ -14,27 +14,27 @@ from model.exceptions import ArtifactError
 KERNELS = "kernels.npy"
 SHEET_COLUMNS = 16
 MAX_KERNELS, MAX_KERNEL_SIDE = 1024, 32
-"""Others are refused: a file of long, thin kernels would make a sheet of gigabytes."""
+"""Larger arrays are refused: a file of long, thin kernels would make a sheet of gigabytes."""
 
 
 def read_kernels(artifact: Artifact) -> NDArray[np.float32] | None:
-    """The kernels (kernels, height, width, 3), the first tower's first; the paper's are (96, 11, 11, 3).
+    """The kernels (kernels, height, width, 3), first tower first; the paper's are (96, 11, 11, 3).
 
     None if the artifact has none. Raises ArtifactError.
     """
     if KERNELS not in artifact.manifest.files:
         return None
     try:
-        mapped = np.load(artifact.path / KERNELS, mmap_mode="r", allow_pickle=False)  # not larger than the file
+        mapped = np.load(artifact.path / KERNELS, mmap_mode="r", allow_pickle=False)  # so not larger than the file
         if not _are_kernels(mapped):
             raise ValueError(f"an array of {mapped.dtype} {mapped.shape}")
-    except Exception as error:  # numpy raises what Python's parser raises, too
+    except Exception as error:  # numpy also passes on errors of Python's parser
         raise ArtifactError(f"{artifact.path / KERNELS} isn't an array of kernels") from error
     return np.array(mapped)
 
 
 def _are_kernels(array: NDArray[np.float32]) -> bool:
-    """Whether they have the dtype and the shape of some network's kernels, and are finite."""
+    """Whether the array has the dtype and the shape of some network's kernels, and is finite."""
     if array.dtype != np.float32 or array.ndim != 4:
         return False
     count, height, width, colors = array.shape
@@ -43,7 +43,7 @@ def _are_kernels(array: NDArray[np.float32]) -> bool:
 
 
 def draw_sheet(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(N, h, w, 3) -> one image of them in rows of 16, all on the same scale, separated by white pixels."""
+    """(N, h, w, 3) -> one image of the kernels in rows of 16, all on the same scale, separated by white pixels."""
     count, height, width, _ = kernels.shape
     scaled = (kernels - kernels.min()) / max(float(np.ptp(kernels)), 1e-12)
     image = np.ones(((height + 1) * -(-count // SHEET_COLUMNS) - 1, (width + 1) * SHEET_COLUMNS - 1, 3))

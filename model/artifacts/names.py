@@ -1,5 +1,5 @@
-"""Names and texts in artifacts, which may come from anybody: names of files and networks are one path component, those
-of classes and all texts are printable."""
+"""Checks of names and texts in artifacts, which may come from anybody: file and network names must be one path
+component; no name or text may have control characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_NAME_LENGTH = 200
 
 
 def check_path_name(name: str) -> str:
-    """The name, if it is one visible component of a path. Raises ValueError."""
+    """Return the name if it is a single path component that isn't hidden. Raises ValueError."""
     if not name or name.startswith(".") or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_LENGTH:
         raise ValueError(f"a name must have 1 to {MAX_NAME_LENGTH} bytes and not start with '.'")
     if "/" in name or "\\" in name or has_controls(name):
@@ -21,14 +21,14 @@ def check_path_name(name: str) -> str:
 
 
 def check_class_name(name: str) -> str:
-    """The name, if it can be shown in a line. It is never a part of a path. Raises ValueError."""
+    """Return the name if it can be shown on one line. It is never part of a path. Raises ValueError."""
     if not name or name in (".", "..") or has_controls(name):
         raise ValueError("a class name must not be empty, '.' or '..', nor contain control characters")
     return name
 
 
 def check_plain_text(text: str) -> str:
-    """The text, if it is printed as it is: a terminal does what control characters say. Raises ValueError."""
+    """Return the text if it can be printed as is: a terminal would obey control characters. Raises ValueError."""
     if has_controls(text):
         raise ValueError("a text must not contain control characters")
     return text

@@ -1,4 +1,4 @@
-"""Bundles: the folders of packed networks that are included in the package, written and unpacked.
+"""Write and unpack bundles: the folders of packed networks that are included in the package.
 
 A bundle has network.pack (`model.network.compression`), the other files of the artifact, and their checksums.
 """
@@ -44,17 +44,17 @@ def complete_bundle(artifact: Artifact, output: Path) -> None:
 
 
 def unpack_bundled(name: str, root: Path) -> Artifact:
-    """The artifact that is included in the package, unpacked to `root/name/VERSION` at first use and verified.
+    """The artifact `name` of the package, unpacked to `root/name/VERSION` at first use and verified.
 
-    Raises ArtifactError, for a damaged file with its checksum.
+    Raises ArtifactError; for a damaged file, with its checksum.
     """
     return artifacts.load(bundled_folder(name, root))
 
 
 def bundled_folder(name: str, root: Path) -> Path:
-    """The folder of `unpack_bundled`. One that is there isn't verified: that is done when it is loaded.
+    """The folder that `unpack_bundled` loads. If it exists already it isn't verified here: loading it does that.
 
-    Raises ArtifactError, for a damaged file of the package with its checksum.
+    Raises ArtifactError; for a damaged file of the package, with its checksum.
     """
     source = BUNDLED / name
     try:
@@ -101,5 +101,5 @@ def _unpack_to(target: Path, source: Path, manifest: Manifest) -> None:
 
 
 def _small_files(manifest: Manifest) -> list[str]:
-    """The files of an artifact that a bundle holds as they are."""
+    """The files of an artifact that a bundle stores unchanged."""
     return [name for name in manifest.files if name not in NETWORK_FILES.values()]

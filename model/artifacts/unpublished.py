@@ -1,4 +1,4 @@
-"""Folders of artifacts that aren't published yet; those of killed processes are deleted by the next one."""
+"""Folders of artifacts that aren't published yet; the next process deletes those that killed processes left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def unpublished_folder(home: Path) -> Iterator[Path]:
     """A new folder in `home`, deleted when the block ends unless it was renamed. Raises OSError.
 
-    It is locked by this process: folders that nobody has locked were left by a kill, and are deleted first.
+    This process locks it. Unlocked folders were left by killed processes, and are deleted first.
     """
     with ExitStack() as stack:
         with _locked(home):  # or another process could find the new folder before it is locked, and delete it

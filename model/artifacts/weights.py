@@ -1,4 +1,4 @@
-"""The weights of an artifact: the starting point of fine-tuning, figures and exports."""
+"""Read an artifact's weights, for fine-tuning, figures and exports."""
 
 from __future__ import annotations
 

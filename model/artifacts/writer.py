@@ -1,7 +1,7 @@
-"""Writing artifacts, atomically and durably.
+"""Write artifacts, atomically and durably.
 
-A new artifact is written beside its place, flushed to the disk and renamed. The files of a published one are never
-changed; a file that is added is there before the manifest that lists it.
+A new artifact is written beside its final folder, flushed to disk and renamed. The files of a published one are never
+modified in place; an added file is written before the manifest that lists it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from model.exceptions import ArtifactError
 from model.files import atomic_write, exclusive_lock, fsync, move_durably, sha256_of
 
 LOCK = ".lock"
-"""In the folder of all versions: held while a version is numbered, and while a manifest is replaced."""
+"""Lock file in the folder of all versions, held while a version is numbered or a manifest is replaced."""
 
 
 def publish(
@@ -37,9 +37,9 @@ def publish(
 ) -> Artifact:
     """Create `root/name/VERSION` in one step and return it.
 
-    `write` puts the files into the folder it is given and returns the manifest, in which name, version and checksums
-    are set here. `version`: one more than the highest that exists, or `first_version`, unless given. On failure nothing
-    is left behind; what a killed process left is deleted by the next one. Raises ArtifactError, also for a full disk.
+    `write` puts the files into the given folder and returns the manifest; name, version and checksums are set here.
+    `version`: if None, one more than the highest existing version, or `first_version`. On failure nothing is left
+    behind; what a killed process left is deleted by the next one. Raises ArtifactError, also for a full disk.
     """
     home = root / name
     try:
@@ -57,8 +57,8 @@ def publish(
             }
             for file in folder.iterdir():
                 fsync(file)
-            folder.chmod(home.stat().st_mode & 0o777)  # as the umask wants it: the temporary one is the user's alone
-            with exclusive_lock(home / LOCK, f"publishing {name}"):  # two may not take the same version
+            folder.chmod(home.stat().st_mode & 0o777)  # by the umask: a temporary folder is the user's alone
+            with exclusive_lock(home / LOCK, f"publishing {name}"):  # no two may take the same version
                 versions = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
                 if version is None:
                     version = max((1 + number for number in versions), default=first_version(name))
@@ -75,10 +75,10 @@ def publish(
 
 
 def add_file(artifact: Artifact, name: str, write: Callable[[Path], list[Measurement]]) -> Artifact:
-    """Add the file `name` to a published artifact, or replace it, in one step; the artifact after that.
+    """Add the file `name` to a published artifact, or replace it, in one step; return the new artifact.
 
-    `write` writes the file to the path it is given and returns measurements, which replace those of the same split,
-    crops and precision in the manifest. On failure nothing changes. Raises ArtifactError, and what `write` raises.
+    `write` writes the file to the given path and returns measurements, which replace those of the same split, crops
+    and precision in the manifest. On failure nothing changes. Raises ArtifactError, and what `write` raises.
     """
     try:
         with unpublished_folder(artifact.path) as folder:
@@ -89,7 +89,7 @@ def add_file(artifact: Artifact, name: str, write: Callable[[Path], list[Measure
                 before = read_manifest(artifact.path)  # others may have added files since `artifact` was loaded
                 others = {file: record for file, record in before.files.items() if file != name}
                 kept = [m for m in before.measurements if _subject(m) not in map(_subject, measurements)]
-                if name in before.files:  # no manifest may ever list another file than the one that is there
+                if name in before.files:  # a manifest must never list a file other than the one on disk
                     _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
                 move_durably(new, artifact.path / name)
                 update = {"files": others | {name: record}, "measurements": kept + measurements}
@@ -110,5 +110,5 @@ def _subject(measurement: Measurement) -> tuple[str, int, str]:
 
 
 def utc_now() -> datetime:
-    """The current time in UTC, whole seconds."""
+    """The current time in UTC, in whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -1,1 +1,1 @@
-"""The one reader of folders and tables of images: which files there are, their classes and splits, what is left out."""
+"""The only reader of image folders and tables: their files, classes and splits, and what is skipped."""

@@ -1,4 +1,4 @@
-"""Attribution: whom an image is from, as many licenses ask to say wherever it is shown."""
+"""Attribution of an image to its author, which many licenses require wherever the image is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'\\]+", re.IGNORECASE)
 
 
 class Attribution(NamedTuple):
-    """The author and the license of an image; None: not known. `author_page`, `page`: web addresses, of the author and
+    """The author and the license of an image; None: not known. `author_page`, `page`: web addresses of the author and
     of the image."""
 
     author: str | None = None
@@ -19,7 +19,7 @@ class Attribution(NamedTuple):
 
     @classmethod
     def of(cls, *values: str | None) -> Attribution | None:
-        """The attribution with these fields, in their order; None if it says nothing."""
+        """The attribution with these values, in the order of its fields; None if all are empty."""
         return cls(*values) if any(values) else None
 
 

@@ -16,15 +16,15 @@ from model.exceptions import DatasetError
 from model.grouping import group_alike
 
 MISSING_WORDS = {"nan", "null", "n/a", "#n/a", "na", "none", "<na>"}
-"""What programs write for a value that is missing; a class may be called so, too."""
+"""What programs write for a missing value; a class may also have such a name."""
 
 
 MAX_DIGITS = 20
-"""Of a class that is sorted as a number; Python refuses to read thousands."""
+"""Maximum digits of a class name that is sorted as a number; Python refuses to read thousands."""
 
 
 def list_classes(ids: Iterable[str], names: Mapping[str, str] | None = None) -> tuple[Label, ...]:
-    """The classes in their order, with the names to show: those given, or else the ids with spaces for `_`.
+    """The classes in order, with their display names: those given, else the ids with spaces for `_`.
 
     Two classes never get the same name. Raises DatasetError for a name that can't be shown.
     """
@@ -49,7 +49,7 @@ def class_order(name: str) -> tuple[bool, int, str]:
 
 
 def find_doubtful_classes(ids: Iterable[str]) -> list[str]:
-    """A sentence for each group of classes that may not be meant: two spellings of one, several in one, or none."""
+    """Sentences about classes that may be unintended: spellings of one class, several labels in one, missing labels."""
     known = set(ids)
     names = sorted(known)
     notes = [f"classes that look alike: {', '.join(map(repr, same))}" for same in group_alike(names, _as_seen)]
@@ -73,6 +73,6 @@ def _as_number(name: str) -> str | None:
 
 
 def _joins_classes(name: str, names: Collection[str]) -> bool:
-    """Whether a class's name is that of several others: `cat|dog`, `cat, dog`."""
+    """Whether a class's name joins the names of several others: `cat|dog`, `cat, dog`."""
     parts = [part.strip() for part in re.split(r"[|;,/&+]", name)]
     return len(parts) > 1 and all(part in names for part in parts)

@@ -1,4 +1,4 @@
-"""The files that a table names, found on the disk even where their names are written as on another system."""
+"""Find the files that a table names, even if their names are written as on another system."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class FileFinder:
         return problem or Skipped(path, "missing files")
 
     def notes(self) -> list[str]:
-        """How many names were changed, and how; and which file is missing first."""
+        """How many names were changed and how, and the first missing file."""
         notes = [f"{count_of(count, 'path')} {change}" for change, count in self._changes.most_common()]
         return notes + ([f"missing files, such as {self.first_missing}"] if self.first_missing else [])
 
 
 def _normalize(file: str, status: os.stat_result) -> str:
-    """Two spellings of a path are one file; but `link/..` isn't the folder of the link."""
+    """Normalize a path, so that two spellings of it are one file; but `link/..` isn't the folder of the link."""
     plain = os.path.normpath(file)
     if ".." not in file:
         return plain
@@ -68,7 +68,7 @@ def _normalize(file: str, status: os.stat_result) -> str:
 
 
 def _spellings(path: str) -> Iterator[tuple[str, str]]:
-    """A path as it is, and then as it may have been meant."""
+    """Yield a path as it is, and then as it may have been meant, each with a description of the change."""
     yield "", path
     text = to_text(path)
     if path.strip() != path:

@@ -17,12 +17,12 @@ from model.images.preprocess import decode_image
 
 
 def is_url(name: str) -> bool:
-    """Whether a web address is given in place of a file: none is read."""
+    """Whether a web address is given instead of a file; web addresses are never read."""
     return name.startswith(("http://", "https://"))
 
 
 def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_file_bytes) -> bytes:
-    """The bytes of a file that begins as an image of a supported format does.
+    """The bytes of a file that begins like an image in a supported format.
 
     Pipes, sockets and devices are never read, and opening one doesn't wait. Raises UnsupportedImageError,
     ImageTooLargeError, OSError.
@@ -36,7 +36,7 @@ def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMIT
 
 
 def decode_file(path: Path, contract: ImageContract = DEFAULT_CONTRACT) -> DecodedImage:
-    """Decode an image file; errors name it. Raises InvalidImageError or a subclass, and OSError."""
+    """Decode an image file; errors name the file. Raises InvalidImageError or a subclass, and OSError."""
     try:
         return decode_image(read_image_file(path), contract=contract)
     except InvalidImageError as error:
@@ -58,7 +58,7 @@ def has_image_suffix(path: str) -> bool:
 
 
 def begins_as_image_file(path: str) -> bool:
-    """Whether a file begins as an image does. One that can't be read doesn't."""
+    """Whether a file begins like an image; False if it can't be read."""
     try:
         with _open_regular(path) as file:
             return begins_as_image(os.pread(file.fileno(), HEAD_BYTES, 0))
@@ -81,7 +81,7 @@ def _skip_reason(error: InvalidImageError | OSError) -> SkipReason:
 
 
 def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file. Opening a pipe would wait, and opening a device may do something."""
+    """Open a regular file. Opening a pipe would wait, and opening a device may have side effects."""
     _check_regular(os.stat(path))  # noqa: PTH116
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""ImageNet's lists beside its images: names of synsets, and the classes of validation images in one folder."""
+"""Read ImageNet's lists: names of synsets, and the classes of validation images that are all in one folder."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from model.exceptions import DatasetError
 
 SYNSET_LISTS = ("synset_words.txt", "LOC_synset_mapping.txt")
-"""Lines of "n01440764 tench, Tinca tinca": class names, as ImageNet has them."""
+"""Files of ImageNet's class names, with lines such as "n01440764 tench, Tinca tinca"."""
 VALIDATION_LIST = "LOC_val_solution.csv"
-"""Classes of ImageNet's validation images where they are all in one folder: lines of "ID,n01440764 1 2 3 4"."""
+"""Classes of ImageNet's validation images if they are all in one folder; its lines are "ID,n01440764 1 2 3 4"."""
 
 
 def read_synset_names(root: Path) -> dict[str, str]:
-    """Names by synset from the first of `SYNSET_LISTS` in `root`; empty without one. Raises DatasetError."""
+    """Names by synset from the first of `SYNSET_LISTS` in `root`; empty if there is none. Raises DatasetError."""
     for name in SYNSET_LISTS:
         if (root / name).is_file():
             lines = _read_text(root / name).splitlines()
@@ -23,7 +23,7 @@ def read_synset_names(root: Path) -> dict[str, str]:
 
 
 def read_validation_list(path: Path) -> dict[str, str]:
-    """Synset by image, without its suffix, from `VALIDATION_LIST`. Raises DatasetError."""
+    """Synset by image name without suffix, from `VALIDATION_LIST`. Raises DatasetError."""
     try:
         rows = csv.DictReader(_read_text(path).splitlines())
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}

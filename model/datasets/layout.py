@@ -1,4 +1,4 @@
-"""The layout of a folder of images: which subfolders are splits and which are classes, decided by all of them.
+"""The layout of an image folder: which subfolders are splits and which are classes, decided from all of them.
 
 Only the subfolders that hold images, at any depth, count.
 
@@ -8,8 +8,8 @@ Only the subfolders that hold images, at any depth, count.
 - `SPLIT/*`: the same, with images directly in them: images without a class, or with one from ImageNet's lists.
 - `CLASS/SPLIT/*`: all subfolders of all classes have the name of a split.
 
-A subfolder called like a split beside others is a class if it holds images directly (a class `train` beside `bus` and
-`car`). Every other mixture is refused.
+A subfolder named like a split, beside others that aren't, is a class if all its images are directly in it (a class
+`train` beside `bus` and `car`). Every other mixture is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Kind = Literal["images", "classes", "splits", "classes with splits"]
 
 @dataclass
 class Node:
-    """A folder with those below it. `holds_images`: at any depth; `num_files`: at any depth."""
+    """A folder and those below it. `holds_images`, `num_files`: at any depth."""
 
     name: str
     own: Folder = field(default_factory=Folder)
@@ -44,7 +44,7 @@ class Node:
 
 
 class Place(NamedTuple):
-    """Where a file stands: its split and the folder of its class, as written, and the folders in between."""
+    """A file's split, the folder of its class as written, and the folders between that and the file."""
 
     split: Split | None
     folder: str | None
@@ -60,7 +60,7 @@ class Layout:
     notes: tuple[str, ...] = ()
 
     def place(self, path: str) -> Place:
-        """Where the file at `path`, below the root, stands."""
+        """The place of the file at `path`, which is relative to the root."""
         *folders, _ = path.split("/")
         split: Split | None = None
         if self.kind == "splits" and folders:
@@ -90,7 +90,7 @@ def build_tree(folders: Mapping[str, Folder]) -> Node:
 
 
 def decide_layout(root: Path, tree: Node) -> Layout:
-    """The layout of a folder. Raises DatasetError, with what was seen, for a mixture that can't be told."""
+    """The layout of a folder. Raises DatasetError, which says what was seen, for an ambiguous mixture."""
     with_images = tree.with_images()
     split_of = {child.name: split for child in with_images if (split := parse_split(child.name))}
     if not split_of:
@@ -118,7 +118,7 @@ def decide_layout(root: Path, tree: Node) -> Layout:
 
 
 def _classes(root: Path, with_images: list[Node]) -> Layout:
-    """The layout where no subfolder is called like a split: classes, perhaps with splits in each."""
+    """The layout if no subfolder is named like a split: classes, perhaps with splits in each."""
     inner = {child.name: {node.name: parse_split(node.name) for node in child.with_images()} for child in with_images}
     if not with_images:
         return Layout("images", {})
@@ -138,7 +138,7 @@ def _classes(root: Path, with_images: list[Node]) -> Layout:
 
 
 def _nested_notes(classes: Mapping[str, Node]) -> list[str]:
-    """The note on images in subfolders of classes, which are given with their paths."""
+    """The note on images in subfolders of classes. `classes`: by path."""
     below = [f"{path}/{node.name}" for path, child in classes.items() for node in child.with_images()]
     return [f"images in subfolders belong to the class above: {_names(below)}"] if below else []
 

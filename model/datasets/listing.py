@@ -1,4 +1,4 @@
-"""What a folder or a table of images holds: `Listing`, and the `Summary` of it that every command prints alike."""
+"""The contents of an image folder or table: `Listing`, and its `Summary`, which every command prints alike."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ _ONE: dict[str, str] = {
     "copies of held-out images": "copy of a held-out image",
     "near-duplicates of held-out images": "near-duplicate of a held-out image",
 }
-"""Reasons as they are written after the number 1, where that differs."""
+"""Singular forms of the reasons that have one."""
 UNCHECKED: tuple[SkipReason, ...] = ("broken links", "unreadable folders", "unreadable files")
-"""Reasons that may be gone tomorrow: a disk that isn't mounted, a right that is missing."""
+"""Reasons that may be temporary: a disk that isn't mounted, a missing permission."""
 MAX_NOTES_SHOWN = 20
 
 
@@ -68,11 +68,11 @@ class Skipped(NamedTuple):
 
 
 class ListedImage(NamedTuple):
-    """A file that is to be an image; whether it is one turns out when it is decoded.
+    """A file that should be an image; decoding it shows whether it is one.
 
-    `label`: id of its class, None where nothing says. `split`: None where the data has no splits. `group`: the
-    subfolder of its class, or a table's column `group` or `source`; "" where there is none. `attribution`: from a
-    table. The path is a string: a million `Path` objects take a gigabyte.
+    `label`: id of its class; None if unknown. `split`: None if the data has no splits. `group`: the subfolder of its
+    class, or a table's column `group` or `source`; "" if there is none. `attribution`: from a table. The path is a
+    string: a million `Path` objects take a gigabyte.
     """
 
     file: str
@@ -88,9 +88,9 @@ class ListedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What was read: counts only, and what was guessed or converted. It names no folder outside the data.
+    """Counts of what was read, and what was guessed or converted. It names no folder outside the data.
 
-    `are_read`: whether the images were read already, so that those that can't be are among the skipped ones.
+    `are_read`: whether the images were read already, so that unreadable ones are counted as skipped.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Summary:
 
     @property
     def num_found(self) -> int:
-        """Files, and folders that were left out whole."""
+        """Number of files, and of folders that were skipped as a whole."""
         return self.num_used + sum(self.skipped.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Listing:
         return show_path(self.root.resolve().name)
 
     def label_names(self) -> dict[str | None, str | None]:
-        """The name to show of each class, by its id; None for None."""
+        """The display name of each class by its id; None for None."""
         return {None: None, **{label.id: label.name for label in self.classes}}
 
     def summary(self, skipped: Iterable[Skipped] = ()) -> Summary:
@@ -192,7 +192,7 @@ def describe_reasons(counts: Mapping[str, int]) -> str:
 
 
 def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
-    """Write all skipped entries to a file: path, reason and detail, with tabs between. Raises OSError."""
+    """Write all skipped entries to a file: path, reason and detail, separated by tabs. Raises OSError."""
     with atomic_write(path) as file:
         for entry in skipped:
             file.write(f"{show_path(entry.path)}\t{entry.reason}\t{show_path(entry.detail)}\n")

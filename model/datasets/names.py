@@ -1,4 +1,4 @@
-"""Names of folders, columns and labels as people write them: splits, what systems leave in folders, Unicode forms."""
+"""Names of folders, columns and labels as people write them: splits, system files, Unicode forms."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "validation": ("val", "valid", "validation", "validate", "dev"),
     "test": ("test", "testing", "tst"),
 }
-"""In upper or lower case, and in forms such as `train_set`, `Test Images` and `val2017`."""
+"""Names of each split, in upper or lower case, and in forms such as `train_set`, `Test Images` and `val2017`."""
 SYSTEM_NAMES = (
     "@eaDir", "@Recycle", "@Recently-Snapshot", "@tmp", "#recycle", "#snapshot",  # Synology, QNAP
     "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "Thumbs.db", "ehthumbs.db", "desktop.ini",  # Windows
     "__MACOSX", "Icon\r", "Network Trash Folder", "Temporary Items",  # macOS
     "lost+found", "found.000", "__pycache__",
 )  # fmt: skip
-"""Files and folders that systems make, in upper or lower case: trash, thumbnails, what a repair has found."""
+"""Files and folders that systems create, in upper or lower case: trash, thumbnails, files that a repair recovered."""
 SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", ".lrdata")  # Synology, previews of Lightroom
 
 _SPLIT_PATTERNS = {
@@ -36,13 +36,13 @@ _SYSTEM_NAMES = {name.casefold() for name in SYSTEM_NAMES}
 
 
 def name_of_data(data: str | os.PathLike[str]) -> str:
-    """What images at a path are called: the whole name of their folder, or that of their file without its suffix."""
+    """The name of the images at a path: their folder's full name, or their file's name without its suffix."""
     path = Path(data).resolve()
     return path.name if path.is_dir() else path.name.removesuffix(path.suffix).removesuffix(".tar")
 
 
 def parse_split(name: str) -> Split | None:
-    """The split that a folder or a value of a table names; None: another name."""
+    """The split that the name of a folder or a value in a table stands for; None if it is another name."""
     plain = to_text(name).casefold()
     return next((split for split, pattern in _SPLIT_PATTERNS.items() if pattern.fullmatch(plain)), None)
 
@@ -86,26 +86,26 @@ def compose(label: str) -> str: ...
 @overload
 def compose(label: None) -> None: ...
 def compose(label: str | None) -> str | None:
-    """A label in Unicode's composed form (NFC), which all labels of an index have; names on macOS have another one."""
+    """A label in Unicode's composed form (NFC), which all labels of an index have; macOS names have another."""
     return None if label is None else unicodedata.normalize("NFC", label)
 
 
 def common_folder(files: Iterable[str]) -> str:
-    """The absolute path of the folder that holds all `files`, absolute and relative ones."""
+    """The absolute path of the folder that holds all `files` (absolute or relative)."""
     return os.path.commonpath([os.path.abspath(parent) for parent in {os.path.dirname(file) for file in files}])  # noqa: PTH100, PTH120
 
 
 def path_shower(files: Iterable[str]) -> Callable[[str], str]:
-    """A function that shows a file's path below the folder that holds all `files`, absolute and relative ones."""
+    """A function that shows a file's path below the folder that holds all `files` (absolute or relative)."""
     folder = common_folder(files)
     return lambda file: show_path(os.path.relpath(file, folder))
 
 
 def show_path(path: str | os.PathLike[str]) -> str:
-    r"""A path that can be printed: bytes that aren't UTF-8 and control characters as `\xe9`."""
+    r"""A printable form of a path, with bytes that aren't UTF-8 and control characters as `\xe9`."""
     return show_text(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def show_text(text: str) -> str:
-    r"""A text that can be printed, with control characters as `\x1b`: labels of an index may be somebody else's."""
+    r"""A printable form of a text, with control characters as `\x1b`: an index's labels may be somebody else's."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

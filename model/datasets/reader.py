@@ -24,7 +24,7 @@ LOST_FOLDERS: dict[SkipReason, str] = {
     "links to what is read already": "a link to a folder that is read already",
     "unreadable folders": "unreadable",
 }
-"""Folders whose absence would show only in the counts."""
+"""Why a folder wasn't read, for notes on folders whose absence would otherwise show only in the counts."""
 MAX_LOST_SHOWN = 5
 
 
@@ -45,7 +45,7 @@ def check_folder(data: Path) -> None:
             f"{show_path(data)} is neither a folder nor a table ({' or '.join(TABLE_SUFFIXES)}): unpack an archive, "
             "and save a spreadsheet as CSV"
         )
-    if data.parts[:1] in (("http:",), ("https:",)):  # of a URL, as a path has it
+    if data.parts[:1] in (("http:",), ("https:",)):  # a URL that became a path
         raise DatasetError("--data reads no URLs: download the images, and give their folder")
     raise DatasetNotFoundError(
         f"no folder at {show_path(data)}: --data takes a folder, with one subfolder per class for training, a .csv "
@@ -56,7 +56,7 @@ def check_folder(data: Path) -> None:
 def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> Listing:
     """The images of a folder, in one of the layouts of `model.datasets.layout`. Raises DatasetError.
 
-    `keep`: whether a file is listed at all; the others aren't kept in memory, as a shard of a large data set needs.
+    `keep`: whether to list a file; others take no memory, which matters for a shard of a large data set.
     """
     walked = walk(root, exclude, keep)
     tree = build_tree(walked.folders)
@@ -132,7 +132,7 @@ def _folders_without_images(tree: Node) -> set[str]:
 
 
 def _empty_class_folders(tree: Node, layout: Layout) -> set[str]:
-    """Folders that stand among the classes and hold nothing at all, by path below the root."""
+    """Folders among the classes that hold no files at all, by path below the root."""
     if layout.kind == "classes":
         return {child.name for child in tree.children.values() if not child.num_files}
     if layout.kind != "splits":
@@ -149,7 +149,7 @@ def _validation_synsets(root: Path, layout: Layout) -> dict[str, str]:
 
 
 def _walk_notes(root: Path, walked: WalkResult, layout: Layout) -> list[str]:
-    """Notes on folders that may be classes or splits and aren't read, on tables, and on unused patterns."""
+    """Notes on unread folders that may be classes or splits, on unread tables, and on unused patterns."""
     lost = []
     for entry in walked.skipped:
         below = os.path.relpath(entry.path, root)

@@ -1,4 +1,4 @@
-"""Tables of images as programs and spreadsheets write them: their form is recognized, or refused with what was seen."""
+"""Read image tables as programs and spreadsheets write them; an unknown form is refused with what was seen."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ COLUMNS: dict[Role, tuple[str, ...]] = {
     "page": ("page",),
     "license": ("license", "licence"),
 }  # fmt: skip
-"""What a column may be called, in upper or lower case. A table that has several for one role must have the first."""
+"""Accepted column names, in upper or lower case. If several columns fit a role, one must have the first name."""
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 MIN_SIMILARITY = 0.75
-"""Of a name and the one that may have been meant: `lable` and `label` have 0.8, `trian` and `train` too."""
+"""Minimum for a name that may be misspelled: `lable` and `label` have 0.8, `trian` and `train` too."""
 MAX_SHOWN = 200
 """Characters of a header, or of a column's name, that are repeated in a message."""
 MAX_COLUMNS_SHOWN = 20
@@ -53,12 +53,12 @@ MAX_COLUMNS_SHOWN = 20
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path is a table's: its suffix, in upper or lower case, and it is no folder."""
+    """Whether a path is a table: it has a table's suffix, in upper or lower case, and isn't a folder."""
     return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
 
 
 def _folder_above(table: _Table) -> str:
-    """What precedes the paths of a table that are all absolute, in which patterns to exclude aren't looked for."""
+    """The common folder of a table's paths if all are absolute, else ""; `exclude` patterns aren't matched in it."""
     paths = [row.path for row in table.rows()]
     return f"{common_folder(paths)}/" if paths and all(path.startswith("/") for path in paths) else ""
 
@@ -67,7 +67,7 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
     """The images that a table lists; paths are relative to its folder.
 
     Rows without an existing file are skipped. Raises DatasetError for a table that isn't understood, a row without a
-    path, label or split, a file with two labels or in two splits, and a table of which no file exists.
+    path, label or split, a file with two labels or in two splits, and a table none of whose files exist.
     """
     table = _Table.read(path)
     exclusions, finder = Exclusions(exclude), FileFinder(path.parent)
@@ -153,7 +153,7 @@ class _Table:
         return cls(path, text, encoding)
 
     def rows(self) -> Iterator[_Row]:
-        """All rows but empty ones. Raises DatasetError."""
+        """Yield all rows that aren't empty. Raises DatasetError."""
         lines = ((line, fields) for line, fields in self._lines() if any(field.strip() for field in fields))
         next(lines, None)  # the names of the columns
         for line, fields in lines:
@@ -273,14 +273,14 @@ class _Table:
 
 
 def _list_columns(names: Sequence[str]) -> str:
-    """The names of columns for a message, of many the first."""
+    """The names of columns for a message; if there are many, the first."""
     more = len(names) - MAX_COLUMNS_SHOWN
     shown = ", ".join(names[:MAX_COLUMNS_SHOWN])
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _roles(names: Sequence[str]) -> dict[Role, list[int]]:
-    """The columns for each role. One that has exactly the role's name comes alone."""
+    """The columns for each role. One with exactly the role's name excludes the others."""
     plain = [name.casefold().replace(" ", "_").replace("-", "_") for name in names]
     roles: dict[Role, list[int]] = {}
     for role, known in COLUMNS.items():
@@ -293,7 +293,7 @@ def _roles(names: Sequence[str]) -> dict[Role, list[int]]:
 
 
 def _nearest_role(name: str) -> Role | None:
-    """The role of which a column's name is nearly one."""
+    """The role that has a column name similar to this one."""
     role_of = {known: role for role, names in COLUMNS.items() for known in names}
     nearest = _nearest(name, role_of)
     return None if nearest is None else role_of[nearest]
@@ -307,8 +307,8 @@ def _nearest(written: str, known: Iterable[str]) -> str | None:
 def _decode(path: Path) -> tuple[str, str]:
     """The text of a table and its encoding. Raises DatasetError.
 
-    Bytes that aren't UTF-8 are kept as Python keeps them in paths: a field at a time, it is either a file's name as it
-    is on the disk, or text in cp1252, as spreadsheets write it.
+    Bytes that aren't UTF-8 are kept as Python keeps them in paths: a field with such bytes is either a file's name as
+    it is on the disk, or text in cp1252, as spreadsheets write it.
     """
     try:
         status = path.stat()

@@ -17,12 +17,12 @@ from model.datasets.names import is_hidden, is_system_name
 from model.exceptions import DatasetError, DatasetNotFoundError
 
 MAX_JUDGED_FILES = 16
-"""Files of a folder that are opened to find out whether it holds images; those with an image's suffix needn't be."""
+"""Files per folder that are opened to find out whether it holds images; those with an image's suffix needn't be."""
 
 
 @dataclass
 class Folder:
-    """What a folder holds itself."""
+    """What a folder holds directly."""
 
     num_files: int = 0
     has_images: bool = False
@@ -32,7 +32,7 @@ class Folder:
 class WalkResult:
     """`files`: their paths below the root, in the order of their parts. `folders`: by path below the root, "" first.
 
-    `unused_patterns`: those of `exclude` that left nothing out.
+    `unused_patterns`: those of `exclude` that matched nothing.
     """
 
     files: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class WalkResult:
 
 
 class Exclusions:
-    """Patterns of files and folders to leave out: of a name, or, with a `/`, of the path below the root."""
+    """Patterns of files and folders to leave out. One with a `/` matches the path below the root, others the name."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = {pattern: re.compile(translate(pattern.strip("/"))) for pattern in patterns}
@@ -71,9 +71,9 @@ class Exclusions:
 def walk(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> WalkResult:
     """Walk over the folder `root`; raises DatasetError if there is none or it can't be read.
 
-    A link is followed to what isn't read otherwise, once: a file or folder inside `root` counts at its own place. A
-    link to a folder that holds `root` would never end and isn't followed. `keep`: only files for which it is true are
-    returned, since a list of all might not fit in memory; folders count all of theirs.
+    A link is followed, once, if its target isn't read otherwise: a file or folder inside `root` is read at its own
+    place. A link to a folder that holds `root` would never end, so it isn't followed. `keep`: only files for which it
+    is true are returned, since a list of all might not fit in memory; a folder's `num_files` counts all.
     """
     if not root.is_dir():
         raise DatasetNotFoundError(f"no folder at {root}")
@@ -129,7 +129,7 @@ class _Walker:
             self._skip(path, "pipes, sockets and devices")
             return
         target = os.path.realpath(self._full(path))
-        linked = target, path.rpartition("/")[0]  # in another folder it may be of another class: then it is read again
+        linked = target, path.rpartition("/")[0]  # in another folder it may have another class, so it is read again
         if self._is_read(target) or linked in self._linked_files:
             self._skip(path, "links to what is read already")
         else:
@@ -137,7 +137,7 @@ class _Walker:
             self._add_file(path)
 
     def _is_read(self, target: str) -> bool:
-        """Whether a file was read at its own place: its folder was, and its name isn't one that is left out."""
+        """Whether a file was read at its own place: its folder was read, and the file isn't left out."""
         folder, _, name = target.rpartition("/")
         try:
             status = os.stat(folder or "/")  # noqa: PTH116
@@ -202,7 +202,7 @@ class _Walker:
             self.result.files.append(path)
 
     def _stat(self, path: str) -> os.stat_result | None:
-        """The state of what a link leads to."""
+        """The status of a link's target; None, and an entry in `skipped`, if there is none."""
         try:
             return os.stat(self._full(path))  # noqa: PTH116
         except PermissionError as error:

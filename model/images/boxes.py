@@ -1,4 +1,4 @@
-"""Boxes: the parts of AVIF, HEIC and JPEG XL files (ISO/IEC 14496-12), and the colors that an image item names."""
+"""Read boxes, the parts of AVIF, HEIC and JPEG XL files (ISO/IEC 14496-12), and the code points of their colors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_BOXES = 65_536
-"""Boxes of one level that are read; a photograph of many tiles has hundreds."""
+"""Maximum boxes that are read per level; a photograph of many tiles has hundreds."""
 
 
 class Box(NamedTuple):
@@ -19,7 +19,10 @@ class Box(NamedTuple):
 
 
 def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """The boxes between two places, until one has no valid length. One may say that it ends beyond them."""
+    """Yield the boxes between `start` and `end`; stop at the first one with an invalid length.
+
+    A box's `end` may lie beyond the data.
+    """
     end = len(data) if end is None else min(end, len(data))
     for _ in range(MAX_BOXES):
         if start + 8 > end:
@@ -40,7 +43,8 @@ def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[
 def read_code_points(data: bytes) -> tuple[int, int] | None:
     """Primaries and transfer function (ITU-T H.273) that an AVIF or HEIC file names for its primary image.
 
-    None if it names none, or where the parts that say so are damaged: its decoder tells whether it can be read.
+    None if the file names no code points, or if the boxes that hold them are damaged: the decoder tells whether the
+    image can be read.
     """
     try:
         return _read_code_points(data)
@@ -73,7 +77,7 @@ def _find(data: bytes, kind: bytes, start: int, end: int) -> Box | None:
 
 
 def _property_indexes(data: bytes, association: Box, item_id: int) -> list[int]:
-    """Places, from 1, of the properties of an item in the list of all properties."""
+    """1-based indexes of an item's properties in the list of all properties."""
     version, is_wide = data[association.start], data[association.start + 3] & 1
     (count,), position = struct.unpack_from(">I", data, association.start + 4), association.start + 8
     item_format = ">IB" if version else ">HB"
@@ -83,6 +87,6 @@ def _property_indexes(data: bytes, association: Box, item_id: int) -> list[int]:
         size = 2 if is_wide else 1
         if item == item_id:
             raw = struct.unpack_from(f">{num_properties}{'H' if is_wide else 'B'}", data, position)
-            return [value & (0x7FFF if is_wide else 0x7F) for value in raw]  # the first bit: whether it is essential
+            return [value & (0x7FFF if is_wide else 0x7F) for value in raw]  # drop the first bit: "essential"
         position += size * num_properties
     return []

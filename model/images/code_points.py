@@ -1,6 +1,6 @@
-"""Colors that a file names by two numbers instead of a profile (ITU-T H.273, "code points"), as ICC profiles.
+"""ICC profiles of colors that a file names by two numbers ("code points", ITU-T H.273) instead of a profile.
 
-Wide colors and high dynamic range come this way: in AVIF and HEIC files, and in the chunk cICP of a PNG.
+Wide gamuts and high dynamic range are stored this way: in AVIF and HEIC files, and in the chunk cICP of a PNG.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _PRIMARIES: Final = {
 _UNSPECIFIED: Final = 2
 _SAME_PRIMARIES: Final = {_UNSPECIFIED: 1, 7: 6}
 _SRGB_CURVES: Final = (1, _UNSPECIFIED, 6, 13, 14, 15)
-"""Transfer functions of televisions, whose images are shown as those of sRGB, and sRGB's own."""
+"""sRGB's own transfer function, and those of television, whose images are shown like sRGB's."""
 _CURVES: Final = {4: "gamma 2.2", 5: "gamma 2.8", 8: "linear light", 16: "PQ", 18: "HLG"}
 _CURVE_POINTS: Final = 4_096
 _WHITE, _PEAK = 203.0, 1000.0
-"""Candelas per square meter of white paper (ITU-R BT.2408), and of the brightest highlights that are kept apart."""
+"""Candelas per square meter of white paper (ITU-R BT.2408), and of the brightest highlights that stay distinct."""
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 def profile_of_code_points(primaries: int, transfer: int, is_gray: bool, warnings: WarningList) -> bytes:
-    """An ICC profile of these colors; nothing if they are sRGB's, or unknown, which a warning says.
+    """An ICC profile of these colors; empty if they are sRGB's, or unknown, for which a warning is added.
 
-    Of high dynamic range (PQ, HLG) it has the light after brightness was compressed to what sRGB has.
+    For high dynamic range (PQ, HLG), the profile's light is compressed to sRGB's range of brightness.
     """
     primaries = _SAME_PRIMARIES.get(primaries, primaries)
     transfer = 13 if transfer in _SRGB_CURVES else transfer
@@ -65,7 +65,7 @@ def _make(primaries: int, transfer: int, is_gray: bool) -> bytes:
 
 
 def light_of_levels(levels: Floats, transfer: int) -> Floats:
-    """Light of levels, both from 0 to 1, where 1 is white; of high dynamic range compressed."""
+    """Levels -> light, both from 0 to 1, where 1 is white; high dynamic range is compressed."""
     if transfer == 16:
         power = levels ** (32 / 2523)
         light = (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (16384 / 2610)
@@ -80,13 +80,13 @@ def light_of_levels(levels: Floats, transfer: int) -> Floats:
 
 
 def _compress(luminance: Floats) -> Floats:
-    """Candelas per square meter -> light from 0 to 1, by Reinhard et al. 2002, equation 4, as browsers do it."""
+    """Candelas per square meter -> light from 0 to 1, by Reinhard et al. 2002, equation 4, as browsers do."""
     light, peak = luminance / _WHITE, _PEAK / _WHITE
     return np.minimum(light * (1 + light / peak**2) / (1 + light), 1)
 
 
 def _adapt(*chromaticities: tuple[float, float]) -> Primaries:
-    """XYZ of red, green and blue as they look under D50, from x and y of them and of white."""
+    """XYZ of red, green and blue adapted to D50, from the x and y of these colors and of white."""
     *colors, white = (np.array([x / y, 1, (1 - x - y) / y]) for x, y in chromaticities)
     columns = np.stack(colors, 1)
     columns = columns * np.linalg.solve(columns, white)

@@ -1,4 +1,4 @@
-"""Colors: any mode of pixels to sRGB on white, by the embedded profile where there is one."""
+"""Convert pixels of any mode to sRGB on white, with the embedded profile if there is one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from model.images.info import WarningList
 MAX_PROFILE_BYTES = 4_194_304
 _CACHED_PROFILES = 16
 _SPACES: Final = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
-"""Mode of pixels -> the color space of a profile that fits them."""
+"""Pixel mode -> the color space of a profile that fits it."""
 _NEUTRAL: Final = ("srgb", "iec61966-2")
-"""Words in the names of profiles that change nothing, unless they do: "Linear sRGB", "srgbtrc"."""
+"""Words in the names of profiles that usually change nothing; "Linear sRGB" and "srgbtrc" do change colors."""
 _MAX_NEUTRAL_CHANGE: Final = 6
 """Levels by which versions of sRGB differ (black points, rounding)."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A color profile that can be applied. `transform` is None where it changes nothing, or can't be read."""
+    """A color profile. `transform` is None if the profile changes nothing or can't be applied."""
 
     transform: ImageCms.ImageCmsTransform | None
     name: str
@@ -40,7 +40,7 @@ _profiles_lock = threading.Lock()
 def to_srgb(image: Image.Image, profile: bytes, is_inverted: bool, warnings: WarningList) -> Image.Image:
     """A small image of any mode as RGB, composited on white where it is transparent.
 
-    `profile`: the embedded color profile, or nothing. `is_inverted`: of CMYK, whether 255 is no ink.
+    `profile`: the embedded color profile, or nothing. `is_inverted`: for CMYK, whether 255 means no ink.
     """
     if image.mode in ("LA", "RGBA"):
         alpha = image.getchannel("A")
@@ -64,7 +64,7 @@ def to_srgb(image: Image.Image, profile: bytes, is_inverted: bool, warnings: War
 
 
 def _apply(image: Image.Image, data: bytes, warnings: WarningList) -> Image.Image | None:
-    """The image in sRGB; None if the profile changes nothing or can't be used, which a warning says."""
+    """The image in sRGB; None if the profile changes nothing, or can't be used, for which a warning is added."""
     if len(data) > MAX_PROFILE_BYTES:
         warnings.add("color_profile_ignored", "its color profile is too large and was ignored: colors may be off")
         return None
@@ -86,7 +86,7 @@ def _apply(image: Image.Image, data: bytes, warnings: WarningList) -> Image.Imag
 
 
 def _find_profile(data: bytes, mode: str) -> Profile:
-    """The profile and its transform to sRGB; kept, since the images of one camera share a profile."""
+    """The profile and its transform to sRGB; cached, since the images of one camera share a profile."""
     key = hashlib.sha256(data).digest(), mode
     with _profiles_lock:
         if key in _profiles:
@@ -113,7 +113,7 @@ def _read_profile(data: bytes, mode: str) -> Profile:
         transform = ImageCms.buildTransform(opened, srgb, mode, "RGB", intent, flags)
         is_named_neutral = space == "RGB " and any(word in name.lower() for word in _NEUTRAL)
         return Profile(None if is_named_neutral and _is_neutral(transform) else transform, name, space)
-    except Exception:  # lcms has no list of what it raises
+    except Exception:  # lcms doesn't document what it raises
         return Profile(None, "", "")
 
 

@@ -1,4 +1,4 @@
-"""The image contract of a network: how the bytes of an image become the pixels that it is trained on and shown."""
+"""The image contract of a network: how the bytes of an image become the pixels that the network sees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATTERN = re.compile(rf"{_NAME}(?:-detail-(\d{{1,3}}))?(-no-profiles)?")
 
 @dataclass(frozen=True)
 class ImageContract:
-    """What a network asks of its images. Its `name` is kept in caches, artifacts and indexes.
+    """What a network requires of its images. Its `name` is stored in caches, artifacts and indexes.
 
     `detail`: pixels that the shorter side is reduced to before it is enlarged to 256; None: as many as the file has.
     `color_profiles`: whether embedded color profiles are converted to sRGB, or ignored. Raises ArtifactError.

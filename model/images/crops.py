@@ -17,7 +17,7 @@ OFFSETS = ((0, 0), (0, MARGIN), (MARGIN, 0), (MARGIN, MARGIN), (MARGIN // 2, MAR
 CENTER_CROP = (4,)
 TEN_CROP = tuple(range(10))
 CROP_IDS: Final = {1: CENTER_CROP, 10: TEN_CROP}
-"""The crops of an image by how many of them are averaged."""
+"""Number of crops that are averaged -> their ids."""
 
 
 def crop_coordinates(crop: int = CROP_SIZE) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""The orientation of an image by its EXIF data. Orientations in XMP aren't read, as in most viewers."""
+"""The orientation of an image from its EXIF data. Orientations in XMP are ignored, as in most viewers."""
 
 from __future__ import annotations
 

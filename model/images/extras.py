@@ -14,7 +14,7 @@ from model.requirements import install_extra
 
 JXL_BYTES_PER_PIXEL = 16
 _RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-"""Width to height by the three bits of a JPEG XL header."""
+"""Ratios of width to height, by the value of three bits in a JPEG XL header."""
 _SIDE_BITS = (9, 13, 18, 30)
 
 
@@ -29,7 +29,10 @@ def open_heic(data: bytes) -> ImageFile.ImageFile:
 
 
 def open_jxl(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
-    """A JPEG XL image. Opening it decodes it, so limits are checked here. Raises as `open_heic`."""
+    """A JPEG XL image. Opening it decodes it, so limits are checked here.
+
+    Raises UnsupportedImageError without the extra, InvalidImageError or ImageTooLargeError.
+    """
     try:
         from pillow_jxl.JpegXLImagePlugin import JXLImageFile
     except ImportError:
@@ -39,7 +42,7 @@ def open_jxl(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     check_memory("a JPEG XL image", width, height, JXL_BYTES_PER_PIXEL * width * height, limits)
     try:
         image: ImageFile.ImageFile = JXLImageFile(io.BytesIO(data))
-    except BaseException as error:  # a panic of Rust is no Exception
+    except BaseException as error:  # a Rust panic isn't an Exception
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise InvalidImageError("damaged or incomplete image: this JPEG XL can't be decoded") from error
         raise
@@ -47,7 +50,7 @@ def open_jxl(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
 
 
 def read_jxl_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a JPEG XL file says it has. Raises InvalidImageError."""
+    """Width and height that a JPEG XL file states. Raises InvalidImageError."""
     bits = int.from_bytes(_codestream(data)[2:18].ljust(16, b"\0"), "little")
 
     def take(count: int) -> int:

@@ -1,4 +1,4 @@
-"""Formats of files by their first bytes: those that are read, and the names of those that are refused; suffixes."""
+"""Identify file formats by their first bytes: those that are read, and those that are refused; image suffixes."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def describe_file(head: bytes) -> str:
 
 
 def _identify_boxes(head: bytes) -> str:
-    """The format of a file of boxes (ISO base media): AVIF and HEIC are told by their brands."""
+    """The format of a file of boxes (ISO base media): AVIF and HEIC are recognized by their brands."""
     length = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12], *(head[start : start + 4] for start in range(16, length, 4))]
     if _AVIF_BRANDS & set(brands):

@@ -7,7 +7,7 @@ from PIL import GifImagePlugin
 from model.exceptions import InvalidImageError
 
 MAX_BLOCKS = 262_144
-"""Blocks, of at most 255 bytes each: 64 MB. Pillow walks over them in Python."""
+"""Maximum blocks, of at most 255 bytes each: 64 MB. Pillow walks over them in Python."""
 _IMAGE, _EXTENSION, _END = 0x2C, 0x21, 0x3B
 
 
@@ -36,7 +36,7 @@ def _count_blocks(data: bytes) -> int:
         elif data[position] == _EXTENSION:
             position += 2
         else:
-            position += 1  # no block
+            position += 1  # not a block
             continue
         while data[position] and blocks <= MAX_BLOCKS:
             position += 1 + data[position]

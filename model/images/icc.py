@@ -12,7 +12,7 @@ Primaries = tuple[tuple[float, ...], ...]
 D50 = (0.96420, 1.0, 0.82491)
 
 Curve = float | NDArray[np.float64]
-"""How light follows from a level, both from 0 to 1: an exponent, or light at evenly spaced levels."""
+"""Level -> light, both from 0 to 1: an exponent, or the light at evenly spaced levels."""
 
 
 def make_profile(primaries: Primaries, curve: Curve, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Image file directories: the tags of TIFF files and of EXIF data. No more is read than is asked for."""
+"""Image file directories: the tags of TIFF files and of EXIF data. Values are read only on request."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from model.exceptions import InvalidImageError
 
 MAX_TAGS = 4_096
-"""Tags of a directory; real ones have fewer than a hundred."""
+"""Maximum tags per directory; real ones have fewer than a hundred."""
 MAX_TAGS_OF_FILE = 32_768
-"""Tags of all directories that are read: they may overlap, so that few bytes hold many."""
+"""Maximum tags in all directories that are read: directories may overlap, so a few bytes could hold many."""
 MAX_VALUES = 262_144
-"""Values of one tag that are read: strips, tiles and a palette of 16 bits have fewer."""
+"""Maximum values of one tag: strips, tiles and a 16-bit palette have fewer."""
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TOO_MANY_PARTS = "invalid image: it has more parts than any image needs"
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
@@ -42,7 +42,7 @@ class Layout:
         return 8 if self.is_big else 2
 
     def unpack(self, codes: str, data: bytes, position: int) -> tuple[int, ...]:
-        """Numbers at `position`. Raises InvalidImageError where the data ends before them."""
+        """Numbers at `position`. Raises InvalidImageError if the data ends before them."""
         try:
             return struct.unpack_from(self.order + codes, data, position)
         except (struct.error, OverflowError) as error:
@@ -56,7 +56,7 @@ class TagBudget:
         self._left = MAX_TAGS_OF_FILE
 
     def take(self, count: int) -> None:
-        """Count the tags of a directory. Raises InvalidImageError where they are too many."""
+        """Count the tags of a directory. Raises InvalidImageError if there are too many."""
         if count > min(MAX_TAGS, self._left):
             raise InvalidImageError(_TOO_MANY_PARTS)
         self._left -= count
@@ -86,7 +86,7 @@ class Directory:
     next_position: int
 
     def integers(self, tag: int) -> tuple[int, ...]:
-        """The integers of a tag; none if it isn't there or has values of another type. Raises InvalidImageError."""
+        """The integers of a tag; empty if it is missing or has values of another type. Raises InvalidImageError."""
         return self._unpack(tag, MAX_VALUES)
 
     def integer(self, tag: int, default: int = 0) -> int:
@@ -103,7 +103,7 @@ class Directory:
         return self.layout.unpack(f"{min(entry.count, max_values)}{_INTEGERS[entry.kind]}", self.data, entry.position)
 
     def raw(self, tag: int) -> bytes:
-        """The bytes of a tag; none if it isn't there."""
+        """The bytes of a tag; empty if it is missing."""
         entry = self.entries.get(tag)
         return b"" if entry is None else self.data[entry.position : entry.position + entry.num_bytes]
 
@@ -122,7 +122,7 @@ def read_layout(data: bytes) -> tuple[Layout, int] | None:
 
 
 def read_directory(data: bytes, layout: Layout, position: int, budget: TagBudget | None = None) -> Directory:
-    """The directory at `position`; of several entries of one tag the first, and those before a cut.
+    """The directory at `position`: the first entry of each tag; if the data is cut off, the entries before the cut.
 
     Raises InvalidImageError.
     """
@@ -146,8 +146,8 @@ def read_directory(data: bytes, layout: Layout, position: int, budget: TagBudget
 def iter_directories(
     data: bytes, layout: Layout, position: int, max_directories: int, budget: TagBudget
 ) -> Iterator[Directory]:
-    """The directories of a chain; it ends where it is damaged after the first, comes back to itself, or has too many
-    tags."""
+    """Yield the directories of a chain. After the first, it ends at a damaged directory, at one seen before, or if
+    there are too many tags."""
     seen: set[int] = set()
     while position and position not in seen and len(seen) < max_directories:
         try:

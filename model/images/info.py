@@ -1,4 +1,4 @@
-"""What decoding an image gives: its pixels, what the file was, and what was guessed or left out."""
+"""The result of decoding an image: its pixels, the properties of its file, and what was guessed or ignored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WarningKind = Literal[
     "narrow",
 ]
 WARNING_KINDS: tuple[WarningKind, ...] = get_args(WarningKind)
-"""The kinds of warnings, for counting: a message may name numbers of one file."""
+"""The kinds of warnings, by which they are counted: a message may contain numbers of one file."""
 
 _SUMMARIES: dict[WarningKind, str] = {
     "stretched": "that use few of their bits (stretched)",
@@ -96,10 +96,10 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """The pixels of an image, and what its file was.
+    """The pixels of an image, and the properties of its file.
 
-    `pixels`: (256, 256, 3) uint8 RGB as the network is to see them. `preview`: the same in full detail, for people; it
-    is `pixels` unless the image contract has less detail.
+    `pixels`: (256, 256, 3) uint8 RGB as the network sees them. `preview`: the same in full detail, for people; it is
+    `pixels` unless the image contract reduces detail.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)

@@ -1,4 +1,4 @@
-"""JPEG files: where the image ends, how many scans it has, and whether the data of its pixels are complete."""
+"""JPEG files: where the image ends, how many scans it has, and whether its pixel data are complete."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from model.images.info import WarningList
 from model.images.limits import ImageLimits, check_memory, check_size
 
 MAX_STEPS = 65_536
-"""Segments before the first scan and between scans, and bytes between segments, which Pillow steps over one by one."""
+"""Maximum segments before and between scans, plus bytes between segments, which Pillow steps over one by one."""
 _END, _SCAN = 0xD9, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x00, 0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-"""In the data of a scan, 0xff is followed by 0, or by the number of a restart."""
+"""A marker: within the data of a scan, 0xff is followed by 0 or by a restart number instead."""
 _NUM_IMAGES_TAG = 0xB001
 _EXIF = b"Exif\0\0"
 _END_MARK = b"\xff\xd9"
 _ZEROS = bytes(64)
 _NOISE = bytes(37 * number % 251 for number in range(1024))
-"""Bits that change the pixels of a scan that goes on there; without a marker."""
+"""Bytes, without a marker, that change the pixels if a scan continues there."""
 _FILLED = range(126, 130)
-"""Levels that libjpeg gives all pixels for which there are no data."""
+"""Levels that libjpeg gives to pixels without data."""
 
 
 @dataclass(frozen=True)
 class JpegStructure:
     """The parts of a JPEG file.
 
-    `samples_per_pixel`: of all components, which may be subsampled. `end`: the position after the end mark; None: it
-    has none.
+    `samples_per_pixel`: of all components, which may be subsampled. `end`: the position after the end mark; None: there
+    is none.
     """
 
     samples_per_pixel: float
@@ -111,14 +111,14 @@ def _walk_scans(data: bytes, position: int, max_steps: int) -> tuple[int, int | 
 
 
 def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: WarningList) -> JpegImage:
-    """Open it to be decoded at 1, 1/2, 1/4 or 1/8 of its scale, but at least `reduced_side`.
+    """Open a JPEG to be decoded at 1, 1/2, 1/4 or 1/8 scale, with sides of at least `reduced_side`.
 
     Raises InvalidImageError or a subclass.
     """
     structure = read_structure(data)
     try:
         image = _open(data)
-    except Exception:  # Pillow reads the resolution in EXIF data, and raises anything if they are damaged
+    except Exception:  # Pillow reads the resolution from EXIF data, and may raise anything if they are damaged
         data = data.replace(_EXIF, bytes(len(_EXIF)), 1)
         image = _open(data)
         warn_of_damaged_exif(warnings)
@@ -134,7 +134,7 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
     memory, kind = 4 * image.width * image.height, ""
     if structure.num_scans > 1:  # the coefficients of all scans are in memory, whatever the scale
         memory, kind = memory + int(2 * structure.samples_per_pixel * width * height), "progressive "
-        memory += 0 if structure.end else 8 * image.width * image.height  # of `is_cut_in_scan`
+        memory += 0 if structure.end else 8 * image.width * image.height  # for `is_cut_in_scan`
     check_memory(f"a {kind}JPEG", width, height, memory, limits)
     if structure.end is None:
         if structure.num_scans == 1 and not is_complete(data):
@@ -146,7 +146,7 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
 
 
 def has_several_images(image: Image.Image) -> bool:
-    """Whether a JPEG says that more images follow it, as those of phones and stereo cameras do."""
+    """Whether a JPEG states that more images follow it, as those of phones and stereo cameras do."""
     directory = image.info.get("mp", b"")
     try:
         header = read_layout(directory)
@@ -162,9 +162,9 @@ def is_filled(image: Image.Image) -> bool:
 
 
 def check_complete(jpeg: JpegImage, data: bytes) -> None:
-    """Raise InvalidImageError if a decoded JPEG lacks data of its pixels, as far as that can be told.
+    """Raise InvalidImageError if a decoded JPEG lacks pixel data, as far as that can be told.
 
-    A progressive one that was cut between two scans is complete, though coarse.
+    A progressive JPEG that was cut between two scans counts as complete, though coarse.
     """
     image, end = jpeg.image, jpeg.structure.end
     if end and not is_filled(image):
@@ -178,10 +178,10 @@ def check_complete(jpeg: JpegImage, data: bytes) -> None:
 
 
 def is_complete(data: bytes) -> bool:
-    """Whether data of one scan without an end mark have all pixels, as far as that can be told.
+    """Whether data of one scan, without an end mark, contain all pixels, as far as that can be told.
 
-    libjpeg takes zeros after the data for pixels where some are missing, and then waits for more. After complete data,
-    it looks for the end mark and reads all of them.
+    If pixels are missing, libjpeg takes appended zeros for pixels, and then waits for more. After complete data, it
+    reads over the zeros, looking for the end mark.
     """
     image = _open(data + _ZEROS)
     image.draft("RGB", (1, 1))
@@ -195,7 +195,7 @@ def is_complete(data: bytes) -> bool:
 def is_cut_in_scan(image: JpegImagePlugin.JpegImageFile, data: bytes, reduced_side: int) -> bool:
     """Whether the data of a progressive JPEG, without an end mark, end within a scan. `image`: decoded from them.
 
-    libjpeg takes other bytes after the data for the rest of the scan; after a whole scan it skips them.
+    libjpeg takes appended bytes for the rest of an incomplete scan, and skips them after a complete one.
     """
     other = _open(data.rstrip(b"\xff") + _NOISE + _END_MARK)
     other.draft("RGB", (reduced_side, reduced_side))

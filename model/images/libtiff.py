@@ -1,4 +1,4 @@
-"""libtiff, which decompresses TIFF files for Pillow: its messages are kept off standard error."""
+"""Keep the messages of libtiff, which decompresses TIFF files for Pillow, off standard error."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LOADED_FILES = Path("/proc/self/maps")
 
 @cache
 def silence_libtiff() -> None:
-    """Let the libtiff that Pillow has loaded report damage by its return values alone; nothing except on Linux.
+    """Make the libtiff that Pillow has loaded report damage only by its return values; does nothing except on Linux.
 
-    It would write a line for each damaged row of a fax page past the log, and wait while nobody reads that output.
+    By default it bypasses the log with a line for each damaged row of a fax page, and blocks if nobody reads those.
     """
     if not LOADED_FILES.exists():
         return

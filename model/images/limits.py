@@ -1,4 +1,4 @@
-"""Limits on images, and the memory that decoding them takes, both known before any pixel is decoded."""
+"""Limits on images and on the memory that decoding them takes, checked before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ImageLimits:
 
     `max_pixels`: pixels in memory, at most 8 bytes each. `max_reduced_pixels`: pixels of a JPEG that is decoded at a
     reduced scale, so that fewer are in memory. `max_scanned_pixels`: pixels times scans of a progressive JPEG, since
-    decoding a scan of a few bytes takes as long as the whole image. `max_file_bytes`: of a file on disk.
+    decoding a scan of a few bytes takes as long as the whole image. `max_file_bytes`: size of a file on disk.
     """
 
     max_pixels: int = 64_000_000
@@ -36,7 +36,7 @@ MORE = "; --max-pixels of the commands allows more"
 
 
 def check_size(width: int, height: int, max_pixels: int, limits: ImageLimits) -> None:
-    """Raises InvalidImageError for an empty image, ImageTooLargeError for one of too many pixels or a longer side."""
+    """Raise InvalidImageError for an empty image, ImageTooLargeError for too many pixels or too long a side."""
     if min(width, height) < 1:
         raise InvalidImageError(f"invalid image: it has {width} x {height} pixels")
     if width * height > max_pixels or max(width, height) > limits.max_side:
@@ -49,7 +49,7 @@ def check_size(width: int, height: int, max_pixels: int, limits: ImageLimits) ->
 
 
 def check_memory(what: str, width: int, height: int, memory: int, limits: ImageLimits) -> None:
-    """Raises ImageTooLargeError if decoding `what` would take more bytes than are allowed."""
+    """Raise ImageTooLargeError if decoding `what` would take more memory than is allowed."""
     if memory > limits.max_memory:
         raise ImageTooLargeError(
             f"image too large: {what} of {width:,} x {height:,} pixels takes {memory / 1e6:,.0f} MB of memory to "

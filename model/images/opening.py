@@ -1,4 +1,4 @@
-"""Opening images by format: size, mode, orientation and color profile, and how the pixels are loaded afterwards."""
+"""Open images by format: size, mode, orientation and color profile, and how to load the pixels afterwards."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from model.images.samples import Samples, find_scale
 from model.images.tiff import open_tiff
 
 REDUCED_SIDE = 2 * IMAGE_SIZE
-"""Least side of a JPEG that is decoded at a reduced scale."""
+"""Minimum side of a JPEG that is decoded at a reduced scale."""
 WEBP_BYTES_PER_PIXEL, AVIF_BYTES_PER_PIXEL, HEIC_BYTES_PER_PIXEL = 16, 12, 10
-"""Memory of these decoders and of Pillow's pixels, as measured."""
+"""Measured memory per pixel of these decoders and of Pillow's image."""
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 2, "LA": 4, "PA": 4, "I;16": 2, "I;16B": 2}
-"""Bytes of one of Pillow's pixels by mode; 4 for all others."""
+"""Bytes per pixel in Pillow, by mode; 4 for all others."""
 
 
 @dataclass(frozen=True)
 class OpenedImage:
     """An image whose pixels aren't decoded yet.
 
-    `memory`: bytes that decoding takes. `orientation`: EXIF orientation that is still to be applied. `is_inverted`:
-    of CMYK, whether 255 is no ink.
+    `memory`: bytes that decoding takes. `orientation`: EXIF orientation that is still to be applied. `is_inverted`: for
+    CMYK, whether 255 means no ink.
     """
 
     format: str
@@ -234,9 +234,9 @@ def _open_coded(
     is_upright: bool = False,
     code_points: tuple[int, int] | None = None,
 ) -> OpenedImage:
-    """An image whose decoder needs memory of its own, and that has metadata. `is_upright`: the decoder turns it.
+    """An image with metadata, whose decoder needs memory of its own. `is_upright`: the decoder turns it upright.
 
-    `code_points`: numbers of its colors, which a color profile overrules.
+    `code_points`: of its colors; a color profile takes precedence over them.
     """
     width, height = image.size
     check_size(width, height, limits.max_pixels, limits)
@@ -265,7 +265,7 @@ def _open_coded(
 
 
 def _check(image: Image.Image, what: str, limits: ImageLimits) -> int:
-    """Bytes of the pixels. Raises InvalidImageError or ImageTooLargeError."""
+    """The bytes that the pixels take in memory. Raises InvalidImageError or ImageTooLargeError."""
     width, height = image.size
     check_size(width, height, limits.max_pixels, limits)
     memory = _BYTES_PER_PIXEL.get(image.mode, 4) * width * height
@@ -280,7 +280,7 @@ def _warn_of_frames(num_frames: int, warnings: WarningList) -> bool:
 
 
 def _warn_if_dark(image: Image.Image, warnings: WarningList) -> None:
-    """A color image of 16 bits of which Pillow kept the upper 8."""
+    """Warn if a 16-bit color image, of which Pillow kept the upper 8 bits, uses only the lowest 12 bits."""
     extrema = np.array(image.getextrema())
     if 0 < extrema[: 3 if extrema.ndim == 2 else None, -1].max() < 16:
         warnings.add("nearly_black", "its colors use only the lowest 12 of 16 bits: it was read as nearly black")
@@ -295,7 +295,7 @@ def _plain_raster(image: Image.Image) -> Raster:
 
 
 def _wide_raster(image: Image.Image, warnings: WarningList, transparent: object = None) -> Raster:
-    """The raster of a decoded gray image of 16 bits, or of floating-point samples."""
+    """The raster of a decoded gray image with 16-bit or floating-point samples."""
     step = max(1, BAND_PIXELS // image.width)
 
     def samples(band: Image.Image) -> Samples:

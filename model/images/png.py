@@ -1,4 +1,4 @@
-"""PNG files: only the chunks that make the image go to the decoder; checksums of the others don't matter."""
+"""PNG files: only the chunks that make up the image go to the decoder; checksums of the others don't matter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 65_536
 """A PNG of 64 million pixels has some 30,000 chunks of 8 kB."""
 MAX_METADATA_BYTES = 4_194_304
-"""Size of EXIF data or of a color profile that is read."""
+"""Maximum size of EXIF data or of a color profile."""
 _PIXELS: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _METADATA: Final = (b"cICP", b"iCCP", b"eXIf", b"acTL")
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
@@ -25,7 +25,7 @@ _GRAY, _COLOR, _GRAY_ALPHA = 0, 2, 4
 
 @dataclass(frozen=True)
 class PngFile:
-    """A PNG as its decoder gets it, and the content of its other chunks. `depth`: bits per sample."""
+    """A PNG as passed to its decoder, and the content of its metadata chunks. `depth`: bits per sample."""
 
     data: bytes
     depth: int
@@ -36,7 +36,7 @@ class PngFile:
 
 
 class _Chunk(NamedTuple):
-    """A chunk as it is in the file. `end`: where it ends by its length, which may be beyond the end of the file."""
+    """A chunk as it is in the file. `end`: its end according to its length, which may be beyond the end of the file."""
 
     name: bytes
     file: memoryview
@@ -49,7 +49,7 @@ class _Chunk(NamedTuple):
 
     @property
     def whole(self) -> memoryview:
-        """With length, name and checksum."""
+        """The chunk with length, name and checksum."""
         return self.file[self.start : self.end]
 
     @property
@@ -57,12 +57,12 @@ class _Chunk(NamedTuple):
         return self.file[self.start + 8 : self.end - 4]
 
     def is_intact(self) -> bool:
-        """Whether it is whole and has its checksum."""
+        """Whether the chunk is whole and its checksum right."""
         return self.is_whole and zlib.crc32(self.whole[4:-4]) == int.from_bytes(self.whole[-4:], "big")
 
 
 def read_png(data: bytes, warnings: WarningList) -> PngFile:
-    """Read the chunks. Raises InvalidImageError where one that matters is damaged."""
+    """Read the chunks. Raises InvalidImageError if one that the image needs is damaged."""
     kept: list[memoryview] = []
     metadata: dict[bytes, memoryview] = {}
     last_name, leaves_out = b"", False
@@ -96,7 +96,7 @@ def read_png(data: bytes, warnings: WarningList) -> PngFile:
 
 
 def _iter_chunks(data: bytes) -> Iterator[_Chunk]:
-    """The chunks up to IEND, or to where the file ends without it. Raises InvalidImageError for too many."""
+    """Yield the chunks up to IEND or, without it, the end of the file. Raises InvalidImageError for too many."""
     file, position = memoryview(data), len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
@@ -129,7 +129,7 @@ def _exif(metadata: dict[bytes, memoryview], warnings: WarningList) -> bytes:
 
 def _profile(metadata: dict[bytes, memoryview], is_gray: bool, warnings: WarningList) -> bytes:
     points = bytes(metadata.get(b"cICP", b""))
-    if len(points) == 4 and points[2:] == b"\0\1":  # RGB over the whole range; the chunk goes before iCCP
+    if len(points) == 4 and points[2:] == b"\0\1":  # full-range RGB; cICP takes precedence over iCCP
         return profile_of_code_points(points[0], points[1], is_gray, warnings)
     if points:
         warnings.add("color_profile_ignored", "its chunk cICP is not one of RGB and was ignored: colors may be off")

@@ -1,4 +1,4 @@
-"""PBM, PGM, PPM and PFM files: limits on what Pillow reads byte by byte, and samples that aren't whole bytes' range."""
+"""PBM, PGM, PPM and PFM files: limits on what Pillow reads byte by byte, and samples whose maximum isn't 255."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from model.images.limits import ImageLimits, check_size
 MAX_HEADER_BYTES = 65_536
 """Pillow reads the header byte by byte, comments too."""
 MAX_TEXT_PIXELS = 4_000_000
-"""Pixels whose samples are written as text, which takes long to read."""
+"""Maximum pixels of an image whose samples are written as text, which is slow to read."""
 MAX_COMMENTS = 100
-"""Among samples that are written as text: Pillow copies up to a megabyte for each."""
+"""Maximum comments in such an image: Pillow copies up to a megabyte for each."""
 _TEXT: Final = b"123"
 """Second byte of the formats whose samples are written as text."""
 
 
 def open_ppm(data: bytes) -> PpmImagePlugin.PpmImageFile:
-    """The image without its pixels. Raises what Pillow does."""
-    PpmImagePlugin.PpmImageFile(io.BytesIO(data[:MAX_HEADER_BYTES]))  # fails where the header doesn't end there
+    """The image, not decoded yet. Raises what Pillow raises."""
+    PpmImagePlugin.PpmImageFile(io.BytesIO(data[:MAX_HEADER_BYTES]))  # fails if the header is longer
     return PpmImagePlugin.PpmImageFile(io.BytesIO(data))
 
 
@@ -37,10 +37,10 @@ def check_text(image: PpmImagePlugin.PpmImageFile, data: bytes, limits: ImageLim
 
 
 def load_pixels(image: PpmImagePlugin.PpmImageFile, data: bytes) -> Image.Image:
-    """The decoded image. Raises what Pillow does, or ValueError for missing samples.
+    """The decoded image. Raises what Pillow raises, or ValueError for missing samples.
 
-    Where the largest sample isn't 255, Pillow converts one after another in Python: a second for a million pixels. A
-    table of all possible samples gives the same.
+    If the maximum sample isn't 255, Pillow converts one sample after another in Python: a second per million pixels. A
+    lookup table of all possible samples gives the same result.
     """
     tile = image.tile[0]
     if tile.codec_name != "ppm":

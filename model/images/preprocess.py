@@ -1,10 +1,10 @@
 """Images as networks see them: bytes -> upright sRGB, 256 x 256 x 3 uint8 (section 2), by one contract everywhere.
 
-`decode_image`, in this order: the format by the first bytes; limits on what the file says, before decoding; the first
-frame, or the page of a TIFF; a JPEG at a reduced scale of at least 512 pixels per side; samples of more than 8 bits
-scaled; the shorter side resized to 256, and the center 256 x 256 cut out between whole pixels; colors converted to sRGB
-and composited on white; EXIF orientation applied. A network may ask for less detail: the center is first reduced
-to that detail, then enlarged.
+`decode_image`, in this order: identifies the format by the first bytes; checks limits on what the file states, before
+decoding; takes the first frame, or one page of a TIFF; decodes a JPEG at a reduced scale of at least 512 pixels per
+side; scales samples of more than 8 bits; resizes the shorter side to 256, and crops the center 256 x 256 at whole
+pixels; converts colors to sRGB and composites them on white; applies the EXIF orientation. If a network requires less
+detail, the center is first reduced to that detail, then enlarged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from model.images.raster import Box, Raster, reduce_raster
 AcquireMemory = Callable[[int], AbstractContextManager[None]]
 
 _PILLOW = r"PIL\."
-"""Modules whose Python warnings are about metadata that nobody here reads."""
+"""Modules whose Python warnings are about metadata that isn't read here."""
 
 
 def decode_image(
@@ -39,8 +39,8 @@ def decode_image(
 ) -> DecodedImage:
     """Decode one image.
 
-    `acquire_memory`: called with the number of bytes that the pixels take before they are decoded; its context lasts as
-    long as they are in memory, and entering it may block. Raises UnsupportedImageError, ImageTooLargeError or
+    `acquire_memory`: called before decoding with the number of bytes that the pixels take; its context lasts as long as
+    they are in memory, and entering it may block. Raises UnsupportedImageError, ImageTooLargeError or
     InvalidImageError; never anything else, whatever the bytes are.
     """
     _ignore_pillow_warnings()
@@ -91,7 +91,7 @@ def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList)
 
 
 def _center(raster: Raster, orientation: int) -> Box:
-    """Where the center 256 x 256 of the raster with its shorter side resized to 256 is, in its pixels."""
+    """The box, in the raster's own pixels, of the center 256 x 256 after its shorter side is resized to 256."""
     shorter = min(raster.width, raster.height)
     left, right = _center_span(raster.width, shorter, orientation in REVERSED_COLUMNS)
     top, bottom = _center_span(raster.height, shorter, orientation in REVERSED_ROWS)
@@ -99,10 +99,10 @@ def _center(raster: Raster, orientation: int) -> Box:
 
 
 def _center_span(length: int, shorter: int, is_reversed: bool) -> tuple[float, float]:
-    """Where the center 256 pixels of a resized side begin and end in the side of `length` pixels.
+    """Where the center 256 pixels of a resized side begin and end, in pixels of the original side of `length`.
 
-    The cut is between whole pixels of the resized image, as after torchvision's Resize; if the number of pixels that
-    are cut off is odd, the extra one is at the end of the upright image.
+    The cut is between whole pixels of the resized image, as after torchvision's Resize; if an odd number of pixels is
+    cut off, the extra one is at the end of the upright image.
     """
     resized = IMAGE_SIZE * length // shorter
     excess = resized - IMAGE_SIZE

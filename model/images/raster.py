@@ -1,7 +1,7 @@
-"""Rasters: pixels of a file, given out in bands of rows, and their reduction to a small square.
+"""Rasters: a file's pixels, read in bands of rows, and their reduction to a small square.
 
-Bands, because some pixels must be converted before they can be resized: a whole image at once would need twice the
-memory. The result is bit for bit that of Pillow's `resize`, which also resizes rows before columns.
+Some pixels must be converted before they can be resized: converting a whole image at once, instead of bands, would need
+twice the memory. The result is bit-identical to that of Pillow's `resize`, which also resizes rows before columns.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 BAND_PIXELS = 1_048_576
-"""Pixels of a band: some megabytes."""
+"""Pixels per band: a few megabytes."""
 _PREMULTIPLIED = {"RGBA": "RGBa", "LA": "La"}
 _STRAIGHT = {premultiplied: mode for mode, premultiplied in _PREMULTIPLIED.items()}
 
@@ -24,7 +24,7 @@ Box = tuple[float, float, float, float]
 class Raster:
     """`width` x `height` pixels. `rows(top, bottom)`: these rows as an image that can be resized, converted on demand.
 
-    `whole`: all of them, if they need no conversion.
+    `whole`: all rows, if they need no conversion.
     """
 
     width: int
@@ -34,7 +34,7 @@ class Raster:
 
     @classmethod
     def of(cls, image: Image.Image, convert: Callable[[Image.Image], Image.Image] | None = None) -> Raster:
-        """The raster of a decoded image, whose bands `convert` makes fit for resizing."""
+        """The raster of a decoded image; `convert` makes its bands resizable."""
 
         def rows(top: int, bottom: int) -> Image.Image:
             is_all = (top, bottom) == (0, image.height)
@@ -46,7 +46,7 @@ class Raster:
 
 
 def reduce_raster(raster: Raster, box: Box, side: int) -> Image.Image:
-    """The pixels in `box` as a square of `side` pixels, bilinear with antialiasing, of alpha premultiplied colors."""
+    """The pixels in `box` resized to `side` x `side`, bilinear with antialiasing, on colors premultiplied by alpha."""
     if raster.whole is not None:
         return raster.whole.resize((side, side), Image.Resampling.BILINEAR, box=box)
     left, top, right, bottom = box

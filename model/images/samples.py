@@ -1,4 +1,4 @@
-"""Samples of more than 8 bits, with a sign or floating-point: their range, and their levels from 0 to 255."""
+"""Samples of more than 8 bits, signed or floating-point: find their range, and map them to levels from 0 to 255."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from model.images.info import WarningList
 Samples = NDArray[Any]
 
 _USED_BITS = {16: (8, 10, 12), 32: (8, 10, 12, 16, 24), 64: (8, 10, 12, 16, 24, 32)}
-"""Bits of a sample -> how many of them, from the lowest up, cameras and instruments use where they don't use all."""
+"""Bits per sample -> how many low bits cameras and instruments use if they don't use all."""
 _FLOAT_RANGES = (1.0, 255.0, 65_535.0)
 """Values of white in images of floating-point samples, as programs write them."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How samples become levels: those from `low` to `high` are spread over 0 to 255."""
+    """How samples become levels: the range from `low` to `high` is mapped to 0 to 255."""
 
     low: float
     high: float
@@ -43,9 +43,9 @@ class Scale:
 def find_scale(bands: Iterable[Samples], bits: int, warnings: WarningList) -> Scale:
     """The scale of an image's samples, which are given in bands. `bits`: per sample.
 
-    Integers that use only the lowest bits are stretched, as those of a camera of 12 bits in 16, and floating-point
-    samples are taken to be of the smallest usual range that has room for them; a warning says so. Raises
-    InvalidImageError where the range is unknown.
+    Integers that use only the lowest bits are stretched, such as a camera's 12 bits in 16, and floating-point samples
+    are taken to be of the smallest usual range that holds them; both with a warning. Raises InvalidImageError if the
+    range is unknown.
     """
     lows, highs, kind = [], [], "u"
     for band in bands:

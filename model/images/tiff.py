@@ -1,4 +1,4 @@
-"""TIFF files: pixels of 8 bits are decoded by Pillow as they are, others as samples (`model.images.tiff_samples`)."""
+"""TIFF files: Pillow decodes ordinary 8-bit pixels; others are decoded as samples (`model.images.tiff_samples`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TiffImage:
 
     @property
     def orientation(self) -> int:
-        """The number of its orientation, as in EXIF."""
+        """Its orientation number, as in EXIF."""
         return self.page.directory.integer(ORIENTATION, 1)
 
     @property
@@ -36,7 +36,7 @@ class TiffImage:
 
     @property
     def mode(self) -> str:
-        """Pixel mode, in Pillow's words where it has them."""
+        """Pixel mode, by Pillow's name if it has one."""
         layout = self.pixel_layout
         if not layout.needs_samples:
             return _open(self.page).mode
@@ -69,7 +69,7 @@ def _open(page: Page) -> Image.Image:
 
 
 def _load_eight_bits(page: Page) -> Raster:
-    """Pixels of at most 8 bits a sample."""
+    """The raster of a page with at most 8 bits per sample."""
     image = _open(page)
     image.load()
     if image.mode == "P":

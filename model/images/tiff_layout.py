@@ -39,11 +39,11 @@ ALPHA_PREMULTIPLIED, ALPHA = 1, 2
 HORIZONTAL, FLOATING_POINT = 2, 3
 UNCOMPRESSED, OLD_JPEG, JPEG, PACK_BITS = 1, 6, 7, 32773
 _PLAIN_COMPRESSIONS: Final = {UNCOMPRESSED, 5, 8, 32946, PACK_BITS, 34925, 50000}
-"""None, LZW, Deflate (two numbers), PackBits, LZMA and Zstandard: what they give is bytes, whatever the samples are."""
+"""None, LZW, Deflate (two numbers), PackBits, LZMA and Zstandard: they compress bytes, whatever the samples are."""
 _WITHOUT_PREDICTOR: Final = {UNCOMPRESSED, PACK_BITS}
-"""A predictor that the tags name isn't used with these, which is also how libtiff reads them."""
+"""With these, a predictor that the tags name is ignored, as in libtiff."""
 _SIZES: Final = {UNSIGNED: (8, 10, 12, 14, 16, 32, 64), SIGNED: (8, 16, 32, 64), FLOAT: (16, 32, 64)}
-"""Sample format -> the bits of a sample that can be read."""
+"""Sample format -> supported bits per sample."""
 _SEPARATE = 2
 
 
@@ -67,7 +67,7 @@ class PixelLayout:
 
     @classmethod
     def of(cls, page: Page) -> PixelLayout:
-        """The layout by the tags of a page. Raises InvalidImageError, which names what can't be read."""
+        """The layout from the tags of a page. Raises InvalidImageError, which names what can't be read."""
         tags = page.directory
         bits, formats = tags.integers(BITS) or (1,), tags.integers(SAMPLE_FORMAT) or (UNSIGNED,)
         photometric, compression = tags.integer(PHOTOMETRIC), tags.integer(COMPRESSION, UNCOMPRESSED)
@@ -103,7 +103,7 @@ class PixelLayout:
 
     @property
     def num_colors(self) -> int:
-        """Samples of a pixel besides alpha and others."""
+        """Color samples per pixel, without alpha and others."""
         return NUM_COLORS[self.photometric]
 
     @property
@@ -126,31 +126,31 @@ class PixelLayout:
 
     @property
     def alpha(self) -> int | None:
-        """The kind of alpha that the sample after the colors is; None: it isn't alpha."""
+        """The kind of alpha in the sample after the colors; None if it isn't alpha."""
         kind = self.extra_samples[0] if self.extra_samples else ALPHA if self.photometric == RGB else 0
         return kind if kind in (ALPHA, ALPHA_PREMULTIPLIED) else None
 
     @property
     def samples_per_plane(self) -> int:
-        """Samples of a pixel that are together: all of them, or one in planes."""
+        """Samples per pixel that are stored together: all of them, or one if planar."""
         return 1 if self.is_planar else self.num_samples
 
     @property
     def tiles_across(self) -> int:
-        """Tiles in a row of them; a strip is as wide as the page."""
+        """Number of tiles side by side; 1 for strips, which are as wide as the page."""
         return 1 if self.tile is None else -(-self.page.width // self.tile[0])
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row of a plane; of tiles, whole ones."""
+        """Bytes per row of a plane; with tiles, of whole tiles."""
         width = self.page.width if self.tile is None else self.tile[0]
         return self.tiles_across * ((width * self.samples_per_plane * self.bits + 7) // 8)
 
     def count_memory(self) -> int:
-        """Bytes in memory while it is decoded: the image, and one strip or tile in bytes."""
+        """Bytes in memory during decoding: those of the image, and of one strip or tile."""
         width, height = self.page.width, self.page.height
         if self.compression == UNCOMPRESSED:
-            part = len(self.page.directory.data)  # a copy with other tags
+            part = len(self.page.directory.data)  # a copy of the file with other tags
         elif self.tile is not None:
             part = self.tile[0] * self.tile[1] * self.samples_per_plane * self.bits // 8
         else:

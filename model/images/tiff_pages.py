@@ -12,7 +12,7 @@ from model.images.ifd import MAX_VALUES, Directory, Layout, TagBudget, iter_dire
 from model.images.info import WarningList
 
 MAX_PAGES = 1_024
-"""Pages that are looked at."""
+"""Maximum number of pages that are examined."""
 MIN_PREVIEW_RATIO = 4
 """If another page has at least this many times the pixels of the first one, the first is a preview of it."""
 
@@ -68,7 +68,7 @@ class Page:
 def choose_page(data: bytes, warnings: WarningList) -> Page:
     """The first page that isn't marked as reduced or as a mask; if it is a preview of a larger one, the largest.
 
-    Raises UnsupportedImageError, which names a camera's raw files, or InvalidImageError.
+    Raises UnsupportedImageError for a camera's raw file, InvalidImageError for damage.
     """
     header = read_layout(data)
     if header is None:
@@ -94,7 +94,7 @@ def choose_page(data: bytes, warnings: WarningList) -> Page:
 
 
 def keep_pixel_tags(page: Page) -> bytes:
-    """A file with this page only, and with those of its tags that describe pixels. Raises InvalidImageError."""
+    """A file with only this page, and only those of its tags that describe pixels. Raises InvalidImageError."""
     directory, order = page.directory, page.layout.order
     tags: dict[int, Tag] = {}
     for tag, entry in directory.entries.items():
@@ -114,7 +114,7 @@ def keep_pixel_tags(page: Page) -> bytes:
 def append_directory(data: bytes, order: str, tags: dict[int, Tag]) -> bytes:
     """A TIFF file with `data` and, after it, one directory of these tags, to which the header points.
 
-    It isn't a BigTIFF, whose big-endian variant Pillow doesn't know; `data` is less than 4 GB.
+    It isn't a BigTIFF, since Pillow doesn't know the big-endian variant; `data` is less than 4 GB.
     """
     parts, position = [data[8:]], len(data)
 

@@ -1,8 +1,8 @@
-"""TIFF files: samples that Pillow reads wrongly or not at all, such as planes of 16 bits, samples of 12 bits or with a
-sign, negatives, and palettes with indices of 16 bits.
+"""TIFF files: samples that Pillow reads wrongly or not at all, such as 16-bit planes, 12-bit or signed samples,
+negatives, and palettes with 16-bit indices.
 
-libtiff only decompresses them: the page is described to it as a gray image with as many bytes per row. These bytes are
-turned into samples here.
+libtiff only decompresses the page, which is described to it as a gray image with the same number of bytes per row. The
+bytes are turned into samples here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from model.images.tiff_pages import (
 _KINDS: Final = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}
 """Sample format -> NumPy's kind of numbers."""
 _MAX_GRAY_BYTES = 80_000_000
-"""Pillow refuses images of 179 million pixels, and warns of half as many."""
+"""Pillow refuses images of 179 million pixels, and warns at half as many."""
 
 MakeImage = Callable[[Samples], Image.Image]
 """Samples (rows, width, samples per pixel) -> an image of 8 bits per sample."""
@@ -181,7 +181,7 @@ def _level_maker(layout: PixelLayout, scale: Scale) -> MakeImage:
 
 
 def _lab_maker(layout: PixelLayout) -> MakeImage:
-    """Of 16 bits the upper 8 are used; ICC's variant has no signs, but an offset."""
+    """Of 16 bits, only the upper 8 are used; ICC's variant has an offset instead of signs."""
     if layout.sample_format == FLOAT or layout.bits not in (8, 16):
         raise InvalidImageError(f"unsupported pixels: CIELAB with samples of {layout.bits} bits; convert it to RGB")
     offset = np.array([0, 128, 128] if layout.photometric == ICC_LAB else [0, 0, 0], np.uint8)

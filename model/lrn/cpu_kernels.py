@@ -21,12 +21,12 @@ Rows = NDArray[np.float32] | NDArray[np.uint16]
 
 SIXTEEN, HALF, ONE = np.uint32(16), np.uint32(0x7FFF), np.uint32(1)
 UNIT = np.float32(1)
-FAST = {"contract", "arcp", "nsz", "reassoc"}  # not nnan and ninf: a diverged run must show
+FAST = {"contract", "arcp", "nsz", "reassoc"}  # not nnan and ninf: divergence must stay visible
 
 
 @njit(inline="always")
 def _load(row: Any, values: Any, bits: Any) -> None:
-    """A row as float32 into `values`, whose memory `bits` shares."""
+    """Load a row as float32 into `values`, whose memory `bits` shares."""
     if row.itemsize == 2:
         for c in range(len(row)):
             bits[c] = np.uint32(row[c]) << SIXTEEN
@@ -37,7 +37,7 @@ def _load(row: Any, values: Any, bits: Any) -> None:
 
 @njit(inline="always")
 def _store(values: Any, bits: Any, row: Any) -> None:
-    """`values` into a row; to bfloat16 by rounding to nearest, ties to even."""
+    """Store `values` into a row; for bfloat16, round to nearest, ties to even."""
     if row.itemsize == 2:
         for c in range(len(row)):
             row[c] = np.uint16((bits[c] + HALF + ((bits[c] >> SIXTEEN) & ONE)) >> SIXTEEN)

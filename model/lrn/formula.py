@@ -2,8 +2,8 @@
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta,   j from i - n/2 to i + n/2, n=5, beta=0.75
 
-The sum is not divided by n, as printed in the paper (alpha = 1e-4). PyTorch, ONNX and Caffe divide alpha by n: their
-5e-4 is the paper's 1e-4. The authors' program and Caffe's networks divide it too.
+As printed in the paper, the sum is not divided by n (alpha = 1e-4). PyTorch, ONNX and Caffe divide alpha by n: their
+5e-4 is the paper's 1e-4. The authors' program and Caffe's networks also divide 1e-4 by n.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Constants(NamedTuple):
 
 
 CONSTANTS = {"paper": Constants(1e-4, 2.0), "source": Constants(1e-4 / SIZE, 2.0), "caffe": Constants(1e-4 / SIZE, 1.0)}
-"""Of the paper, of the authors' program, and of Caffe's networks."""
+"""The constants of the paper, of the authors' program, and of Caffe's networks."""
 
 
 def window_matrix(channels: int, groups: int) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Local response normalization in torch, forward and backward (formula: `model.lrn.formula`).
 
 Only the input is kept for the backward pass. On the CPU the kernels of `model.lrn.cpu_kernels` do the work, on a GPU
-those of `model.lrn.gpu_kernels`. Where neither can, and in float64, the window sum is a product with a banded matrix.
+those of `model.lrn.gpu_kernels`. If neither can, and in float64, the window sum is a product with a banded matrix.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.lrn.matrix import MatrixFunction, as_rows
 GPU = "cuda"
 GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAX_GPU_ELEMENTS = 2**31 - 1
-"""Of a tensor: places in it are 32-bit integers in the GPU kernels."""
+"""Of a tensor: the GPU kernels use 32-bit indices."""
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
@@ -27,7 +27,7 @@ def _arrays(*tensors: Tensor) -> list[Any]:
 
 
 class _KernelFunction(torch.autograd.Function):
-    """CPU, float32 or bfloat16."""
+    """The CPU kernels, for float32 or bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, groups: int, alpha: float, k: float) -> Tensor:
@@ -63,7 +63,8 @@ def local_response_norm(
 ) -> Tensor:
     """Normalize (N, C, H, W) across the channels of each of `groups` equal groups; the result is channels-last.
 
-    `relu`: of ReLU of `x`. Computed in float32 at least: bfloat16 has steps of 0.016 at 2, which would lose the sum.
+    `relu`: apply ReLU to `x` first. Computed at least in float32: bfloat16 has steps of 0.016 at 2, which would lose
+    the sum.
     """
     with torch.autocast(x.device.type, enabled=False):
         if _runs_gpu_kernels(x):

@@ -1,4 +1,4 @@
-"""Whether the GPU kernels of local response normalization work on a GPU: they are tried on a few numbers there.
+"""Check whether the GPU kernels of local response normalization work on a GPU, by trying them on a few numbers.
 
 Importing this module imports torch's compiler, which takes two seconds: import it only for a GPU.
 """
@@ -19,27 +19,27 @@ from model.lrn.matrix import MatrixFunction
 def gpu_kernel_problem(device: torch.device) -> str:
     """Why the kernels of `model.lrn.gpu_kernels` can't be used on `device`, "" if they can.
 
-    They are tried on a few numbers, because triton compiles them there: it needs a C compiler, and supports not every
-    GPU.
+    They are tried on a few numbers, because triton compiles them on the spot: it needs a C compiler, and doesn't
+    support every GPU.
     """
     return find_gpu_kernel_problem(device)
 
 
 @cache
 def find_gpu_kernel_problem(device: torch.device) -> str:
-    """`gpu_kernel_problem`, apart from it because torch.compile would look into a cached function."""
+    """`gpu_kernel_problem`; a separate function, because torch.compile would trace into a cached one."""
     if find_spec("triton") is None:
         return "triton is not installed"
     try:
         return _compare_gpu_kernels(device)
-    except Exception as error:  # of the compilers and drivers, in any form
+    except Exception as error:  # compilers and drivers may raise anything
         return f"triton failed with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _compare_gpu_kernels(device: torch.device) -> str:
-    """An empty sentence if the kernels return what the formula does in float64."""
+    """Why the kernels can't be used, "" if they return what the formula does in float64."""
     from model.lrn.gpu_kernels import response_norm
 
     random = torch.randn(2, 2, 12, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

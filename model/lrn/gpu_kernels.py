@@ -1,16 +1,17 @@
-"""GPU kernels of local response normalization in the Triton language, with the ReLU before it where there is one.
+"""GPU kernels of local response normalization in the Triton language, fused with the ReLU before it if there is one.
 
 One pass over memory each way: forward reads x and writes y, backward reads x and the output's gradient and writes the
-input's. Nothing else is kept. Elements are float32, bfloat16 or float16, arithmetic is float32.
+input's. Nothing else is kept. Elements are float32, bfloat16 or float16; arithmetic is float32.
 
-Channels last, the groups of all pixels are rows of `WIDTH` channels, one after the other. A thread has four channels of
-a row, and loads the four before and after them, which other threads have, too: the cache serves them. Where `WIDTH` is
-a multiple of four, loads are of whole vectors, and no thread waits for another. Beyond a row's ends there are zeros.
+With channels last, the groups of all pixels are consecutive rows of `WIDTH` channels. A thread computes four channels
+of a row at a time, and also loads the four before and after them, which other threads load too: the cache serves them.
+If `WIDTH` is a multiple of four, loads are whole vectors, and no thread waits for another. Beyond a row's ends there
+are zeros.
 
-ReLU is taken in: alone it would move as much memory again as the normalization. Pooling is not, because it would more
-than double the arithmetic (docs/decisions/0022).
+ReLU is fused: on its own it would move as much memory as the normalization. Pooling isn't, because that would more than
+double the arithmetic (docs/decisions/0022).
 
-Importing this module needs triton, which PyTorch's builds for CUDA bring.
+Importing this module needs triton, which PyTorch's CUDA builds include.
 """
 
 # ruff: noqa: N803, N806 (Triton's constants are written in capitals)
@@ -25,15 +26,15 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 256
-"""Fours of channels per program, two for each of its threads."""
+"""Groups of four channels per program, two for each of its threads."""
 NUM_WARPS = 4
 
 
 @triton.jit
 def _places(count: tl.tensor, WIDTH: tl.constexpr, BLOCK: tl.constexpr) -> tl.tensor:
-    """(BLOCK, 4) places of this program's channels; and masks: they exist, those four before them, those after them.
+    """(BLOCK, 4) offsets of this program's channels, and masks: whether these, the four before, and those after exist.
 
-    `count`: fours of channels in the whole tensor; a row's last one may be incomplete.
+    `count`: groups of four channels in the whole tensor; a row's last one may be incomplete.
     """
     PER_ROW: tl.constexpr = (WIDTH + 3) // 4
     number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -47,7 +48,7 @@ def _places(count: tl.tensor, WIDTH: tl.constexpr, BLOCK: tl.constexpr) -> tl.te
 
 @triton.jit
 def _load(pointers: tl.tensor, mask: tl.tensor, RELU: tl.constexpr) -> tl.tensor:
-    """Four (BLOCK,) float32 tensors from (BLOCK, 4) pointers, zero where masked out; after ReLU. NaN stays NaN."""
+    """Four (BLOCK,) float32 tensors from (BLOCK, 4) pointers, zero where masked out; ReLU if `RELU`. NaN stays NaN."""
     values = tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
     if RELU:
         values = tl.where(values <= 0, 0.0, values)
@@ -103,7 +104,7 @@ def _scaled(
 
 @triton.jit
 def _gradient(x: tl.tensor, scaled: tl.tensor, total: tl.tensor, factor: tl.tensor, RELU: tl.constexpr) -> tl.tensor:
-    """The gradient of a channel, given the sum over its window; zero where ReLU was."""
+    """The gradient of a channel, given the sum over its window; zero where ReLU gave zero."""
     gradient = scaled - factor * x * total
     if RELU:
         gradient = tl.where(x == 0, 0.0, gradient)
@@ -121,7 +122,7 @@ def forward_kernel(
     RELU: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Normalize the rows of `x` into `y`; beta is 0.75. A thread has channels 4 to 7 of those named here."""
+    """Normalize the rows of `x` into `y`; beta is 0.75. A thread computes channels 4 to 7 of those named here."""
     places, own, before, after = _places(count, WIDTH, BLOCK)
     _, _, x2, x3 = _load(x + places - 4, before, RELU)
     x4, x5, x6, x7 = _load(x + places, own, RELU)
@@ -183,7 +184,8 @@ def _run(kernel: Any, tensors: tuple[Tensor, ...], groups: int, alpha: float, k:
 
 @torch.library.custom_op("alexnet::response_norm", mutates_args=())
 def response_norm(x: Tensor, groups: int, alpha: float, k: float, relu: bool) -> Tensor:
-    """Normalize (N, C, H, W), fewer than 2^31 numbers, in each of `groups` groups; channels-last, with a gradient.
+    """Normalize (N, C, H, W), of fewer than 2^31 elements, within each of `groups` groups; the result is channels-last
+    and has a gradient.
 
     `relu`: apply ReLU to `x` first.
     """

@@ -1,4 +1,4 @@
-"""Local response normalization as products with a banded matrix, on any device and in float64, too."""
+"""Local response normalization as products with a banded matrix, on any device, also in float64."""
 
 from __future__ import annotations
 

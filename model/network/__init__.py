@@ -1,1 +1,1 @@
-"""The network: its specification, and what interprets it in torch and in ONNX."""
+"""The network: its specification, and its implementations in torch and ONNX."""

@@ -1,9 +1,9 @@
 """Compression of a trained network to a few megabytes (Han et al. 2016, "Deep Compression"), lossless after rounding.
 
 `pack` rounds the weights of a network.onnx to multiples of a step per row (63 levels for the fully connected layers,
-255 for the convolutions), in place, and writes a file from which `unpack` makes the same network.onnx again: the ONNX
-file without its weights, the positions of the weights that pruning left, and their levels, all compressed with LZMA.
-`unpack` needs neither torch nor onnx.
+255 for the convolutions), in place, and writes a file from which `unpack` restores the same network.onnx. It holds the
+ONNX file without its weights, the positions of the weights that pruning left, and their levels, all compressed with
+LZMA. `unpack` needs neither torch nor onnx.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from model.exceptions import ArtifactError
 
 MAGIC = b"ALEXPACK2"
 MAX_CONV_LEVEL, MAX_LINEAR_LEVEL = 127, 31
-"""A rounded weight is an integer from minus this to this, times the step of its row."""
+"""A rounded weight is an integer of at most this magnitude, times the step of its row."""
 MEAN_STEP = 1 / 64
 ESCAPE = 255
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
@@ -71,7 +71,7 @@ def unpack(packed: bytes) -> bytes:
 
 
 def _cut_out(content: bytes, raws: Sequence[tuple[bytes, int]]) -> tuple[bytes, list[list[int]]]:
-    """The content without constants, and where in it to put each back. `raws`: bytes and number of copies of each."""
+    """The content without constants, and the offsets at which to put each back. `raws`: bytes and copies of each."""
     pieces, position, length = list[bytes](), 0, 0
     offsets: list[list[int]] = [[] for _ in raws]
     places = [(start, n) for n, (raw, count) in enumerate(raws) for start in _find_copies(content, raw, count)]
@@ -119,7 +119,7 @@ def _values(codes: NDArray[np.int32], steps: NDArray[np.float32]) -> NDArray[np.
 
 
 def _encode(codes: NDArray[np.int32]) -> tuple[bytes, bytes]:
-    """Gaps (zeros before each non-zero code), and codes; for the mean image no gaps, and two bytes per code."""
+    """Gaps (zeros before each non-zero code), and codes; the mean image has no gaps, and two bytes per code."""
     flat = codes.ravel()
     if np.abs(flat).max() > 127:  # the mean image: differences of neighbors of the same color
         differences = np.diff(codes.reshape(-1, 3), axis=0, prepend=0).T.ravel()

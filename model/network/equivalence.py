@@ -1,4 +1,4 @@
-"""Numerical equivalence of a served ONNX graph and the network that it was made from."""
+"""Check the numerical equivalence of a served ONNX graph and the network that it was made from."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Reference = Callable[[NDArray[np.uint8], tuple[int, ...]], tuple[Array, Array]]
 """(N, 256, 256, 3) uint8 images and crop ids -> probabilities and features, means over the crops."""
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability, and of a feature relative to the largest one of the batch.
+"""Largest allowed difference of a probability, and of a feature relative to the largest one of the batch.
 
-Two runtimes add up to 9,216 float32 products in another order, which changes a logit by about 1e-6 of its size;
+Two runtimes sum as many as 9,216 float32 products in different orders, which changes a logit by about 1e-6 of its size;
 measured differences stay below 2e-5. Real mistakes (swapped channels or towers, a wrong mean or norm, a crop off by a
 pixel) cause more than 1e-3.
 """

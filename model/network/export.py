@@ -18,7 +18,7 @@ from model.network.temperature import read_temperature
 from model.network.torch_module import AlexNet
 
 CASES = ((1, CENTER_CROP), (3, (7, 2)), (2, TEN_CROP))
-"""Numbers of images, and crops, that are compared."""
+"""Numbers of images, and their crops, for the comparison."""
 
 
 def export(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:

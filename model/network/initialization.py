@@ -1,4 +1,4 @@
-"""Initial weights and biases (section 5), reproducible, the same for any number of processes."""
+"""Initial weights and biases (section 5), reproducible and the same for any number of processes."""
 
 from __future__ import annotations
 

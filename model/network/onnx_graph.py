@@ -3,7 +3,7 @@
 Inputs: `images` uint8 (N, 256, 256, 3) RGB and `crops` int64 (C,), ids 0 to 9 of `model.images.crops`.
 Outputs: `probabilities` float32 (N, num_classes), the mean of the softmax over the crops (paper, section 4.1), and
 `features` float32 (N, hidden), the last hidden layer after its activation, mean over the crops (section 6.1).
-The logits are divided by the constant `temperature` first, which is 1 until it is fitted (`model.network.temperature`).
+Before the softmax, the logits are divided by the constant `temperature`, 1 until fitted (`model.network.temperature`).
 
 Cropping, mirroring, mean subtraction and averaging are nodes of the graph, so that it gives the same results in every
 ONNX runtime. Constant factors (input scale, dropout outside training) are folded into the next layer's weights. If all
@@ -43,7 +43,7 @@ def build_graph(
 
     `weights`: with constant factors folded in (`model.network.onnx_layers.fold_constants`). `mean` (256, 256, 3): the
     mean image of the training set, 0..255. `ranges`: of the activations, for int8; None: float32. `share_crops`:
-    compute the first layers of ten crops once, if the network allows it. `temperature`: what the logits are divided by.
+    compute the first layers of ten crops once, if the network allows it. `temperature`: divisor of the logits.
     """
     pooled = {} if ranges is None else quantized_pooling(spec)
     graph, writer = GraphBuilder(), LayerWriter(weights, ranges, pooled)
@@ -87,7 +87,7 @@ def _make_model(graph: GraphBuilder, config: NetworkConfig) -> onnx.ModelProto:
 
 
 def _write_both_branches(graph: GraphBuilder, writer: LayerWriter, spec: NetworkSpec, mean: Array, shared: int) -> str:
-    """The first `shared` layers: for ten crops together, or for any crops one by one."""
+    """Write the first `shared` layers: for ten crops together, or for any crops one by one."""
     separate_graph, shared_graph = graph.branch("separate"), graph.branch("shared")
     together = write_shared_blocks(shared_graph, writer, spec, _with_mirror_images(shared_graph, mean))
     separate = writer.write(separate_graph, _crops(separate_graph, mean, spec.config), spec.layers[:shared])
@@ -141,7 +141,7 @@ def _with_mirror_images(graph: GraphBuilder, mean: Array) -> str:
 
 
 def _is_ten_crop(graph: GraphBuilder) -> str:
-    """Whether every crop id is among the crops once; their order makes no difference to a mean."""
+    """Whether each crop id occurs exactly once among the crops; their order doesn't matter for a mean."""
     column = graph.add("Unsqueeze", "crops", graph.int64s(1), name="crops_column")
     matches = graph.add("Equal", column, graph.int64s(*TEN_CROP), name="crop_matches")  # (C, 10)
     matches = graph.add("Cast", matches, name="crop_matches_float", to=TensorProto.FLOAT)

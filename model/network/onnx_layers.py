@@ -39,17 +39,17 @@ ACTIVATION_OPERATORS: dict[ActivationFunction, tuple[str, ...]] = {
 }
 """ONNX operators of an activation function, in order."""
 WEIGHT_LEVELS = 64
-"""Seven bits: processors without VNNI add two products of 8 by 8 bits in 16 bits, which would saturate with eight."""
+"""Seven-bit weights: processors without VNNI add two 8 x 8-bit products in 16 bits, which saturates with eight bits."""
 MAX_BIAS = 2**30
-"""Largest bias in steps: there is room in int32 for the products that are added to it."""
+"""Largest bias in steps: it leaves room in int32 for the products that are added to it."""
 
 
 @dataclass(frozen=True)
 class LayerWriter:
     """Writes layers as nodes of a graph.
 
-    `weights`: weights and biases by name, constant factors folded in (`fold_constants`). `ranges`: of every name in
-    `quantization_points`, for int8; None: float32. `pooled`: see `quantized_pooling`; empty for float32.
+    `weights`: weights and biases by name, constant factors folded in (`fold_constants`). `ranges`: of the activations
+    at all `quantization_points`, for int8; None: float32. `pooled`: see `quantized_pooling`; empty for float32.
     """
 
     weights: Mapping[str, Array]
@@ -61,7 +61,7 @@ class LayerWriter:
     ) -> str:
         """Add the nodes of `layers` with the input `x`; returns their output.
 
-        `copy`: distinguishes several copies of a layer in one graph. `padding`: of convolutions, if not the layer's.
+        `copy`: distinguishes several copies of a layer in one graph. `padding`: replaces that of convolutions.
         """
         previous = None
         for layer in layers:
@@ -152,7 +152,7 @@ def fold_constants(spec: NetworkSpec, weights: Mapping[str, Array]) -> dict[str,
 
 
 def quantized_pooling(spec: NetworkSpec) -> dict[str, str]:
-    """The max pooling layers directly before a quantized layer, and its quantization point.
+    """Max pooling layers directly before a quantized layer -> that layer's quantization point.
 
     Rounding is monotonic, so the maximum of rounded values is the rounded maximum: pooling in uint8 is exact, and reads
     a quarter of the bytes.
@@ -202,11 +202,11 @@ def _normalize(graph: GraphBuilder, x: str, layer: LRN, name: str) -> str:
 
 
 def _normalize_channels_last(graph: GraphBuilder, x: str, layer: LRN, name: str) -> str:
-    """The same for values that aren't negative, as a matrix product over the last axis: x / s^0.75 is the root of
+    """`_normalize` for nonnegative values, as a matrix product over the last axis: x / s^0.75 is the root of
     x^2 / s^1.5.
 
-    onnxruntime's int8 convolutions and pooling have their channels last. Only x^2 is read: where x is read twice,
-    onnxruntime converts it from uint8 twice.
+    onnxruntime's int8 convolutions and pooling have their channels last. Only x^2 is read: if x were read twice,
+    onnxruntime would convert it from uint8 twice.
     """
     channels = layer.channels // layer.groups
     window = layer.alpha * formula.window_matrix(channels, 1)

@@ -228,7 +228,7 @@ class NetworkSpec:
 
     @property
     def blocks(self) -> list[tuple[Layer, ...]]:
-        """Each layer with weights, with the layers after it up to the next one with weights."""
+        """Each layer with weights, and the layers after it up to the next one with weights."""
         starts = [place for place, layer in enumerate(self.layers) if isinstance(layer, Weighted)]
         return [self.layers[start:end] for start, end in zip(starts, [*starts[1:], len(self.layers)], strict=True)]
 

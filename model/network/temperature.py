@@ -1,7 +1,7 @@
 """The temperature of a served graph: one number by which the logits are divided before the softmax.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks". Above 1 it makes probabilities less extreme, below 1 more
-so. The order of the classes of a crop stays as it is; `training.evaluation.calibration` fits it.
+extreme. It doesn't change the ranking of the classes for a crop. `training.evaluation.calibration` fits it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model.network.onnx_builder import constants
 from model.runtime import SCALED_LOGITS
 
 TEMPERATURE = "temperature"
-"""The constant of the graph. The node that divides by it is called `SCALED_LOGITS`."""
+"""Name of the constant in the graph. The node that divides by it is called `SCALED_LOGITS`."""
 
 
 def read_temperature(network: Path) -> float:
@@ -34,9 +34,9 @@ def write_temperature(network: Path, temperature: float) -> None:
 
 
 def write_with_logits(network: Path, target: Path) -> None:
-    """Write a copy of a network with one more output, the logits over the temperature (N * C, num_classes).
+    """Write a copy of a network with one more output, the logits divided by the temperature (N * C, num_classes).
 
-    For fitting and measuring; it is not served. Raises ArtifactError.
+    The copy is for fitting and measuring; it is not served. Raises ArtifactError.
     """
     model = onnx.load(str(network))
     _find_constant(model, network)

@@ -54,7 +54,7 @@ def _has_geometry(block: Sequence[Layer], kernel_size: int, stride: int, padding
 
 
 def write_shared_blocks(graph: GraphBuilder, writer: LayerWriter, spec: NetworkSpec, image_pairs: str) -> str:
-    """The first two blocks of all ten crops.
+    """Write the first two blocks for all ten crops.
 
     (2N, 3, 256, 256): each image, mean subtracted, and its mirror image -> (10N, 256, 13, 13), image by image.
     """
@@ -137,7 +137,7 @@ def _pool2_of_crops(
 
 
 def _concat(graph: GraphBuilder, parts: list[str], name: str, axis: int) -> str:
-    """The parts that exist, joined."""
+    """Concatenate the parts that exist."""
     existing = [part for part in parts if part]
     return graph.add("Concat", *existing, name=name, axis=axis) if len(existing) > 1 else existing[0]
 

@@ -1,7 +1,7 @@
 """The torch module of a network: interprets the layers of a `NetworkSpec`.
 
 On one device the towers are the two groups of grouped convolutions. With one tower per process, each process has one
-group, and a `model.network.tower_parallel.DistributedExchange` moves what the towers see of each other.
+group, and a `model.network.tower_parallel.DistributedExchange` transfers what the towers see of each other.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class AlexNet(nn.Module):
 
 
 def _take_in_relu(layers: Sequence[Layer]) -> Iterator[tuple[Layer, bool]]:
-    """The layers, and whether each also applies the ReLU before it, as a normalization does: that ReLU is left out."""
+    """Yield the layers, and whether each also applies the ReLU before it, as LRN does; that ReLU is left out."""
     relu = False
     for layer, following in zip(layers, (*layers[1:], None), strict=True):
         if isinstance(layer, Activation) and layer.function == "relu" and isinstance(following, LRN):

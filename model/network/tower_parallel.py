@@ -1,8 +1,8 @@
 """Tower parallelism: one tower of the network in each of two processes (section 3.2: one per GPU).
 
 A process holds half of every layer. `LocalExchange` is one process with both towers, where nothing has to be sent;
-`DistributedExchange` is one tower per process. The network calls them before the layers that see both towers, and after
-the last one.
+`DistributedExchange` is one tower per process. The network calls its exchange before layers that see both towers, and
+after the last layer.
 
 `torch.distributed.nn.functional.all_gather` isn't used: its gradient is silently wrong where the result is joined along
 channels (the parts of the gradient aren't contiguous).
@@ -54,7 +54,7 @@ Exchange = LocalExchange | DistributedExchange
 
 
 class _Gather(torch.autograd.Function):
-    """Joins the towers' channels; the gradient of a tower's channels is the sum over the layers of both towers."""
+    """Joins the towers' channels; the gradient of a tower's channels is the sum over both towers' next layers."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, exchange: DistributedExchange) -> Tensor:
@@ -73,7 +73,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _AllReduce(torch.autograd.Function):
-    """Adds up; every summand has the gradient of the sum."""
+    """Sums over the towers; every summand has the gradient of the sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, exchange: DistributedExchange) -> Tensor:
@@ -87,7 +87,7 @@ class _AllReduce(torch.autograd.Function):
 
 
 def split_state(state: Mapping[str, Tensor], spec: NetworkSpec, exchange: Exchange) -> dict[str, Tensor]:
-    """This process's share of the whole network's tensors (weights, or others with their names and shapes)."""
+    """This process's share of the whole network's tensors: weights, or other tensors of the same names and shapes."""
     return {
         name: tensor if dim is None else tensor.chunk(exchange.size, dim)[exchange.rank]
         for name, tensor in state.items()

@@ -18,7 +18,7 @@ def read_mean(path: Path) -> Array:
         values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_blob(path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"can't read the mean image {path}: {error.strerror or error}") from error
-    except Exception as error:  # numpy and zipfile raise what Python's parser raises, too
+    except Exception as error:  # numpy and zipfile also pass on errors of Python's parser
         raise ArtifactError(f"{path} isn't a mean image: give Caffe's .binaryproto, or a .npy array") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise ArtifactError(f"{path} isn't a mean image: it has no real numbers")

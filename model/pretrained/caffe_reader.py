@@ -17,11 +17,11 @@ from model.requirements import install_extra
 INPUT_SIZE: Final = 227
 """Pixels per side of a crop in Caffe: 55 x 55 positions of conv1 without padding."""
 CHANNEL_MEANS = (122.679, 116.669, 104.007)
-"""RGB of the mean image that Caffe distributes with its ImageNet networks (`ilsvrc_2012_mean.npy`)."""
+"""Mean RGB of the mean image that Caffe distributes with its ImageNet networks (`ilsvrc_2012_mean.npy`)."""
 
 
 def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
-    """Raises ArtifactError if OpenCV 4 is missing, or the file isn't of this network."""
+    """Read a file. Raises ArtifactError if OpenCV 4 is missing, or the file isn't this network's."""
     try:
         import cv2
     except ModuleNotFoundError as error:
@@ -65,7 +65,7 @@ def prototxt(spec: NetworkSpec) -> str:
 
 
 def _caffe_layers(layers: tuple[Layer, ...]) -> Iterator[tuple[str, str, str]]:
-    """Name, type and parameters of each layer. Caffe flattens by itself, and does nothing in dropout at test."""
+    """Name, type and parameters of each layer. Caffe flattens by itself, and its dropout does nothing at test time."""
     for layer in layers:
         if isinstance(layer, Conv):
             values = _values(

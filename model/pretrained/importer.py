@@ -52,8 +52,8 @@ def import_file(
     log: Callable[[str], None],
     mean: Path | None = None,
 ) -> Artifact:
-    """The artifact of a file on disk. `release`: which of the published files it is; None: another one, of which
-    neither license nor errors are known. `mean`: the mean image of a Caffe model (`model.pretrained.caffe_mean`).
+    """The artifact of a file on disk. `release`: which of the published files it is; None: another file, whose license
+    and errors aren't known. `mean`: the mean image of a Caffe model (`model.pretrained.caffe_mean`).
 
     Raises ArtifactError, ExportError.
     """
@@ -119,7 +119,7 @@ def read_file(pretrained: PretrainedSpec, file: Path, mean: Path | None = None) 
 def _find_imported(
     pretrained: PretrainedSpec, root: Path, checksum: str, log: Callable[[str], None], mean: Path | None = None
 ) -> Artifact | None:
-    """An earlier version that is from the same file; what is wrong with others is logged."""
+    """An earlier version imported from the same file; errors of unusable versions are logged."""
     checksums = checksum, _mean_checksum(mean)
     for manifest in sorted((root / pretrained.name).glob("*/manifest.json")):
         try:
@@ -181,7 +181,7 @@ def _import(
 
 
 def describe_preprocessing(pretrained: PretrainedSpec, contents: PretrainedFile) -> str:
-    """What becomes of an image before an imported network sees it, in words, and what its publisher did in training."""
+    """A description of how an image is prepared for an imported network, and of the images that it was trained on."""
     values = pretrained.mean if contents.mean is None else contents.mean
     mean = contents.mean_name
     if np.ndim(values) == 1:
@@ -239,6 +239,6 @@ def run_file(
 
 
 def _mean_image(pretrained: PretrainedSpec, contents: PretrainedFile) -> Array:
-    """What is subtracted from each pixel of an image, (256, 256, 3) in RGB."""
+    """The mean that is subtracted from an image, (256, 256, 3) in RGB."""
     mean = np.array(pretrained.mean, np.float32) if contents.mean is None else contents.mean
     return np.broadcast_to(mean, (IMAGE_SIZE, IMAGE_SIZE, 3))

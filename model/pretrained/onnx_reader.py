@@ -1,7 +1,7 @@
-"""A published ONNX file, read operator by operator and compared with the layers that the network should have.
+"""Read a published ONNX file operator by operator, and compare it with the layers that the network should have.
 
-The operators from the input to the output must be one chain. Opsets 3 to 20: constants are initializers or nodes,
-products are Gemm or MatMul and Add, the target of a reshape is an attribute or an input; dropout does nothing.
+The operators from the input to the output must form a single chain. Opsets 3 to 20: constants are initializers or
+nodes, products are Gemm, or MatMul and Add, the target of a reshape is an attribute or an input; dropout does nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from model.pretrained.specs import Array, PretrainedFile
 NO_OPERATION = ("Dropout", "Identity", "Reshape", "Flatten", "AveragePool")
 """Operators that leave the values unchanged; the shapes that they produce are checked by the next layer's weights."""
 _KINDS = {"Softmax": "softmax"} | {first: name for name, (first, *rest) in ACTIVATION_OPERATORS.items() if not rest}
-"""Kinds of steps by their ONNX operators."""
+"""ONNX operator -> kind of step."""
 MIN_OPSET = 7
-"""The oldest that onnxruntime runs."""
+"""The oldest opset that onnxruntime runs."""
 
 
 class Step(NamedTuple):
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 
 def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
-    """Raises ArtifactError naming the first layer that isn't the network's, and what the file has in its place."""
+    """Read a file. Raises ArtifactError naming the first layer that isn't the network's, and what it is instead."""
     model = _load(path)
     constants = _constants(model)
     side = spec.config.input_size
@@ -75,7 +75,7 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
 
 
 def _describe(layer: Layer) -> tuple[str, dict[str, Any]] | None:
-    """Kind and attributes of the operator that computes a layer; None: there may be one that does nothing."""
+    """Kind and attributes of the operator that computes a layer; None if there is none, or one that does nothing."""
     if isinstance(layer, Conv):
         out, per_group, *window = layer.weight_shape
         shapes = {"kernels": out, "biases": out, "channels per kernel": per_group, "window": tuple(window)}
@@ -139,7 +139,7 @@ def _chain(
         node_attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         operands = [constants[name] for name in node.input if name in constants]
         current = node.output[0]
-        if node.op_type == "MatMul":  # its bias is added by the next
+        if node.op_type == "MatMul":  # the next node adds its bias
             (added,) = [other for other in nodes if current in other.input][:1] or [node]
             if added.op_type == "Add":
                 operands += [constants[name] for name in added.input if name in constants]
@@ -227,7 +227,7 @@ class _FileRunner:
             self._session = ort.InferenceSession(
                 model_with_outputs.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # onnxruntime's have no common class
+        except Exception as error:  # onnxruntime's have no common base class
             raise ArtifactError(f"onnxruntime can't run the file: {str(error).splitlines()[0][:200]}") from error
         self._entry, self._logits = entry, last.kind != "softmax"
 
@@ -242,7 +242,7 @@ class _FileRunner:
 
 
 def _upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Opsets 3 to 6 as `MIN_OPSET`: of these operators, only attributes changed."""
+    """Convert opsets 3 to 6 to `MIN_OPSET`: only attributes of these operators changed."""
     new = copy.deepcopy(model)
     opset = next(entry for entry in new.opset_import if entry.domain in ("", "ai.onnx"))
     if opset.version >= MIN_OPSET:

@@ -1,7 +1,7 @@
 """Networks that others trained on ImageNet's 1000 classes and published: files, preprocessing and reported errors.
 
 The errors are their publishers', not measured here. `model.pretrained.importer` trusts no file by its name: it compares
-the checksum, every layer with the network's specification, and what it computes.
+the checksum, every layer with the network's specification, and the artifact's results with the file's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PretrainedSpec:
 
     `releases`: its files; the first is the one that is downloaded. A crop is (x - `mean`) / `std`, both of RGB 0..255,
     with the channels in `channel_order`. `top1_error`, `top5_error`: of one crop, on ImageNet's 50,000 validation
-    images, measured as in `conditions`. `training_images`: how its publisher cut images for training.
+    images, measured as in `conditions`. `training_images`: how its publisher prepared images for training.
     """
 
     name: str
@@ -59,7 +59,7 @@ class PretrainedSpec:
     def preprocess(self, crops: Array, mean: Array | None = None) -> Array:
         """(N, H, W, 3) RGB pixels 0..255 -> the input of the published network (N, 3, H, W).
 
-        `mean` (H, W, 3): that of the crop's pixels, instead of the network's own.
+        `mean` (H, W, 3): the mean of each pixel of the crop, instead of the network's own.
         """
         subtracted = np.array(self.mean, np.float32) if mean is None else mean
         normalized = (crops - subtracted) / np.array(self.std, np.float32)
@@ -68,11 +68,11 @@ class PretrainedSpec:
 
 
 class PretrainedFile(NamedTuple):
-    """A published file that was read: weights and biases by name as they are in it, the pixels per side of its input,
-    and what it computes itself: (N, 3, side, side) -> probabilities (N, 1000) and features (N, hidden).
+    """The contents of a published file: its weights and biases by name, unchanged; pixels per side of its input; and
+    what the file itself computes: (N, 3, side, side) -> probabilities (N, 1000) and features (N, hidden).
 
-    `mean`: RGB of each pixel (256, 256, 3) or of all (3,), where it isn't the mean of the network's specification;
-    `mean_name`: what it is, in words.
+    `mean`: RGB of each pixel (256, 256, 3) or of all pixels (3,), if it isn't the mean of the `PretrainedSpec`;
+    `mean_name`: its description.
     """
 
     weights: Mapping[str, Array]

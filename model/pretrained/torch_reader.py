@@ -15,7 +15,7 @@ KINDS = ("weight", "bias")
 
 
 def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
-    """Raises ArtifactError if the file has no weights, or not those of this network."""
+    """Read a file. Raises ArtifactError if it has no weights, or not those of this network."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises UnpicklingError, KeyError, IndexError ...
@@ -44,7 +44,7 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
 
 
 def _is_weight(value: object) -> bool:
-    """Whether it is a tensor of floating-point numbers, which are in the file: not sparse, quantized or elsewhere."""
+    """Whether a value is a floating-point tensor stored in the file: not sparse, quantized or on another device."""
     return (
         isinstance(value, torch.Tensor)
         and value.is_floating_point()

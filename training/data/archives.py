@@ -1,7 +1,7 @@
 """The named datasets: where each comes from, its checksum, license and split.
 
-An archive is unpacked once, below `data/` (or the folder named by ALEXNET_DATA), after its contents were compared with
-the checksum of the copy that the published numbers were measured on.
+An archive is unpacked once, below `data/` (or the folder named by ALEXNET_DATA), after its contents were verified: they
+must have the checksum of the copy that the published numbers come from.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ ELPV_SPLIT = Path(__file__).parents[1] / "splits" / "elpv.csv"
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file on the network, or the same files in a zip or tar archive at hand.
+    """A zip file to download, or a local zip or tar archive of the same files.
 
-    `contents`: a pattern whose group is a member's name below whatever folder it was packed in. `sha256`: of the sorted
-    lines "name, size, crc32" of these members, so that it holds for every way of packing the same files.
+    `contents`: a pattern whose group is a member's name without the folder that it was packed in. `sha256`: of the
+    sorted lines "name, size, crc32" of these members, so that it doesn't depend on how the files were packed.
     """
 
     url: str
@@ -142,13 +142,13 @@ def load_cifar10(root: Path) -> Dataset:
 
 
 def unpack(name: str, archive: Archive, file: Path | None) -> Path:
-    """Unpack an archive from `file`, or download it, unless its folder exists; the folder. Raises DatasetError.
+    """The folder of an archive; if it doesn't exist, unpack it from `file` or a download. Raises DatasetError.
 
-    An interrupted download is kept, and the next call resumes it. A `file` that isn't read is named.
+    An interrupted download is kept, and the next call resumes it. A message names a `file` that isn't read.
     """
     folder = Path(os.environ.get("ALEXNET_DATA", "data")) / name
     if folder.is_dir():
-        if file is not None:  # no error: a run is resumed, and its report written again, with the options it had
+        if file is not None:  # no error: resuming a run or rewriting its report repeats its options
             tqdm.write(f"{name} is unpacked already, in {folder}: {file} isn't read; delete the folder to unpack it")
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def _unpack(name: str, archive: Archive, file: Path, target: Path) -> None:
 
 
 def _checksums(archive: Archive, file: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, size and CRC-32 of the members that count. Nothing is written."""
+    """Name, size and CRC-32 of the members whose names match. Nothing is written."""
     for member, content in _iter_members(archive, file):
         size = crc = 0
         while chunk := content.read(CHUNK_BYTES):
@@ -210,13 +210,13 @@ def _checksums(archive: Archive, file: Path) -> Iterator[tuple[str, int, int]]:
 def _iter_members(archive: Archive, file: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """The regular files in a zip or tar archive whose names match, each to be read before the next.
 
-    Links and devices in a tar archive don't count.
+    Links and devices in a tar archive are left out.
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as zipped:
             for info in zipped.infolist():
                 if match := re.search(archive.contents, info.filename):
-                    with zipped.open(info) as content:  # compares the CRC
+                    with zipped.open(info) as content:  # verifies the CRC
                         yield match[1], content
         return
     with tarfile.open(file, "r|*") as tarred:

@@ -13,12 +13,12 @@ from model.images.crops import CENTER_CROP, CROP_SIZE, MARGIN, OFFSETS
 from training.recipes import Recipe
 
 CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, TRANSFORM_STREAM, MIXING_STREAM, COMPETITION_STREAM, ORDER_STREAM = range(7)
-"""Streams of random numbers that must not be related, for this module and the others that augment or drop out."""
+"""Independent streams of random numbers, for this module and the others that draw some in training."""
 
 
 def draw_order(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
     """The rows of an epoch (N,), shuffled."""
-    # without a stream, epoch 0 would have the random numbers that the split was drawn with: NumPy ignores a last 0
+    # without a stream, epoch 0 would repeat the random numbers of the split: NumPy ignores a trailing 0
     return np.random.default_rng((seed, epoch, ORDER_STREAM)).permutation(rows)
 
 
@@ -26,9 +26,9 @@ class Crops(NamedTuple):
     """What to cut out of N images of the cache.
 
     `rows` (N,): rows of the cache. `strides` (N, 3) int64: where a crop starts in the 65,536 pixels of its image, and
-    the steps to its next row and column; mirroring and rotation are other starts and steps. `mean_strides`: the same
-    for the mean image. `color_shifts` (N, 3) float32, gray levels, added after the mean was subtracted. `scale`
-    multiplies the result.
+    the steps to its next row and column; mirroring and rotation only change these. `mean_strides`: the same for the
+    mean image. `color_shifts` (N, 3) float32, gray levels, added after the mean was subtracted. `scale` multiplies the
+    result.
     """
 
     rows: NDArray[np.int64]
@@ -42,9 +42,9 @@ class Crops(NamedTuple):
 class Augmentation:
     """The random draws of a recipe, for images with a given RGB covariance.
 
-    `color_axes` (3, 3): column i is p_i times the eigenvalue lambda_i, for pixels of 0..1 and scaled back to 0..255, or
-    times its square root (see `training.recipes.Recipe`). `rotate`: also rotate crops by quarter turns, for images
-    without a natural orientation.
+    `color_axes` (3, 3): column i is p_i times the eigenvalue lambda_i or its square root (see
+    `training.recipes.Recipe`), computed for pixels in 0..1 and scaled to 0..255. `rotate`: also rotate crops by quarter
+    turns, for images without a natural orientation.
     """
 
     recipe: Recipe
@@ -61,7 +61,7 @@ class Augmentation:
         return cls(recipe, axes, seed, rotate)
 
     def draw(self, epoch: int, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Crops:
-        """Augmented crops of the images in `rows`, which stand at `positions` of the epoch's order."""
+        """Augmented crops of the images in `rows`, which are at `positions` in the epoch's order."""
         recipe, count = self.recipe, len(rows)
         uniform = hash_uniform((self.seed, epoch, CROP_STREAM), self.crop_keys(rows, positions), 4)
         center = np.full((count, 2), MARGIN // 2)
@@ -77,7 +77,7 @@ class Augmentation:
         return rows if size == 1 else positions // size
 
     def color_shifts(self, epoch: int, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], float]:
-        """(N, 3) random shifts of all pixels of the images in `rows`, in gray levels; and the factor that follows."""
+        """(N, 3) random shifts of all pixels of the images in `rows`, in gray levels; and the scale to apply next."""
         recipe = self.recipe
         if not recipe.pca_color_std or epoch >= recipe.color_end_epoch:
             return np.zeros((len(rows), 3), np.float32), 1.0
@@ -96,7 +96,7 @@ class Augmentation:
         return Crops(rows, strides, self._mean_strides(strides), np.zeros((len(rows), 3), np.float32), 1.0)
 
     def _mean_strides(self, strides: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Each pixel's own mean, or the center crop of the mean image for every crop."""
+        """Strides of the mean image: the crop's own, or those of the center crop for every crop."""
         if self.recipe.network.mean == "own":
             return strides
         top, left = OFFSETS[CENTER_CROP[0]]
@@ -118,7 +118,7 @@ def _strides(
 
 
 def hash_uniform(stream: tuple[int, ...], keys: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """(N, count) numbers in [0, 1) for N keys, the same for a key wherever it comes up (SplitMix64 as a hash)."""
+    """(N, count) numbers in [0, 1) for N keys, the same for a key wherever it occurs (SplitMix64 as a hash)."""
     state = np.zeros(1, np.uint64)
     for number in stream:
         state = _splitmix64(state + np.uint64(number))

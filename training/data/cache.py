@@ -35,9 +35,9 @@ from training.data.storage import JpegImages, Pixels, RawImages
 from training.data.traits import TRAITS, Traits, TraitsFile, decode_with_traits, open_traits
 
 MAX_NAME_BYTES = 100
-"""Of a data set's name in that of its cache: a file system's names have at most 255 bytes."""
+"""Bytes of a data set's name kept in its cache folder's: names in a file system have at most 255 bytes."""
 CHUNK = 256
-"""Images between two looks at the clock: whether to save."""
+"""Images between two checks of whether it is time to save."""
 AHEAD = 512
 """Decoded images that may wait to be written: 100 MB."""
 SAVE_SECONDS = 10
@@ -58,8 +58,8 @@ class ImageCache:
     """Decoded images of a dataset, and their statistics.
 
     `images`: N of 256 x 256 in the order of `dataset.examples`. `skipped`: row -> the file that isn't used, and why: it
-    couldn't be decoded, or is one of `copies`. `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are of the
-    images of the training split that are used, pixels 0..255. `traits` (N,): see `training.data.traits`.
+    couldn't be decoded, or is one of `copies`. `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64: of the
+    used images of the training split, pixels 0..255. `traits` (N,): see `training.data.traits`.
     """
 
     images: RawImages | JpegImages
@@ -80,8 +80,8 @@ class ImageCache:
         return replace(self, mean=mean)
 
     def reduced(self, detail: int | None, num_images: int) -> ImageCache:
-        """The same with the first `num_images` images, which a run that degrades them has in full detail, reduced to
-        the detail that the others have: as a network reads them that isn't trained here."""
+        """The same with the first `num_images` images reduced to `detail`, as a network reads them when it is served: a
+        run that degrades its training images stores them in full detail."""
         return self if detail is None else replace(self, reduction=Reduction(detail, num_images))
 
     def read(self, rows: NDArray[np.int64]) -> Pixels:
@@ -119,8 +119,8 @@ def build_cache(
     """Open the cache of `dataset` below `root`, decoding the images that it doesn't have yet. Raises DatasetError.
 
     One process at a time works on a cache; others wait, and find it complete. `drop_near_duplicates`: see
-    `training.data.copies.find_copies`. `train_contract`: of the training images, where it isn't that of all.
-    `show`: whether this process says which files can't be decoded.
+    `training.data.copies.find_copies`. `train_contract`: that of the training images, if it differs. `show`: whether
+    this process says which files can't be decoded.
     """
     contracts = (train_contract or contract, contract)
     name = os.fsencode(dataset.name)[:MAX_NAME_BYTES].decode(errors="ignore")
@@ -139,7 +139,7 @@ def build_cache(
         traits, has_traits = open_traits(folder / "traits.bin", len(dataset.examples))
         if (progress.done and not has_traits) or not images.resume(progress.done):
             tqdm.write(f"the cache in {folder} is damaged: its images are decoded again")
-            progress.path.unlink()  # first: if we are killed after this, the next run must not believe it
+            progress.path.unlink()  # first: if the process is killed later, the next run must not trust it
             progress = _Progress(progress.path)
             images.resume(0)
         _decode_rest(len(examples), num_train, decode, images, traits, progress)
@@ -157,14 +157,14 @@ def build_cache(
 def _fingerprint(
     dataset: Dataset, cache_format: CacheFormat, contracts: tuple[ImageContract, ImageContract], limits: ImageLimits
 ) -> str:
-    """Changes when a file, its split, an image contract or a limit of images changes."""
+    """Changes when a file, its split, an image contract, the image limits or the cache format changes."""
     names = " ".join(dict.fromkeys(contract.name for contract in contracts))
     digest = hashlib.sha256(f"{names} {limits} {cache_format} 5".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:
                 status = example.path.stat()
-                state = f"{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"  # a time of change can be set
+                state = f"{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"  # mtime alone can be set
             except OSError as error:  # it will be skipped
                 state = str(error.errno)
             line = f"{split}\0{example.path.absolute()}\0{state}\n"
@@ -183,16 +183,16 @@ class _Progress:
         self.outer_sum = np.zeros((3, 3), np.int64)
 
     def load(self) -> None:
-        """Read what was saved; start from zero if there is nothing, or with a message if it is damaged."""
+        """Load what was saved. Start from zero if there is nothing or, with a message, if it is damaged."""
         if not self.path.is_file():
             return
         try:
-            with self.path.open("rb") as file, np.load(file) as saved:  # a zip file: its checksums are compared
+            with self.path.open("rb") as file, np.load(file) as saved:  # a zip file: its checksums are verified
                 values = {name: saved[name] for name in saved.files}
             done, count = int(values["done"]), int(values["count"])
             skipped = {int(row): Skipped(*entry) for row, entry in json.loads(str(values["skipped"])).items()}
             image_sum, outer_sum = values["image_sum"], values["outer_sum"]
-        except Exception as error:  # what zipfile, NumPy and json raise for damage is no closed list
+        except Exception as error:  # zipfile, NumPy and json can raise almost anything for damage
             tqdm.write(f"{self.path} is damaged ({type(error).__name__}): the images are decoded again")
             return
         self.done, self.count, self.skipped = done, count, skipped
@@ -215,7 +215,7 @@ class _Progress:
         add_to_sums(image, self.image_sum, self.outer_sum)
 
     def remove(self, image: Pixels) -> None:
-        """Take an image that was added out of the sums again."""
+        """Subtract an image that was added from the sums."""
         image_sum, outer_sum = np.zeros_like(self.image_sum), np.zeros_like(self.outer_sum)
         add_to_sums(image, image_sum, outer_sum)
         self.count -= 1
@@ -240,7 +240,7 @@ def _decode_rest(
     traits: TraitsFile,
     progress: _Progress,
 ) -> None:
-    """Decode what isn't done yet on all cores, and save the progress every few seconds."""
+    """Decode the remaining images on all cores, and save the progress every few seconds."""
     start, saved = progress.done, time.monotonic()
     decoded = ordered_map(decode, range(start, num_images), ahead=AHEAD)
     with tqdm(total=num_images, initial=start, desc="reading images", unit="image", smoothing=0, disable=None) as bar:
@@ -296,7 +296,7 @@ def _decode_again(decode: DecodeRow, row: int) -> tuple[Pixels, bytes]:
 
 
 def _list_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path, show: bool) -> None:
-    """List the files that can't be decoded, and, with `show`, name the first ones."""
+    """Write a list of the files that can't be decoded; with `show`, also log the first ones."""
     if not skipped:
         return
     listing = folder / "skipped.txt"

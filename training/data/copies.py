@@ -1,10 +1,10 @@
 """Copies of one image in a data set: kept on one side of a split, and under one label.
 
-An image is a copy of another if both files have the same bytes, or are decoded to the same pixels. The rules:
+An image is a copy of another if both files have the same bytes, or decode to the same pixels. The rules:
 
 - Where a split is drawn, files with the same bytes go to the same side (`draw_split`); those under several labels go to
   train.
-- Whoever made the split: training images whose pixels are also in validation or test are left out, and validation
+- However the split was made, training images whose pixels are also in validation or test are left out, and validation
   images that are also in test (`find_copies`). The test split is never changed, so that errors stay comparable.
 - Training and validation images whose pixels are under several labels are left out: one of the labels is wrong, and
   nothing says which. Test images under several labels stay, and are counted.
@@ -33,16 +33,16 @@ from training.data.perceptual_hash import near_pairs
 from training.data.traits import Traits, is_decoded
 
 FIRST_BYTES = 4096
-"""Of files of equal size; only those that begin alike are read to the end."""
+"""Compared among files of equal size; only files that begin alike are read to the end."""
 
 
 @dataclass(frozen=True)
 class Copies:
     """Copies among the images of a data set, by their places in `Dataset.examples`.
 
-    `left_out`: images that are not used, and why. `kept`: images that have a copy before them with the same label in
-    the same split; they are used. `mislabeled_test`: test images whose pixels are under several labels. `near`: pairs
-    (P, 2) of near-duplicates among the other images, in different splits or (`across` False) in the same one.
+    `left_out`: images that are not used, and why. `kept`: copies of an earlier image with the same label in the same
+    split; they are used. `mislabeled_test`: test images whose pixels are under several labels. `near`: pairs (P, 2) of
+    near-duplicates among the other images, in different splits or (`across` False) in the same one.
     """
 
     left_out: Mapping[int, Skipped]
@@ -57,13 +57,13 @@ def draw_split(
 ) -> dict[str, list[Example]]:
     """A stratified split in which files with the same bytes are on the same side.
 
-    `kept`: place -> split of images that are not drawn; those that were on two sides stay there.
+    `kept`: place -> split of images that aren't drawn; if copies were on different sides, they stay there.
     """
     return stratified_split(examples, shares, seed, same_files(examples), kept)
 
 
 def same_files(examples: Sequence[Example]) -> list[int]:
-    """For each example the place of the first one whose file has the same bytes; its own if it can't be an image."""
+    """For each example, the place of the first one whose file has the same bytes; its own if it can't be an image."""
     groups = list(range(len(examples)))
     for same_size in group_alike(range(len(examples)), lambda place: _size(examples[place])):
         for same_start in group_alike(same_size, lambda place: _first_bytes(examples[place])):
@@ -76,15 +76,15 @@ def same_files(examples: Sequence[Example]) -> list[int]:
 def find_copies(dataset: Dataset, traits: Traits, drop_near: bool = False, within_splits: bool = False) -> Copies:
     """The copies among the images of a data set, whose `traits` (N,) are in the order of `Dataset.examples`.
 
-    `drop_near`: near-duplicates across splits are left out as copies are. `within_splits`: near-duplicates are also
-    looked for within a split.
+    `drop_near`: leave out near-duplicates across splits, too. `within_splits`: also look for near-duplicates within a
+    split.
     """
     examples = dataset.examples
     labels = np.array([example.label for example in examples])
     side = np.repeat(np.arange(len(SPLITS)), [len(part) for part in dataset.splits().values()])
     left_out, mislabeled = dict[int, Skipped](), list[int]()
     kept: dict[int, int] = {}
-    """Further files with the pixels of an image of the same split, and that image."""
+    """Further files with the pixels of an image of the same split -> that image."""
     for group in _same_pixels(traits):
         if len(set(labels[group])) > 1:
             mislabeled += [place for place in group if side[place] == len(SPLITS) - 1]
@@ -156,7 +156,7 @@ def _size(example: Example) -> int | None:
 
 
 def _first_bytes(example: Example) -> bytes | None:
-    """A checksum of how a file begins; None if no image begins like that: a video needn't be read to its end."""
+    """A checksum of a file's first bytes; None if no image begins like that: a video needn't be read to its end."""
     try:
         with example.path.open("rb") as file:
             first = file.read(FIRST_BYTES)

@@ -1,7 +1,7 @@
 """Pixel loops compiled by numba: crops of the cache (uint8 for a GPU, mean-subtracted float32 for the CPU), and sums.
 
-All release the GIL, so that they run beside a training step. The functions named `..._on_device` do the same to the bit
-with tensors.
+All release the GIL, so that they run in parallel with a training step. The functions named `..._on_device` do the same
+with tensors, bit for bit.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def subtract_mean(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.floa
 
 
 def cut_crops_on_device(images: Tensor, crops: Crops) -> Tensor:
-    """`cut_crops` on a device: of (M, 256, 256, 3) uint8."""
+    """`cut_crops` on a device, for (M, 256, 256, 3) uint8."""
     strides = crops.strides.copy()
     strides[:, 0] += crops.rows * IMAGE_SIZE**2
     return images.view(-1, 3)[_pixels(strides, images.device)]
@@ -123,7 +123,7 @@ def subtract_mean_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tenso
 
 
 def _pixels(strides: NDArray[np.int64], device: torch.device) -> Tensor:
-    """(N, 224, 224) int64: which of an image's pixels each pixel of a crop is."""
+    """(N, 224, 224) int64: the index of each crop pixel among its image's pixels."""
     span = torch.arange(CROP_SIZE, device=device)
     start, down, right = torch.from_numpy(strides).to(device, non_blocking=True)[:, :, None, None].unbind(1)
     return (start + span[:, None] * down) + span * right

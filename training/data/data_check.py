@@ -1,4 +1,4 @@
-"""What is known of a data set before training: copies, class sizes, shortcuts. `alexnet check` prints it."""
+"""What is known about a data set before training: copies, class sizes, shortcuts. `alexnet check` prints it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from training.data.traits import TRAITS, Traits, count_warning_bits, decode_with
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a data set is like. `skipped`: what isn't used. `warnings`: one sentence or two each, with what to do.
+    """What a data set is like. `skipped`: what isn't used. `warnings`: one or two sentences each, with what to do.
 
     `refusals`: why it can't be trained on.
     """
@@ -105,7 +105,7 @@ def check_data(
 def scan(
     examples: Sequence[Example], contract: ImageContract, limits: ImageLimits
 ) -> tuple[Traits, dict[int, Skipped]]:
-    """The traits (N,) of the examples, and those that can't be decoded, by place."""
+    """The traits (N,) of the examples; and the examples that can't be decoded, by place."""
     traits, skipped = np.zeros(len(examples), TRAITS), dict[int, Skipped]()
     decoded = ordered_map(lambda example: decode_with_traits(example.file, contract, limits), examples)
     for place, result in enumerate(tqdm(decoded, "reading images", len(examples), unit="image", disable=None)):
@@ -117,7 +117,7 @@ def scan(
 
 
 def check_images(dataset: Dataset, traits: Traits, skipped: Mapping[int, Skipped], copies: Copies) -> DataCheck:
-    """Check a data set whose images are decoded: `traits` (N,), and what isn't used, in the order of its examples."""
+    """Check a data set whose images are decoded: `traits` (N,) in the order of its examples, `skipped` by place."""
     sizes = _class_sizes(dataset, skipped)
     shortcuts = _find_shortcuts(dataset, traits)
     image_warnings = summarize_warnings(count_warning_bits(traits))

@@ -17,9 +17,9 @@ from training.data.shortcuts import Shortcuts
 MIN_HELD_OUT = 10
 """Fewer held-out images of a class are too few to estimate its error."""
 MAX_SIZE_RATIO = 10
-"""Classes are called unequal if the largest has at least this many times the training images of the smallest."""
+"""Classes are called unequal if the largest has at least this many times as many training images as the smallest."""
 MAX_NAMES, MAX_EXAMPLES = 10, 3
-"""Classes and files that a warning names."""
+"""Maximum number of classes and of files that a warning names."""
 
 
 class ClassSize(NamedTuple):
@@ -98,7 +98,7 @@ def without_images_warning(skipped: Sequence[Skipped]) -> list[str]:
 
 
 def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
-    """Warnings about classes that are too small to be measured on `split`, and about unequal ones."""
+    """Warnings about classes that are too small to be measured on `split`, and about unequal class sizes."""
     warnings = []
     unmeasured = [size.label.name for size in sizes if not size.count(split)]
     if unmeasured:

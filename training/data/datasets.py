@@ -35,7 +35,7 @@ class DatasetInfo(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_an_earlier_release(cls, values: Any) -> Any:
-        """Which stored one split."""
+        """Accept `kept_split`: an earlier release stored only one split."""
         if not isinstance(values, dict) or "kept_split" not in values:
             return values
         others, kept = dict(values), values["kept_split"]
@@ -94,7 +94,7 @@ class Dataset:
 
     @property
     def held_out_split(self) -> str:
-        """The split that a network is measured on: test, or validation where there is no test split."""
+        """The split that a network is measured on: test, or validation if there is no test split."""
         return "test" if self.test else "validation"
 
     def split_sha256(self) -> str:
@@ -134,7 +134,7 @@ class Dataset:
     def split_csv(self) -> str:
         """The split as a CSV table that `--data` accepts: path, label, split, and group if any image has one."""
         text, has_groups = io.StringIO(), any(example.group for example in self.examples)
-        # csv doesn't quote a carriage return, with which a name may end
+        # csv doesn't quote carriage returns, which names may contain
         quote_all = any("\r" in example.file + example.group for example in self.examples)
         writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
         writer.writerow(("path", "label", "split", "group")[: 3 + has_groups])
@@ -174,10 +174,10 @@ def stratified_split(
 ) -> dict[str, list[Example]]:
     """Split class by class.
 
-    `shares`: split -> its share of each class, at least one image where the class has three. The rest, at least one
+    `shares`: split -> its share of each class, and at least one image if the class has three. The rest, at least one
     image, is `train`. `groups`: images with the same number stay together and count as one of those three; a group with
-    several labels is put into `train`. `kept`: place -> split of images that aren't drawn but count in their class; new
-    images of their groups go with them.
+    several labels is put into `train`. `kept`: place -> split of images that aren't drawn but count toward their class;
+    new images of their groups join them.
     """
     generator = np.random.default_rng(seed)
     kept = kept or {}
@@ -204,7 +204,7 @@ def stratified_split(
 
 
 def _draw(order: list[list[Example]], shares: Mapping[str, float], has: Mapping[str, int]) -> dict[str, list[Example]]:
-    """The groups of one class, one split after the other; `train` gets what is left.
+    """Distribute the groups of one class over the splits, one split after the other; `train` gets the rest.
 
     `has`: how many images of the class each split, `train` among them, keeps from an earlier split.
     """
@@ -223,9 +223,9 @@ def _draw(order: list[list[Example]], shares: Mapping[str, float], has: Mapping[
 
 
 def _take(order: list[list[Example]], count: int, num_left: int) -> tuple[list[Example], list[list[Example]]]:
-    """At most `count` examples from the first groups that fit; and the groups that are left.
+    """At most `count` examples from the first groups that fit; and the remaining groups.
 
-    At least `num_left` groups are left for the other splits: beside a group of a hundred copies, all others may fit.
+    At least `num_left` groups remain for the other splits: if one group has a hundred copies, all others might fit.
     """
     taken, rest = list[Example](), list[list[Example]]()
     for place, unit in enumerate(order):

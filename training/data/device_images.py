@@ -1,4 +1,4 @@
-"""`DeviceImages`: images of the cache in the memory of the training device, where their crops are then cut, too."""
+"""`DeviceImages`: images of the cache in the training device's memory, where their crops are cut, too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THREADS, AHEAD = 4, 8
 class DeviceImages:
     """Images of a cache on a device.
 
-    `pixels` (M, 256, 256, 3) uint8. `places`: where the image of each row of the cache is in them, -1 for nowhere.
+    `pixels` (M, 256, 256, 3) uint8. `places`: for each row of the cache, the index of its image in `pixels`, or -1.
     """
 
     def __init__(self, pixels: Tensor, places: NDArray[np.int64]) -> None:
@@ -41,9 +41,9 @@ class DeviceImages:
         show: bool = True,
         stopped: Callable[[], bool] = lambda: False,
     ) -> DeviceImages:
-        """Copy the images in `rows`, piece by piece; when `stopped` is true, not the rest.
+        """Copy the images in `rows`, piece by piece; stop once `stopped` returns true.
 
-        `show`: whether to show the progress. Raises torch.OutOfMemoryError, and what reading an image raises.
+        `show`: whether to show the progress. Raises torch.OutOfMemoryError, and the errors of reading an image.
         """
         uploaded = cls(torch.empty((len(rows), *SHAPE), dtype=torch.uint8, device=device), np.full(images.count, -1))
         pieces, done = list(batches(rows, PIECE)), 0

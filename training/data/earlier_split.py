@@ -1,4 +1,4 @@
-"""The split of an earlier run, which its images keep (`--split-from`): only those that were added since are drawn."""
+"""The split of an earlier run, which its images keep (`--split-from`): only images added since are drawn."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ RENAMED = (
 class EarlierSplit:
     """Which image was in which split.
 
-    `name`: the table's, with its folder's, for descriptions. `splits`: absolute path -> split. `sha256`:
-    `Dataset.split_sha256` of that run. `kept`: those of still earlier splits that it kept.
+    `name`: that of the table with its folder, for descriptions. `splits`: absolute path -> split. `sha256`:
+    `Dataset.split_sha256` of that run. `kept`: checksums of still earlier splits that it kept.
     """
 
     name: str
@@ -42,7 +42,7 @@ class EarlierSplit:
 
     @classmethod
     def read(cls, table: Path) -> EarlierSplit:
-        """What `Dataset.split_csv` has written to a file; the images needn't exist. Raises DatasetError."""
+        """Read what `Dataset.split_csv` wrote to a file; the images needn't exist. Raises DatasetError."""
         try:
             text = table.read_bytes().decode("utf-8", "surrogateescape")  # paths as they are on the disk
             header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -61,11 +61,11 @@ class EarlierSplit:
     def extend(
         self, examples: Sequence[Example], labels: Sequence[Label], shares: Mapping[str, float], seed: int
     ) -> tuple[dict[str, list[Example]], str, tuple[str, ...]]:
-        """The split of `examples`, in their order; in words how it was made; and what to beware of.
+        """The split of `examples`, in their order; a description of how it was made; and notes on what to beware of.
 
         Images of the earlier split keep their split. The others are drawn so that each class comes as near to the
         `shares` as they allow (`training.data.datasets.stratified_split`). Raises DatasetError if no image is in the
-        earlier split, if a class isn't trained, or if nothing is held out.
+        earlier split, if a class has no training images, or if nothing is held out.
         """
         kept = self._find(examples)
         if not kept:
@@ -84,10 +84,10 @@ class EarlierSplit:
         return splits, f"{count_of(len(kept), 'image')} as in {self.name}, {drawn_words}", notes
 
     def _find(self, examples: Sequence[Example]) -> dict[int, str]:
-        """The splits of the examples that it has, by place.
+        """Place -> split, for the examples that are in the earlier split.
 
-        They are found by their paths, or, if none of these is known because the data was moved or copied, by the paths
-        below the folder that holds them all.
+        They are found by their paths or, if none of these is known because the data was moved or copied, by their paths
+        relative to the folder that holds all of them.
         """
         paths = [_absolute(example.file) for example in examples]
         splits = self.splits
@@ -98,7 +98,7 @@ class EarlierSplit:
 
 
 def split_advice(ancestors: Iterable[Split], dataset: str) -> str:
-    """How to measure an error that can be trusted, where `model.artifacts.held_out.other_splits` has some."""
+    """How to measure a trustworthy error if `model.artifacts.held_out.other_splits` returns any."""
     other = "start from another network, such as --init-from photos"
     if len({split for name, split in ancestors if name == dataset}) > 1:
         return other

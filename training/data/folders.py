@@ -26,9 +26,9 @@ from training.data.splits import TITLES, SplitMethod, split_again
 INFO_SUFFIX = ".info.json"
 LICENSE = "that of the images it was trained on"
 VALIDATION_SHARE = {"validation": 0.10}
-"""Of each class, where the data has no validation split."""
+"""Share of each class, if the data has no validation split."""
 SHARES = {"test": 0.15} | VALIDATION_SHARE
-"""Of each class, where the data has no splits."""
+"""Shares of each class, if the data has no splits."""
 
 
 def load_folder(
@@ -41,8 +41,8 @@ def load_folder(
     """A folder of images in one of the layouts of `model.datasets.layout`.
 
     Without splits, 15 % of each class are drawn for test and 10 % for validation; with `train` but no validation split,
-    a tenth of `train`. `earlier`: a split that its images keep, of a folder without splits. `to_train`: images that a
-    network can't be trained on are refused. Raises DatasetError.
+    a tenth of `train`. `earlier`: a split that the images of a folder without splits keep. `to_train`: refuse images
+    that a network can't be trained on. Raises DatasetError.
     """
     return _make_dataset(read_folder(root, exclude), seed, earlier, to_train)
 
@@ -55,12 +55,12 @@ def load_table(
     earlier: EarlierSplit | None = None,
     to_train: bool = True,
 ) -> Dataset:
-    """A table as `model.datasets.tables` reads it; without a column for the split it is drawn as for a folder.
+    """A table as `model.datasets.tables` reads it; without a split column, the split is drawn as for a folder.
 
     A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
-    classes, the license and the rest. `split`: how the images of another table are split again
-    (`training.data.splits`); a run's table has been split by it. `earlier`, `to_train`: as in `load_folder`. Raises
-    DatasetError.
+    classes, the license and the rest. `split`: how the images of any other table are split again
+    (`training.data.splits`); a run's table must already be split that way. `earlier`, `to_train`: as in `load_folder`.
+    Raises DatasetError.
     """
     listing, info = read_table(path, exclude), read_info(path)
     if info is None:
@@ -86,7 +86,7 @@ def write_table(dataset: Dataset, path: Path) -> None:
 
 
 def read_info(table: Path) -> DatasetInfo | None:
-    """What a run has written beside the table of its split; None beside other tables. Raises DatasetError."""
+    """The `DatasetInfo` that a run wrote beside its split table; None for other tables. Raises DatasetError."""
     path = table.with_suffix(INFO_SUFFIX)
     if not path.is_file():
         return None
@@ -112,7 +112,7 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_
     index = {label.id: number for number, label in enumerate(classes)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for entry in entries:
-        group = to_text(entry.group)  # as it is read again from a run's table
+        group = to_text(entry.group)  # as it will be read from a run's table
         splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], group))
     description, notes = f"{name}, its own splits", listing.notes
     if to_train:
@@ -167,7 +167,7 @@ def _labeled_entries(listing: Listing) -> tuple[list[ListedImage], list[Skipped]
 
 
 def _trained_classes(listing: Listing, entries: Sequence[ListedImage]) -> tuple[Label, ...]:
-    """The classes of the listing, if all of them may be in the train split. Raises DatasetError."""
+    """The classes of the listing. Raises DatasetError if the train split lacks a class of the other splits."""
     if not listing.has_splits:
         return listing.classes
     trained = {entry.label for entry in entries if entry.split == "train"}

@@ -1,4 +1,4 @@
-"""What JPEG compression does to pixels, in tensors: on any device, for many images at once, each with its quality.
+"""What JPEG compression does to pixels, with tensors: on any device, many images at once, each with its own quality.
 
 Annex K's quantization tables scaled as libjpeg does, chroma at half the resolution (4:2:0). Nothing is encoded: the
 lossless part of JPEG doesn't change pixels. A result differs from a JPEG library's by rounding only.
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BLOCK = 16
-"""Sides of images must be multiples of it: 8 pixels of chroma."""
+"""Image sides must be multiples of this: 8 pixels of chroma."""
 # fmt: off
 LUMA = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,

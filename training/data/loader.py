@@ -1,4 +1,4 @@
-"""`CropLoader`: crops for the training steps, cut in threads while the step before runs; stall time is counted."""
+"""`CropLoader`: crops for the training steps, cut in threads while the previous step runs; stall time is counted."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
 
 class MicroBatch(NamedTuple):
-    """Images of one forward and backward pass. `positions`: where they stand in the step's batch.
+    """Images of one forward and backward pass. `positions`: their places in the step's batch.
 
-    `is_last`: of its step. `weight` is 0 for an image that only keeps a process busy, because its share of an epoch's
-    last batch is empty. `mix`: what is mixed into them.
+    `is_last`: whether it is the last one of its step. `weight` is 0 for an image that only keeps a process busy,
+    because its share of an epoch's last batch is empty. `mix`: what is mixed into them.
     """
 
     step: int
@@ -72,8 +72,8 @@ def micro_batches(
 class CropLoader:
     """Cuts crops of a cache for a device. `stall_seconds`: how long its caller has waited for crops.
 
-    `device_images`: those of the cache that are on the device. Their crops are cut there, the same ones; of others,
-    threads cut the crops, or read the images, and copy them to the device.
+    `device_images`: the cached images that are on the device, where their crops are cut with the same result. For other
+    images, threads cut the crops, or read whole images, which are then copied to the device.
     """
 
     def __init__(self, cache: ImageCache, device: torch.device, dtype: torch.dtype) -> None:
@@ -124,8 +124,8 @@ class CropLoader:
             started = time.perf_counter()
 
     def _synchronize(self) -> None:
-        """Wait until the GPU has finished all but the last two steps: otherwise its backlog would be counted as waiting
-        for images, and images would pile up in front of it."""
+        """Wait until the GPU has finished all but the last two steps: otherwise its backlog would count as waiting for
+        images, and images would pile up."""
         if self.device.type == "cuda":
             self._events.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
             self._events[-1].record()
@@ -133,7 +133,7 @@ class CropLoader:
                 self._events.popleft().synchronize()
 
     def _cut(self, draw: Callable[[], Crops | Transforms]) -> tuple[Tensor | None, Crops | Transforms]:
-        """What is drawn, and its pixels: float32 if they are done, uint8 if the device does the rest, or all (None)."""
+        """Pixels, and what was drawn: float32 if finished, uint8 if the device does the rest, None if it does all."""
         drawn, on_cpu = draw(), self.device.type == "cpu"
         if self.device_images is not None and self.device_images.has(drawn.rows):
             return None, drawn
@@ -182,7 +182,7 @@ def _draw(augmentation: Augmentation, epoch: int, micro_batch: MicroBatch, batch
 
 
 def _mix(pixels: Tensor, micro_batch: MicroBatch) -> Tensor:
-    """The micro-batch's images out of those that `_draw` had, with their partners mixed in."""
+    """The micro-batch's images, taken from those of `_draw`, with their partners mixed in."""
     if micro_batch.mix is None:
         return pixels
     rows = np.concatenate([micro_batch.rows, micro_batch.mix.rows])

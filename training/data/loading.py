@@ -25,12 +25,11 @@ def load_dataset(
 ) -> Dataset:
     """The dataset of `source`: one of `NAMED_DATASETS`, a table, or a folder.
 
-    `seed`: of the split, where the data doesn't define one. `archive`: the archive of a named dataset, instead of
+    `seed`: of the split, if the data doesn't define one. `archive`: the archive of a named dataset, instead of
     downloading it. `exclude`: patterns of files and folders to leave out. `split`: how all images are split again
-    (`training.data.splits`); the table that a run has written keeps its split. `split_from`: the table of an earlier
-    run, whose images keep their side (`training.data.earlier_split`). `to_train`: whether images are refused that a
-    network can't be trained on, such as those of one class. Raises DatasetError, also for an option that this source
-    doesn't use.
+    (`training.data.splits`); a run's own table keeps its split. `split_from`: the table of an earlier run, whose images
+    keep their split (`training.data.earlier_split`). `to_train`: whether to refuse images that a network can't be
+    trained on, such as those of a single class. Raises DatasetError, also for an option that this source doesn't use.
     """
     check_loading_options(source, archive, exclude)
     if split_from is not None and split != "own":
@@ -50,7 +49,7 @@ def load_dataset(
 
 
 def check_loading_options(source: str, archive: Path | None, exclude: Sequence[str]) -> None:
-    """Raise DatasetError for an `archive` or patterns to `exclude` that what `source` names doesn't use."""
+    """Raise DatasetError for an `archive` or `exclude` patterns that this `source` doesn't use."""
     if archive is not None and source not in ARCHIVES:
         raise DatasetError(f"--archive is for {' and '.join(ARCHIVES)}: leave it out with --data {source}")
     if exclude and source in NAMED_DATASETS:

@@ -19,9 +19,8 @@ from training.recipes import Mixing
 class Mix(NamedTuple):
     """What is mixed into N images of a batch.
 
-    `rows`, `positions` (N,): the images that are mixed in, as rows of the cache and where they stand in the batch.
-    `shares` (N,): what is left of an image's own pixels. `square`: top, left and side of the part that cutmix replaces;
-    None: mixup.
+    `rows`, `positions` (N,): the images that are mixed in, as rows of the cache and places in the batch. `shares` (N,):
+    the share of each image's own pixels. `square`: top, left and side of the part that cutmix replaces; None: mixup.
     """
 
     rows: NDArray[np.int64]
@@ -35,7 +34,7 @@ class Mix(NamedTuple):
 
 
 def draw_mix(mixing: Mixing, seed: int, step: int, rows: NDArray[np.int64]) -> Mix | None:
-    """How the batch of images in `rows` is mixed in step `step` of the run; None: it isn't."""
+    """How the batch of images in `rows` is mixed in step `step` of the run; None if it isn't."""
     generator = np.random.default_rng((seed, step, MIXING_STREAM))
     kind, area, left, top = generator.random(4)
     positions = generator.permutation(len(rows))

@@ -1,7 +1,7 @@
 """A perceptual hash of decoded images, and pairs of images whose hashes are near: near-duplicates before any training.
 
 The difference hash (dHash, Krawetz 2013) of 256 bits: the gray image is averaged over 16 rows of 17 cells, and each bit
-tells whether a cell is brighter than its left neighbor. It survives other sizes, compression, brightness and contrast.
+tells whether a cell is brighter than its left neighbor. It is robust to size, compression, brightness and contrast.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def near_pairs(first: NDArray[np.uint64], second: NDArray[np.uint64] | None = No
     """Pairs of near-duplicates (P, 2): places of an image in `first` (N, 4) and of one in `second` (M, 4), sorted.
 
     Without `second` all pairs within `first` are compared, each once. Two images are near-duplicates if at most
-    `MAX_DISTANCE` bits of their hashes differ, and no more than a fifth of the ones in either hash: nearly uniform
-    images have few, and would all be alike.
+    `MAX_DISTANCE` bits of their hashes differ, and at most a fifth as many as either hash has ones: nearly uniform
+    images have few ones, and would all match.
     """
     other = first if second is None else second
     ones = np.bitwise_count(first).sum(1), np.bitwise_count(other).sum(1)

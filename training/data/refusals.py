@@ -10,7 +10,7 @@ from model.plurals import count_of
 from training.data.datasets import Dataset
 
 MAX_UNREADABLE_SHARE = 0.5
-"""Of all files, besides those that neither are nor are called images: with more, a data set is refused."""
+"""Maximum share of unreadable files; those that are images by neither name nor content don't count."""
 NEAR_COPIES: SkipReason = "near-duplicates of held-out images"
 OF_COPIES: tuple[SkipReason, ...] = ("copies of held-out images", NEAR_COPIES, "under several labels")
 MAX_NAMES = 5
@@ -50,7 +50,7 @@ def _untrained_classes(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list
 
 
 def _empty_splits(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list[str]:
-    """Refusals because of splits that have images, none of which is used."""
+    """Refusals because of splits whose images are all unused."""
     start, refusals = 0, list[str]()
     for split, examples in dataset.splits().items():
         rows = range(start, start + len(examples))

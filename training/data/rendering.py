@@ -1,7 +1,7 @@
-"""`render`: cached images become the network's input as `training.data.transforms` drew it, on any device.
+"""`render`: cached images -> the network's input, transformed as `training.data.transforms` drew it, on any device.
 
-A degraded image is first stored small, as the worst source stored its images, then reduced to a few tens of pixels, of
-which a box is cut, compressed again, and enlarged: whatever its source, what is left of an image looks alike.
+A degraded image is first stored small, as the worst source stored its images, then reduced to a few tens of pixels,
+from which a box is cut, compressed again, and enlarged. After that, images of all sources look alike.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _cut(images: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tens
 
 
 def _degrade(images: Tensor, boxes: Tensor, degraded: Degraded) -> tuple[Tensor, Tensor, Tensor]:
-    """Degraded boxes in the corners of canvases; and their width and height (N,)."""
+    """Degraded boxes in the upper left corners of canvases; and their width and height (N,)."""
     stored_size, size = _tensor(degraded.stored_size, boxes), _tensor(degraded.size, boxes)
     size = torch.minimum(size, stored_size)
     canvas, whole = _canvas(degraded.stored_size.max()), torch.full_like(size, IMAGE_SIZE)
@@ -73,7 +73,7 @@ def _canvas(size: float) -> int:
 
 
 def _compress_some(pixels: Tensor, quality: Tensor, which: Flags) -> Tensor:
-    """Images compressed where `which` (N,); elsewhere as they are."""
+    """Images, compressed where `which` (N,) is true; the others unchanged."""
     places = _tensor(which, pixels).bool()[:, None, None, None]
     return torch.where(places, compress(pixels, quality), pixels)
 
@@ -108,8 +108,8 @@ def recolor(
 ) -> Tensor:
     """(N, 3, H, W) after white balance (N, 3), then jitter, then color shifts (N, 3).
 
-    Jitter changes brightness, then contrast about the mean gray, then saturation about each pixel's gray. All of it
-    together is one 3 x 3 matrix and one color to add for each image, so that its pixels are written only once.
+    Jitter changes brightness, then contrast about the mean gray, then saturation about each pixel's gray. Together,
+    this is one 3 x 3 matrix and one color to add per image, so that its pixels are written only once.
     """
     matrix = torch.eye(3, device=pixels.device).repeat(len(pixels), 1, 1)
     offset = torch.zeros_like(matrix[:, :, 0])

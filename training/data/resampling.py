@@ -1,8 +1,8 @@
 """Reducing and enlarging parts of images, each with its own size, as products with sparse matrices.
 
-The filter is Pillow's `BILINEAR`: a triangle as wide as two pixels of the source, or of the result where that is
-smaller, so that nothing is aliased. Images of different sizes share a tensor: each stands in the upper left corner of a
-canvas, and its last row and column are repeated to the canvas's end.
+The filter is Pillow's `BILINEAR`: a triangle as wide as two pixels of the source, or of the result if that has fewer,
+so that nothing is aliased. Images of different sizes share a tensor: each stands in the upper left corner of a canvas,
+and its last row and column are repeated to the canvas's end.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch.nn import functional as F
 def resampling_matrix(
     start: Tensor, length: Tensor, num_out: Tensor, num_in: Tensor, canvas_out: int, canvas_in: int
 ) -> Tensor:
-    """(N, canvas_out, canvas_in): row o has the weights of the source's pixels in pixel o of the result.
+    """(N, canvas_out, canvas_in): row o has the weights of the source's pixels for pixel o of the result.
 
-    The part from `start` on of this `length` (N,), in pixels of a source of `num_in` (N,), becomes `num_out` (N,)
-    pixels; rows after the last one repeat it.
+    The part of the source that begins at `start` (N,) and has this `length` (N,) becomes `num_out` (N,) pixels; later
+    rows repeat the last one. `num_in` (N,): pixels of the source.
     """
     device = start.device
     scale = (length / num_out)[:, None, None]
@@ -36,7 +36,7 @@ def resample(images: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
 
 
 def resample_bytes(images: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    """The same of (N, H, W, 3) uint8: float32 (N, 3, h, w). Rows are reduced first, while channels stay together."""
+    """The same for (N, H, W, 3) uint8: float32 (N, 3, h, w). Rows are reduced first, while channels stay together."""
     count, height, width, channels = images.shape
     rows = vertical @ images.view(count, height, width * channels).float()
     return rows.view(count, -1, width, channels).permute(0, 3, 1, 2) @ horizontal[:, None].transpose(2, 3)
@@ -45,13 +45,13 @@ def resample_bytes(images: Tensor, vertical: Tensor, horizontal: Tensor) -> Tens
 def warp(images: Tensor, width: Tensor, height: Tensor, matrix: Tensor, size: int) -> Tensor:
     """Enlarge images of `width` x `height` (N,) pixels to `size` x `size` through `matrix` (N, 2, 2) about the center.
 
-    Bilinear; what lies outside of an image is the nearest of its pixels.
+    Bilinear; outside of an image, its nearest pixel is repeated.
     """
     canvas_height, canvas_width = images.shape[2:]
     place = (torch.arange(size, device=images.device, dtype=torch.float32) + 0.5) / size * 2 - 1
     across, down = place[None, None, :], place[None, :, None]
     entries, width, height = matrix[:, :, :, None, None], width[:, None, None], height[:, None, None]
-    # sums of a number for each column and one for each row: a single pass over the pixels
+    # sums of one number per column and one per row: a single pass over the pixels
     x = ((entries[:, 0, 0] * across + 1) * width - 1) / 2 + entries[:, 0, 1] * down * (width / 2)
     y = ((entries[:, 1, 1] * down + 1) * height - 1) / 2 + entries[:, 1, 0] * across * (height / 2)
     x, y = (torch.minimum(x.clamp_(min=0), width - 1), torch.minimum(y.clamp_(min=0), height - 1))
@@ -60,7 +60,7 @@ def warp(images: Tensor, width: Tensor, height: Tensor, matrix: Tensor, size: in
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """(N, 3, H, W) by a Gaussian of `sigma` (N,) pixels, at most 1.3; edges are repeated."""
+    """Blur (N, 3, H, W) by a Gaussian of `sigma` (N,) pixels, at most 1.3; edges are repeated."""
     radius = 4
     distance = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (distance[None] / sigma.clamp(min=1e-3)[:, None]) ** 2)

@@ -19,7 +19,7 @@ from training.data.traits import Traits
 
 NUM_FOLDS = 5
 MIN_LEAVES, MIN_LEAF_IMAGES = 32, 5
-"""Leaves of the tree, or one for each class where there are more classes; and images in each."""
+"""Maximum leaves of the tree, or one per class if there are more classes; and minimum images in each."""
 MAX_IMAGES = 20_000
 """Images that the tree is grown on and tested with; more are sampled."""
 MIN_IMAGES = 40
@@ -29,7 +29,7 @@ MIN_GAIN, MIN_TRAIT_GAIN = 0.5, 0.25
 it is worth a warning. On the solar cells all avoid 21 % (two cell types: 36 %), on CIFAR-10 8 %; the 16 web sites that
 `photos` was put together from are told apart by 57 %, by the width alone by 48 %."""
 FILE_TRAITS = ("width", "height", "format", "source")
-"""Traits that don't depend on what an image shows, as compression and sharpness do."""
+"""Traits that don't depend on what an image shows, unlike compression and sharpness."""
 MIN_SEPARATION = dict.fromkeys(FILE_TRAITS, 0.8) | {"compression": 0.95, "sharpness": 0.95}
 """A class is named if the share of its images with a trait is larger than that of all others by at least this much."""
 MIN_CLASS_IMAGES = 8
@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 class ClassShortcut(NamedTuple):
     """A trait that gives a class away: `share` of its images have it, and `share_of_others` of all others.
 
-    `trait`: what is said of those images, such as "are PNG" or "are wider than 640 pixels".
+    `trait`: says what those images are, such as "are PNG" or "are wider than 640 pixels".
     """
 
     label: Label
@@ -54,7 +54,7 @@ class ClassShortcut(NamedTuple):
 
 
 def _say(share: float) -> str:
-    """A share in words; all and none are exact."""
+    """A share in words; "all" and "none" are exact."""
     if share in (0, 1):
         return "all" if share else "none"
     percent = round(100 * share)
@@ -96,7 +96,7 @@ class Shortcuts(NamedTuple):
 def find_shortcuts(
     traits: Traits, labels: NDArray[np.int64], sources: Sequence[str], classes: Sequence[Label]
 ) -> Shortcuts | None:
-    """What the traits (N,) of decoded images tell of their `labels` (N,); None if there are too few images.
+    """What the traits (N,) of decoded images tell about their `labels` (N,); None if there are too few images.
 
     `sources`: where each image is from, "" if that isn't known.
     """
@@ -118,9 +118,9 @@ def find_shortcuts(
 
 
 def use_sources(sources: Sequence[str], labels: NDArray[np.int64]) -> bool:
-    """Whether the sources may be compared with the classes: one of them must occur in several classes.
+    """Whether sources can be compared with classes: at least one source must occur in several classes.
 
-    Otherwise they are kinds within a class (`cat/siamese`, `dog/poodle`).
+    Otherwise they are subclasses (`cat/siamese`, `dog/poodle`).
     """
     labels_of: dict[str, set[int]] = {}
     for source, label in zip(sources, labels.tolist(), strict=True):
@@ -157,7 +157,7 @@ def _one_hot(values: NDArray[np.generic]) -> Array:
 
 
 def _cross_validate(values: Array, labels: NDArray[np.int64], folds: NDArray[np.uint64]) -> float:
-    """Accuracy of a tree on each fold that was grown on the others."""
+    """Accuracy over all folds, each predicted by a tree grown on the others."""
     from sklearn.tree import DecisionTreeClassifier
 
     correct = 0
@@ -210,7 +210,7 @@ def _describe_mode(values: NDArray[np.str_], text: str, inside: NDArray[np.bool_
 
 
 class _Thresholds:
-    """The thresholds of one trait: `order` of the values (N,), and the `ends` of equal ones in it."""
+    """The thresholds of one trait: the sorted `order` of its values (N,), and the `ends` of equal values in it."""
 
     TEXTS: ClassVar[dict[str, tuple[str, str]]] = {
         "width": ("are at most {:,.0f} pixels wide", "are more than {:,.0f} pixels wide"),
@@ -225,7 +225,7 @@ class _Thresholds:
         self.ends = np.flatnonzero(np.append(np.diff(values[self.order]) > 0, True))
 
     def best(self, inside: NDArray[np.bool_]) -> Iterator[tuple[str, float, float]]:
-        """The best threshold in either direction in words, with the shares of the class and of others on its side."""
+        """The best threshold in each direction in words, with the shares of the class and of the others on its side."""
         below = np.cumsum(inside[self.order])[self.ends] / inside.sum()
         others = np.cumsum(~inside[self.order])[self.ends] / (~inside).sum()
         at_most, more_than = self.TEXTS[self.name]

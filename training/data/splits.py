@@ -1,4 +1,4 @@
-"""Other splits of a data set than its own: halves, as in section 6 of the paper, and neighborhoods of images."""
+"""Alternatives to a data set's own split: halves, as in section 6 of the paper, and neighborhoods of images."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TITLES = {"half": "half/half", "neighborhood": f"75/25 by neighborhoods of {NEIG
 
 
 def split_again(dataset: Dataset, method: SplitMethod, seed: int, to_train: bool = True) -> Dataset:
-    """All images of a data set in new splits. Copies of one file stay together where the method draws single images.
+    """All images of a data set in new splits. Copies of one file stay together if the method draws single images.
 
-    `half`: half of each class to test, half to train, as in the paper for ImageNet of Fall 2009; a tenth of the
-    latter for validation. `neighborhood`: 50 images that follow one another by path are drawn together, a quarter of
-    all to test and a tenth of the rest to validation, whatever their classes: for images that were numbered as they
-    were taken, as frames of a video or cells of a solar module. `to_train`: whether DatasetError is raised if a class
-    isn't trained then.
+    `half`: half of each class to test, half to train, as in the paper for ImageNet of Fall 2009; a tenth of the latter
+    for validation. `neighborhood`: 50 images with consecutive paths are drawn together, a quarter of all to test and a
+    tenth of the rest to validation, whatever their classes: for images that were numbered as they were taken, such as
+    frames of a video or cells of a solar module. `to_train`: whether to raise DatasetError if the new split is unfit
+    for training.
     """
     if method == "own":
         return dataset
@@ -49,7 +49,7 @@ def split_again(dataset: Dataset, method: SplitMethod, seed: int, to_train: bool
 
 
 def draw_neighborhoods(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
-    """Split examples by neighborhoods; the `shares` are met to within one of them. The rest is `train`."""
+    """Split examples by neighborhoods; the `shares` are met to within one neighborhood. The rest is `train`."""
     ordered = sorted(examples, key=lambda example: example.file)
     starts = range(0, len(ordered), NEIGHBORHOOD_SIZE)
     neighborhoods = [ordered[start : start + NEIGHBORHOOD_SIZE] for start in starts]

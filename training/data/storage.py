@@ -1,7 +1,7 @@
 """How the cache stores its 256 x 256 images: uint8 in a memory map (196,608 bytes each), or JPEG (about 17,000).
 
-Each image has a CRC-32 checksum in `checksums.u32`, which is compared when it is first read. A damaged one is decoded
-from its file again.
+Each image has a CRC-32 checksum in `checksums.u32`, which is verified when the image is first read. A damaged image is
+decoded from its file again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model.images.contract import IMAGE_SIZE
 
 JPEG_QUALITY = 90
 MAX_ENCODED_BYTES = 2**20
-"""A larger JPEG of 256 x 256 pixels is damage."""
+"""A larger JPEG of 256 x 256 pixels is damaged."""
 
 Pixels = NDArray[np.uint8]
 
@@ -43,7 +43,7 @@ class _CheckedImages:
         self._repaired: dict[int, Pixels] = {}
 
     def _repair(self, row: int) -> tuple[Pixels, bytes]:
-        """Raises DatasetError if the image can't be decoded again."""
+        """Decode a damaged image again. Raises DatasetError if that fails."""
         if self.repair is None:
             raise DatasetError(f"image {row} of the cache is damaged: delete the cache's folder")
         tqdm.write(f"image {row} of the cache was damaged, and is decoded again")
@@ -171,7 +171,7 @@ def _decode(encoded: bytes) -> Pixels:
 def reserve(path: Path, size: int, alternative: str = "") -> None:
     """Allocate the whole file now: a disk that fills up later would kill the process with SIGBUS.
 
-    `alternative`: what else than freeing space helps, for the message. Raises DatasetError.
+    `alternative`: what helps besides freeing space, for the message. Raises DatasetError.
     """
     try:
         with path.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The data that a network was trained on, read again: the same split, compared with its manifest, without copies."""
+"""The data that a network was trained on, read again: the same split, checked against its manifest, without copies."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from training.data.splits import SplitMethod
 def load_training_dataset(
     artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = (), to_train: bool = True
 ) -> Dataset:
-    """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError.
+    """The dataset `data`, split as for the artifact's training, with its seed. Raises DatasetError.
 
     `to_train`: as in `load_dataset`; False for images that the artifact needn't have been trained on.
 
-    A split that keeps an earlier one can't be drawn again: it is in the table of its run alone, and `check_same_split`
-    refuses the one that is drawn instead.
+    A split that keeps an earlier one can't be drawn again: only its run's table has it, and `check_same_split` refuses
+    the one that is drawn instead.
     """
     training = artifact.manifest.training
     method = training.get("split_method", "own")
@@ -43,7 +43,7 @@ def load_training_dataset(
 
 
 def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None:
-    """As `check_same_split`, for the held-out images of a network that this program has trained; else for `all`."""
+    """`check_same_split` for the held-out images of a network that this program trained; for others, for `all`."""
     trained_here = "split_sha256" in artifact.manifest.training
     check_same_split(artifact, dataset, data, dataset.held_out_split if trained_here else "all")
 
@@ -53,8 +53,8 @@ def check_same_split(
 ) -> None:
     """Raise DatasetError unless the dataset has the network's classes and, except for `all`, its training's split.
 
-    `alternative`: what else can be done without that split, in words. `or_kept`: the earlier split that its training
-    kept will do, too, whose held-out images it wasn't trained on either.
+    `alternative`: what else can be done without that split, in words. `or_kept`: also accept the earlier splits that
+    its training kept: it wasn't trained on their held-out images either.
     """
     training = artifact.manifest.training
     known = [training.get("split_sha256"), *(kept_splits(training) if or_kept else [])]
@@ -78,13 +78,13 @@ def check_same_split(
 
 
 def has_other_split(artifact: Artifact, dataset: Dataset) -> bool:
-    """Whether the network says that it was trained on another split than the dataset's."""
+    """Whether the network's manifest says that it was trained on another split than the dataset's."""
     own = dataset.split_sha256()
     return bool(artifact.manifest.training.get("split_sha256", own) != own)
 
 
 def split_of_run(training: Mapping[str, Any]) -> str:
-    """Where the run of a network has written its split, if its folder is where `alexnet train` makes it."""
+    """Where a network's run wrote its split, if the run is in the default folder of `alexnet train`."""
     return f"runs/{training.get('run', 'NAME-DATE-TIME')}/split.csv"
 
 
@@ -119,7 +119,7 @@ def leave_out_copies(
 ) -> Dataset:
     """The data set of a network without the copies that its training left out.
 
-    `training`: that of its manifest. The images are decoded only if training or validation images were left out.
+    `training`: from its manifest. The images are decoded only if training or validation images were left out.
     """
     parts = {"train": dataset.train, "validation": dataset.validation}
     if all(count_left_out(training, part, split) <= 0 for split, part in parts.items()):
@@ -138,7 +138,7 @@ def drop_copies(
 ) -> Dataset:
     """The data set without training and validation images that are copies of held-out ones; all images are decoded.
 
-    `drop_near`: near-duplicates are left out, too. `title`: how the line about what was left out begins.
+    `drop_near`: near-duplicates are left out, too. `title`: the beginning of the line about what was left out.
     """
     traits, _ = scan(dataset.examples, contract, limits)
     left_out = find_copies(dataset, traits, drop_near).left_out
@@ -152,10 +152,10 @@ def drop_copies(
 
 
 def count_training_images(training: Mapping[str, Any], dataset: Dataset) -> int | None:
-    """How many images of a dataset a network, or one that it descends from, was trained on, by its `training`.
+    """How many of a dataset's images a network, or one that it descends from, was trained on, by its `training`.
 
-    None where that isn't known: the dataset has the name of their data, but another split. Data of another name counts
-    as new.
+    None if that isn't known, because the dataset has the name of their data, but another split. Data of another name
+    counts as new.
     """
     measured, own = dataset.split_sha256(), {training.get("split_sha256"), *kept_splits(training)}
     ancestors, same = splits_of_ancestors(training), {measured} | (own if measured in own else set())
@@ -168,6 +168,6 @@ def count_training_images(training: Mapping[str, Any], dataset: Dataset) -> int 
 
 
 def count_left_out(training: Mapping[str, Any], examples: Sequence[Example], split: str) -> int:
-    """How many of a split's examples were left out of a training, by the `training` of its manifest; 0 where that
-    doesn't say, as for `all`."""
+    """How many of a split's examples were left out of a training, by the `training` of its manifest; 0 if that doesn't
+    say, as for `all`."""
     return len(examples) - int(training.get("images", {}).get(split, len(examples)))

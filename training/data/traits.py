@@ -1,4 +1,4 @@
-"""What is kept of an image beside its 256 x 256 pixels: traits of its file, checksum and hash of the pixels."""
+"""What is kept of an image besides its 256 x 256 pixels: traits of its file, checksum and hash of the pixels."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ TRAITS = np.dtype(
     ]
 )
 """`digest`: BLAKE2b of the decoded pixels; (0, 0) where a file couldn't be decoded. `hash`: of the pixels, see
-`training.data.perceptual_hash`. Both are of the pixels in full detail, as the contract of training images may have
-another detail than that of their copies in test. `format`, `bytes`, `width`, `height`: of the file. `sharpness`:
-`measure_sharpness` of what the network sees. `warnings`: those it was read with, bit k for the kind `WARNING_KINDS[k]`.
+`training.data.perceptual_hash`. Both are of the pixels in full detail, since training images may be read with another
+detail than their copies in test. `format`, `bytes`, `width`, `height`: of the file. `sharpness`: `measure_sharpness` of
+what the network sees. `warnings`: those raised in reading it, bit k for the kind `WARNING_KINDS[k]`.
 """
 
 Traits = NDArray[np.void]
@@ -44,7 +44,7 @@ TraitsFile = np.memmap[tuple[int], np.dtype[np.void]]
 def decode_with_traits(
     file: str, contract: ImageContract, limits: ImageLimits
 ) -> tuple[DecodedImage, Traits] | Skipped:
-    """A decoded image file and one record of it; or why it can't be decoded."""
+    """A decoded image file and its record; or why it can't be decoded."""
     try:
         data = read_image_file(file, limits.max_file_bytes)
         decoded = decode_image(data, limits, contract)
@@ -54,7 +54,7 @@ def decode_with_traits(
 
 
 def read_traits(data: bytes, decoded: DecodedImage) -> Traits:
-    """One record of an image file and what it is decoded to."""
+    """The record of an image file, from its bytes `data` and what they decode to."""
     record = np.zeros((), TRAITS)
     digest = hashlib.blake2b(decoded.preview.tobytes(), digest_size=16).digest()
     record["digest"] = np.frombuffer(digest, np.uint64)

@@ -21,8 +21,8 @@ class Degraded(NamedTuple):
     """How N images are degraded, (N,) each (see `training.recipes.Degradation`).
 
     `stored_size`, `size`: pixels of the image's side after the first and second reduction. `first`, `second`, `third`:
-    JPEG qualities, of the stored image twice where `stored`, and of the box where `compressed`. `sigma`: of the blur.
-    `white_balance` (N, 3): factors.
+    JPEG qualities: two for the stored image where `stored`, and one for the box where `compressed`. `sigma`: that of
+    the blur. `white_balance` (N, 3): factors.
     """
 
     stored_size: Numbers
@@ -45,7 +45,7 @@ class Jittered(NamedTuple):
 
 
 class Transforms(NamedTuple):
-    """What to make of N images of the cache.
+    """How to transform N images of the cache.
 
     `rows` (N,): rows of the cache. `boxes` (N, 4): left, top, width and height in pixels. `mirrored` (N,).
     `rotations` (N,): quarter turns. `warps` (N, 2, 2): matrices about the center, the identity where not `warped` (N,).
@@ -65,14 +65,14 @@ class Transforms(NamedTuple):
 
 
 def has_transforms(recipe: Recipe) -> bool:
-    """Whether images are seen as `Transforms`, or else as the paper's crops."""
+    """Whether the recipe uses `Transforms` rather than the paper's crops."""
     return any(option is not None for option in (recipe.boxes, recipe.degradation, recipe.jitter))
 
 
 def draw_transforms(
     augmentation: Augmentation, epoch: int, rows: NDArray[np.int64], positions: NDArray[np.int64]
 ) -> Transforms:
-    """Random transforms of the images in `rows`, which stand at `positions` of the epoch's order."""
+    """Random transforms of the images in `rows`, which are at `positions` in the epoch's order."""
     recipe, count, stream = augmentation.recipe, len(rows), (augmentation.seed, epoch, TRANSFORM_STREAM)
     draw = _Draw(stream, rows)
     shared = draw if recipe.crop_group_size == 1 else _Draw(stream, augmentation.crop_keys(rows, positions))
@@ -118,7 +118,7 @@ class _Draw:
 
 
 def _draw_boxes(boxes: Boxes | None, random_crop: bool, draw: _Draw) -> Numbers:
-    """(N, 4). Without `boxes` those of the paper's crops."""
+    """Boxes (N, 4); without `boxes`, those of the paper's crops."""
     places = np.stack([draw.uniform(), draw.uniform()])
     if boxes is None:
         corners = np.floor(places * (MARGIN + 1)) if random_crop else np.full_like(places, MARGIN // 2)

@@ -1,4 +1,4 @@
-"""Plain baselines beside a trained network: they show whether training was worth it. Kept in a run's baselines.json."""
+"""Simple baselines that show whether training a network was worth it; kept in a run's baselines.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.evaluation.linear_probe import fit_linear_probe
 BASELINES = "baselines.json"
 ROWS_PER_BLOCK = 256
 MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 4_000, 1_000, 2_000
-"""Images for gradient histograms: a random sample where there are more."""
+"""Maximum number of images for gradient histograms: a random sample if there are more."""
 MAX_CPU_SECONDS = 120.0
 HOG = "gradient histograms (HOG) and a linear classifier"
 NEAREST_NEIGHBOR = "nearest neighbor of the start network's features"
@@ -61,7 +61,7 @@ def read_baselines(folder: Path) -> list[Baseline]:
 
 
 def as_served(cache: ImageCache, config: TrainConfig, dataset: Dataset) -> ImageCache:
-    """The images of a run as its network will read them: those that training degrades are kept in full detail."""
+    """A run's images as its network will read them: the cache has those that training degrades in full detail."""
     if config.recipe.degradation is None:
         return cache
     return cache.reduced(config.run.image_contract.detail, len(dataset.train))

@@ -1,8 +1,8 @@
-"""Calibration: one temperature for the logits, and how far probabilities are from the share of right answers.
+"""Calibration: one temperature for the logits, and how far probabilities are from the share of correct answers.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks". The temperature is fitted to the mean of the softmax over
-the crops, since that is what is served: averaging ten crops makes probabilities less extreme already, and the best
-temperature of one crop would make them too cautious.
+the crops, since that is what is served: averaging ten crops already makes probabilities less extreme, and the best
+temperature for one crop would make them underconfident.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ NUM_BINS = 15
 """Of equal width, as in Guo et al. 2017."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 PRIOR_STD = 1.0
-"""Standard deviation of the logarithm of the temperature, around that of 1, before an image is seen: it decides where
-there are few. Of five images that are all right, likelihood alone would make every answer certain."""
+"""Standard deviation of the prior of the log temperature, centered at temperature 1. It decides if there are few
+images: with five that are all right, likelihood alone would make every answer certain."""
 
 
 def fit_temperature(logits: Array, labels: NDArray[np.int64]) -> float:
     """The most probable temperature for (M,) labels, from (M, crops, classes) logits.
 
-    For hundreds of images that is the one with the least negative log-likelihood; for a few it is closer to 1.
+    For hundreds of images it is the one with the lowest negative log-likelihood; for a few it is closer to 1.
     """
     from scipy.optimize import minimize_scalar
 
@@ -51,9 +51,10 @@ def negative_log_likelihood(probabilities: Array, labels: NDArray[np.int64]) -> 
 
 
 def expected_calibration_error(probabilities: Array, labels: NDArray[np.int64]) -> float:
-    """Mean distance between the largest probability and the share of right answers, in 15 bins of the former.
+    """Mean distance between the largest probability and the share of correct answers, in 15 bins of the former.
 
-    (M, classes) and (M,). Bins count by their images; 0 is perfect, 0.1: ten points too sure or too cautious.
+    `probabilities` (M, classes), `labels` (M,). Bins are weighted by their images. 0 is perfect; 0.1: ten points too
+    sure or too cautious.
     """
     confidence = probabilities.max(1).astype(np.float64)
     right = probabilities.argmax(1) == labels

@@ -30,7 +30,7 @@ from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.predictions import Predictions, write_tables
 
 GRID_STEP, MAX_ROUNDS = 0.05, 5
-"""Grid and rounds of the search for weights."""
+"""Grid step and maximum rounds of the search for weights."""
 
 
 def evaluate_ensemble(
@@ -46,9 +46,9 @@ def evaluate_ensemble(
     exclude: Sequence[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
-    """Errors of the mean of the artifacts at `paths`, on one split of a dataset ("all": every image).
+    """Errors of the mean prediction of the artifacts at `paths`, on one split of a dataset ("all": every image).
 
-    `weighted`: weights are searched on the validation split first. `output`: a folder for `write_tables`. Raises
+    `weighted`: first search for weights on the validation split. `output`: a folder for `write_tables`. Raises
     AlexNetError.
     """
     if weighted and len(paths) == 1:
@@ -95,7 +95,7 @@ def evaluate_on_imagenet(
     output: Path | None = None,
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
-    """Errors of the mean of artifacts with ImageNet's classes on its validation images. Raises AlexNetError."""
+    """Errors of the mean of artifacts with ImageNet's classes, on its validation images. Raises AlexNetError."""
     members = [artifacts.load(path, precision) for path in paths]
     for member in members:
         if member.labels != members[0].labels:
@@ -105,7 +105,7 @@ def evaluate_on_imagenet(
 
 
 def _note_training_images(members: Sequence[Artifact], dataset: Dataset, split: str, log: Callable[[str], None]) -> str:
-    """Log how many images of a split the networks were trained on; what is added to the title of a measurement."""
+    """Log how many images of a split the networks were trained on. Returns an addition to the measurement's title."""
     if split != "all":
         if not any(may_know_held_out(member.manifest.training) for member in members):
             return ""
@@ -163,7 +163,7 @@ def _predict(artifact: Artifact, examples: Sequence[Example], device: str, limit
 def search_weights(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Weights of sum 1 for (members, M, classes) probabilities: fewest top-5, then top-1 errors, then least log loss.
 
-    By coordinates from equal weights on a grid of 0.05, as the authors' program did for the top-5 error.
+    One coordinate at a time, from equal weights, on a grid of 0.05, as the authors' program did for the top-5 error.
     """
     weights = np.full(len(probabilities), 0.5)
     best = _loss(probabilities, labels, weights)

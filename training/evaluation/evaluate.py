@@ -47,8 +47,8 @@ def predict(
 ) -> Predictions:
     """Run a served network on all `batches`, of `total` images. Raises DatasetError if there are none.
 
-    `temperature`: of a network with logits (`model.network.temperature.write_with_logits`), for the probabilities that
-    it has before temperature scaling.
+    `temperature`: that of a network with logits (`model.network.temperature.write_with_logits`), to also compute its
+    probabilities before temperature scaling.
     """
     labels, files = list[NDArray[np.int64]](), list[str]()
     results: dict[tuple[int, ...], list[NDArray[np.float32]]] = {CENTER_CROP: []} | ({TEN_CROP: []} if ten_crop else {})
@@ -86,7 +86,7 @@ def predict_split(
     ten_crop: bool = True,
     temperature: float | None = None,
 ) -> Predictions:
-    """Run a served network on one split of a dataset, out of its cache. Raises DatasetError.
+    """Run a served network on one split of a dataset, read from its cache. Raises DatasetError.
 
     `temperature`: see `predict`.
     """

@@ -1,4 +1,4 @@
-"""Fits what tells how familiar an image is (`model.artifacts.familiarity`) to the features of a network."""
+"""Fits the model of how familiar an image is (`model.artifacts.familiarity`) to the features of a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.artifacts.familiarity import Familiarity, Reference
 Array = NDArray[np.float32]
 
 MAX_COMPONENTS, IMAGES_PER_COMPONENT = 128, 4
-"""Principal components: 128, or as many as a quarter of the training images."""
+"""Number of principal components: 128, or a quarter of the number of training images if that is less."""
 RIDGE = 1e-3
 """Added to the variances within classes, as a share of the mean variance: for classes with one image."""
 
@@ -20,7 +20,7 @@ RIDGE = 1e-3
 def fit_familiarity(features: Array, labels: NDArray[np.int64], held_out: Mapping[int, Array]) -> Familiarity:
     """Class means and covariance of (M, dim) training features with (M,) labels, and the scores of `held_out` images.
 
-    `held_out`: features (N, dim) by the number of crops whose mean they are. Only classes in `labels` have a mean.
+    `held_out`: number of crops -> their mean features (N, dim). Only classes in `labels` get a mean.
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
     components = _principal_components(unit)
@@ -39,7 +39,7 @@ def _principal_components(unit: Array) -> Array:
     """The first principal components of (M, dim), as (dim, n)."""
     from sklearn.decomposition import PCA
 
-    if len(unit) == 1:  # an image has no variance
+    if len(unit) == 1:  # a single image has no variance
         return unit.T
     count = min(MAX_COMPONENTS, unit.shape[1], max(1, len(unit) // IMAGES_PER_COMPONENT))
     components: Array = PCA(count, svd_solver="randomized", random_state=0).fit(unit).components_.T

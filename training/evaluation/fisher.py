@@ -2,8 +2,8 @@
 
 Sanchez and Perronnin 2011, without their color statistics and at the size of a small dataset: descriptors of three
 scales on a grid of 8 pixels, reduced to 64 values by PCA, a mixture of 64 Gaussians, vectors of 8,256 values with
-square roots and unit length. It sees 256 x 256 images in full detail, and the split of the data, or that of a network
-that was trained with the default seed. Needs the extra `baselines`.
+square roots and unit length. It uses 256 x 256 images in full detail and the data's own split, or the split of a
+network trained with the default seed. Needs the extra `baselines`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Array = NDArray[np.float32]
 CELL_SIZES = (4, 6, 8)
 """Pixels on a side of one of a descriptor's 4 x 4 cells."""
 GRID_STEP, ORIENTATIONS, MAX_VALUE = 8, 8, 0.2
-"""Of dense SIFT: pixels between descriptors, bins of the gradient's direction, largest value of a descriptor."""
+"""Of dense SIFT: pixels between descriptors, bins of the gradient's direction, maximum value in a descriptor."""
 PCA_DIM, GAUSSIANS = 64, 64
 SEED = 0
 MAX_DESCRIPTORS, MAX_VOCABULARY_IMAGES = 200_000, 1_000
-"""Descriptors that PCA and mixture are learned from, and the images that they come from."""
+"""Number of descriptors that PCA and mixture are learned from, and maximum number of images that they come from."""
 
 
 def dense_sift(pixels: NDArray[np.uint8]) -> Array:
@@ -47,7 +47,7 @@ def dense_sift(pixels: NDArray[np.uint8]) -> Array:
     down, right = np.gradient(gray)
     direction = (np.arctan2(down, right) * np.float32(ORIENTATIONS / (2 * np.pi))) % ORIENTATIONS
     magnitude = np.hypot(down, right)
-    # (8, H, W): shared between the two nearest bins
+    # (8, H, W): each gradient is shared between the two nearest bins
     distance = np.abs(direction - np.arange(ORIENTATIONS, dtype=np.float32)[:, None, None])
     maps = np.maximum(0, 1 - np.minimum(distance, ORIENTATIONS - distance)) * magnitude
     scales = []
@@ -96,7 +96,7 @@ def evaluate_fisher(
     exclude: Sequence[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
-    """Learn from the training split, without copies of held-out images, and measure on another.
+    """Learn from the training split, without copies of held-out images, and measure on another split.
 
     Raises DatasetError, InvalidRequestError.
     """
@@ -131,7 +131,7 @@ def _list_examples(dataset: Dataset, split: str) -> Sequence[Example]:
 def _decode(
     examples: Sequence[Example], split: str, limits: ImageLimits
 ) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
-    """Pixels (256, 256, 3) and classes (N,) of what can be decoded. Raises DatasetError if that is nothing."""
+    """Pixels (256, 256, 3) and classes (N,) of the readable images. Raises DatasetError if there are none."""
     decode = partial(decode_or_skip, contract=DEFAULT_CONTRACT, limits=limits)
     decoded = zip(ordered_map(decode, examples), examples, strict=True)
     pairs = [(pixels, example.label) for pixels, example in decoded if pixels is not None]

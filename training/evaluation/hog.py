@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE, CELL, ORIENTATIONS = 64, 8, 9
-"""Pixels of an image's side, after it was reduced, and of a cell's; directions of a histogram, over half a turn."""
+"""Sides of a reduced image and of a cell, in pixels; directions of a histogram, over half a turn."""
 CELLS = SIDE // CELL
 NUM_FEATURES = (CELLS - 1) ** 2 * 4 * ORIENTATIONS
 
@@ -41,7 +41,7 @@ def _reduced(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _cell_sums(
     strength: NDArray[np.float32], lower: NDArray[np.int64], share: NDArray[np.float32], number: int
 ) -> NDArray[np.float32]:
-    """(N, 8, 8): what each cell has of one direction; a gradient is divided between the two next to it."""
+    """(N, 8, 8): each cell's sum for one direction; a gradient is shared between its two nearest directions."""
     weights = np.where(lower % ORIENTATIONS == number, 1 - share, 0) + np.where(
         (lower + 1) % ORIENTATIONS == number, share, 0
     )

@@ -1,7 +1,7 @@
 """A linear probe: the output layer that fits given features best, found by regularized logistic regression.
 
-The new output layer of a fine-tuned network starts from it instead of from random numbers, which would pull the copied
-layers away from what they know before it has learned anything (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained
+The new output layer of a fine-tuned network starts from it. Random numbers would pull the copied layers away from what
+they know before the output layer has learned anything (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained
 Features").
 """
 
@@ -22,16 +22,16 @@ STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse regularization strengths that are tried, the strongest regularization first."""
 MAX_ITERATIONS = 100
 LOWEST = 1e-12
-"""Probability that a loss reckons with at least."""
+"""Minimum probability in a loss."""
 ABSENT = 10.0
-"""By how much the bias of a class without an image is below the lowest one."""
+"""By how much the bias of a class without images is below the lowest bias of the others."""
 
 
 class LinearProbe(NamedTuple):
     """`weight` (classes, features) and `bias` (classes,) of an output layer.
 
-    `validation_loss`: of the mean probabilities of each validation image's views. `ran_out_of_time`: weaker
-    regularization wasn't tried, with which it might be better.
+    `validation_loss`: of the mean probabilities of each validation image's views. `ran_out_of_time`: whether weaker
+    regularization, which might be better, wasn't tried.
     """
 
     weight: Floats
@@ -54,8 +54,8 @@ def fit_linear_probe(
     `validation_features` (M, views, features): an image is seen in several views, whose probabilities are averaged.
 
     A class without an image gets a bias that keeps it from being predicted. `features` are scaled in place: they may
-    take a gigabyte. `balanced`: images of small classes count more. `max_cpu_seconds`: of all cores; after these no
-    weaker regularization is tried. Processor time, so that the result is the same while other programs run.
+    take a gigabyte. `balanced`: images of small classes count more. `max_cpu_seconds`: CPU time on all cores, after
+    which no weaker regularization is tried; other programs don't change the result, as they would with wall-clock time.
     """
     present = np.unique(labels)
     if len(present) == 1:
@@ -76,7 +76,7 @@ def fit_linear_probe(
             return best._replace(ran_out_of_time=True)
         model.C = strength
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is as good here
+            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is good enough here
             model.fit(features, labels)
         weight, bias = _all_classes(model.coef_ / scale, model.intercept_, present, num_classes)
         loss = _measure_loss(weight, bias, validation_features, validation_labels)
@@ -89,7 +89,7 @@ def fit_linear_probe(
 def _all_classes(
     weight: NDArray[np.floating], bias: NDArray[np.floating], present: NDArray[np.int64], num_classes: int
 ) -> tuple[Floats, Floats]:
-    """One row per class from those of the classes that are `present`; of two, scikit-learn has the difference only."""
+    """One row per class, from those of the `present` classes; of two, scikit-learn returns only the difference."""
     if len(present) == 2:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     all_weights = np.zeros((num_classes, weight.shape[1]), np.float32)

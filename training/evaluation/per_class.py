@@ -23,8 +23,8 @@ COLUMNS = (
 class ClassMeasurement(NamedTuple):
     """How well one class is recognized.
 
-    `num_images` are of this class, `num_predicted` were given it, `num_correct` both. A share is None where there is
-    nothing to divide by.
+    `num_images` are of this class, `num_predicted` were given it, `num_correct` both. A share is None if its
+    denominator is 0.
     """
 
     label: Label
@@ -75,7 +75,7 @@ def balanced_accuracy(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -
 
 
 def write_classes(path: Path, measured: Sequence[ClassMeasurement]) -> None:
-    """Write the CSV table `COLUMNS`, one row per class; a cell is empty where nothing can be said. Raises OSError."""
+    """Write the CSV table `COLUMNS`, one row per class; a cell is empty if its value is undefined. Raises OSError."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

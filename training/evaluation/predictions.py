@@ -25,10 +25,10 @@ MIN_TOP5_CLASSES = 6
 
 
 class Predictions(NamedTuple):
-    """Probabilities (M, classes) from the center crop and, where they were computed, from ten crops.
+    """Probabilities (M, classes) from the center crop and, if they were computed, from ten crops.
 
-    `labels` (M,) and `files`: the true class and the file of each image. `uncalibrated_...`: the probabilities with the
-    temperature 1, where they were computed.
+    `labels` (M,) and `files`: the true class and the file of each image. `uncalibrated_...`: the probabilities at
+    temperature 1, if they were computed.
     """
 
     labels: NDArray[np.int64]
@@ -56,7 +56,7 @@ class Predictions(NamedTuple):
         return wrong[np.argsort(-self.probabilities[wrong, self.predicted[wrong]], kind="stable")]
 
     def measurements(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
-        """The errors, and those of the probabilities' calibration, with the center crop and with ten crops."""
+        """The errors, including calibration errors, with the center crop and, if computed, with ten crops."""
         kinds = [(len(CENTER_CROP), self.center, self.uncalibrated_center)]
         if self.ten_crop is not None:
             kinds.append((len(TEN_CROP), self.ten_crop, self.uncalibrated_ten_crop))
@@ -103,7 +103,7 @@ def measure(
 def write_tables(folder: Path, predictions: Predictions, classes: Sequence[Label]) -> None:
     """Write predictions.csv, one row per image, and per_class.csv into `folder`. Raises OSError.
 
-    The paths of images are written as they are on the disk, also where that isn't UTF-8.
+    The paths of images are written as they are on the disk, even if they aren't UTF-8.
     """
     folder.mkdir(parents=True, exist_ok=True)
     probabilities, predicted = predictions.probabilities, predictions.predicted

@@ -40,8 +40,8 @@ def add_int8(
     """Calibrate on at most `max_images` training images, compare int8 with float32 on the validation split, and put
     network.int8.onnx into the artifact, with the errors of both on the held-out split.
 
-    The test split decides nothing, so that its errors stay unbiased. Raises QuantizationError, with the artifact as it
-    was, if the top-1 error of int8 with ten crops is over `max_error_increase` percentage points higher on the
+    The test split decides nothing, so that its errors stay unbiased. Raises QuantizationError, and leaves the artifact
+    unchanged, if the top-1 error of int8 with ten crops is over `max_error_increase` percentage points higher on the
     validation split; DatasetError if `data` isn't what the network was trained on.
     """
     if max_images < 1:
@@ -102,7 +102,7 @@ def _measure(
 def _copy_uncalibrated_error(
     artifact: Artifact, precision: Precision, measurement: Measurement
 ) -> dict[str, float | None]:
-    """What only the training knows, from the artifact's own measurement: the error before the calibration."""
+    """The calibration error before temperature scaling, copied from the artifact: it can't be measured here."""
     key = (precision, measurement.split, measurement.crops)
     for known in artifact.manifest.measurements:
         if (known.precision, known.split, known.crops) == key:

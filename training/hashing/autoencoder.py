@@ -6,10 +6,10 @@ It starts as ITQ and is trained on the principal components of an index's own fe
 - the cross-entropy between each image's neighbors in the batch by Euclidean distance and by (relaxed) Hamming
   distance, as in stochastic neighbor embedding;
 - a tenth of the squared error of the features that the decoder reconstructs from the code;
-- a tenth of the squared mean of each bit, so that it divides the images in halves.
+- a tenth of the squared mean of each bit, so that it splits the images in half.
 
 The objective `reconstruction` is the paper's proposal, an autoencoder alone: the squared error of the reconstructed
-features. With labels, either has the cross-entropy of a linear classifier of the code added.
+features. With labels, either objective adds the cross-entropy of a linear classifier on the code.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ Objective = Literal["neighbors", "reconstruction"]
 class CodeConfig:
     """How an autoencoder is trained.
 
-    `objective`: see the module. `components`: principal components of the features that it sees. `num_neighbors`: the
-    distance to so many sets the scale on which an image's neighbors count. `temperature`: bits of Hamming distance that
-    make a neighbor e times less likely, as a share of all bits. `reconstruction`, `balance`: weights in the objective
-    `neighbors`. `supervised`: the weight of the labels' loss. `noise`: standard deviation of the noise before the
-    threshold. `mixup`: how far, at most, an image is moved toward another one of its batch.
+    `objective`: see the module. `components`: number of the features' principal components that it sees.
+    `num_neighbors`: the distance to this many neighbors sets the scale on which an image's neighbors count.
+    `temperature`: bits of Hamming distance that make a neighbor e times less likely, as a share of all bits.
+    `reconstruction`, `balance`: weights in the objective `neighbors`. `supervised`: the weight of the labels' loss.
+    `noise`: standard deviation of the noise before the threshold. `mixup`: the maximum share by which an image is moved
+    toward another one of its batch.
     """
 
     objective: Objective = "neighbors"
@@ -65,8 +66,8 @@ class CodeConfig:
 class Autoencoder(nn.Module):
     """(N, dim) features -> (N, bits) numbers whose signs are the code -> (N, dim) features.
 
-    The encoder is a linear projection, which can start as a known encoder's, and a correction of it by one hidden
-    layer, which starts as zero. `scale`: the features' standard deviation, the unit of hidden layer and decoder.
+    The encoder adds a linear projection, which can start as a known encoder's, and a correction by one hidden layer,
+    which starts at zero. `scale`: the features' standard deviation, the unit of the hidden layer and the decoder.
     """
 
     def __init__(self, dim: int, bits: int, hidden: int, scale: float) -> None:
@@ -93,7 +94,7 @@ class Autoencoder(nn.Module):
 def relaxed_sign(values: Tensor, steepness: float, noise: float) -> Tensor:
     """Values before the threshold -> -1..1, by a tanh.
 
-    `noise`, as a standard deviation, drives values away from the threshold (Salakhutdinov and Hinton's deep codes).
+    `noise`, its standard deviation, drives values away from the threshold (Salakhutdinov and Hinton's deep codes).
     """
     return torch.tanh(steepness * (values + noise * torch.randn_like(values)))
 
@@ -166,7 +167,7 @@ def neighbor_loss(features: Tensor, code: Tensor, config: CodeConfig) -> Tensor:
 
 def _start_as_itq(rows: Array, bits: int, config: CodeConfig) -> tuple[Autoencoder, float]:
     """A network whose linear part is ITQ's projection of (N, components) rows, scaled to unit variance; and the
-    standard deviation that the projection had."""
+    projection's standard deviation before."""
     rotation = itq_rotation(rows[:, :bits], config.seed)
     deviation = float((rows[:, :bits] @ rotation).std()) or 1.0
     network = Autoencoder(rows.shape[1], bits, config.hidden, float(np.sqrt(np.square(rows).mean())) or 1.0)

@@ -1,6 +1,6 @@
 """`BinaryEncoder`: features -> bits by the signs of a projection, and the ONNX graph that computes them.
 
-With what an autoencoder starts from: principal components, and the rotation of ITQ (Gong and Lazebnik 2011).
+Also what an autoencoder starts from: principal components, and the rotation of ITQ (Gong and Lazebnik 2011).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Correction:
 class BinaryEncoder:
     """Features -> binary codes.
 
-    A bit is whether x @ `projection` (dim, bits) + `bias` (bits,), plus the correction if there is one, is above 0.
+    A bit is 1 if x @ `projection` (dim, bits) + `bias` (bits,), plus the correction if there is one, is above 0.
     """
 
     name: str
@@ -89,8 +89,8 @@ class BinaryEncoder:
 
 
 def principal_components(features: Array, count: int, seed: int) -> tuple[Array, Array]:
-    """Mean (dim,) and the first `count` principal directions (dim, count), by Halko's random projections, of at most
-    20,000 rows. Raises TrainingError."""
+    """Mean (dim,) and first `count` principal directions (dim, count) of at most 20,000 rows, by Halko's random
+    projections. Raises TrainingError."""
     if min(features.shape) <= count:
         raise TrainingError(
             f"codes of {count} bits need more than {count} images and features as long, got {features.shape[0]} images "
@@ -107,7 +107,7 @@ def principal_components(features: Array, count: int, seed: int) -> tuple[Array,
 
 
 def itq_rotation(values: Array, seed: int) -> Array:
-    """(bits, bits): the rotation of (N, bits) centered values that brings them nearest to their signs."""
+    """(bits, bits): the rotation of (N, bits) centered values that brings them closest to their signs."""
     generator = np.random.default_rng(seed)
     rotation = np.linalg.qr(generator.standard_normal((values.shape[1], values.shape[1])))[0].astype(np.float32)
     for _ in range(ITQ_ITERATIONS):

@@ -17,7 +17,7 @@ from training.hashing.autoencoder import CodeConfig, train_autoencoder
 from training.hashing.binary_encoder import Array, BinaryEncoder
 
 HELD_OUT, MAX_HELD_OUT = 0.2, 500
-"""Share of the images whose recall is measured, and their largest number."""
+"""Share of the images that are held out to measure recall, and their maximum number."""
 NUM_NEIGHBORS, SHORTLIST = 10, 100
 
 
@@ -42,7 +42,7 @@ def add_encoder(
     """Hold out a fifth of the features, 500 at most, train on the rest and log the recall of those held out; then train
     on all, and put encoder.onnx into the artifact at `path`.
 
-    Raises InvalidRequestError, TrainingError or ArtifactError, with the artifact as it was.
+    Raises InvalidRequestError, TrainingError or ArtifactError; the artifact is then unchanged.
     """
     artifact = artifacts.load(path)
     if not 8 <= bits <= 1024:

@@ -1,6 +1,6 @@
-"""Files of checkpoints: written as a whole, with the one before kept, and compared with their checksums when read.
+"""Checkpoint files: written atomically with the previous one kept, and verified by their checksums when read.
 
-`torch.save` writes a zip archive, whose members have CRC-32 checksums that `torch.load` doesn't look at.
+`torch.save` writes a zip archive, whose members have CRC-32 checksums that `torch.load` doesn't verify.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def previous_path(path: Path) -> Path:
 
 
 def write_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
-    """Write `state` (tensors and plain values) to `path`; what is there stays until this is complete.
+    """Write `state` (tensors and plain values) to `path`; the old file stays until the new one is complete.
 
-    `keep_previous`: keep the one that is replaced beside it. The one before that is deleted first, so that there are
-    never three. Raises OSError, or torch's RuntimeError, if it can't be written.
+    `keep_previous`: keep the replaced checkpoint beside the new one. The one before it is deleted first, so that there
+    are never three. Raises OSError, or torch's RuntimeError, if it can't be written.
     """
-    import torch  # takes seconds: what only looks at the files of a run needn't load it
+    import torch  # takes seconds to import; code that only looks at a run's files doesn't need it
 
     previous = previous_path(path)
     if keep_previous and path.is_file():
@@ -48,10 +48,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_latest_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint at `path`, or the one before, with a message, if it is damaged or missing.
+    """The checkpoint at `path`; if it is damaged or missing, the previous one, with a message.
 
-    The one before then takes its place. Raises TrainingError for the one at `path` if the one before can't be read
-    either.
+    The previous one then takes its place. If it can't be read either, raises the TrainingError of the one at `path`.
     """
     try:
         state = _read_intact(path)
@@ -63,13 +62,13 @@ def read_latest_checkpoint(path: Path) -> dict[str, Any]:
             state = read_checkpoint(previous)
         except TrainingError:
             raise error from None
-        os.replace(previous, path)  # the next one would delete it before it is complete, and keep the damaged one
+        os.replace(previous, path)  # otherwise the next write would first delete it, and keep the damaged one
         tqdm.write(f"{error}: resuming from {previous.name}, the one before")
     return _check_format(path, state)
 
 
 def _read_intact(path: Path) -> Any:
-    """What is in the file. Raises TrainingError if it is missing or damaged."""
+    """The file's content. Raises TrainingError if it is missing or damaged."""
     import torch  # as in `write_checkpoint`
 
     try:

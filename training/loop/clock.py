@@ -1,4 +1,4 @@
-"""`RunClock`: how much of a run is over, in epochs or in minutes, and how long it has taken, over all its processes."""
+"""`RunClock`: how much of a run is over, in epochs or minutes, and how long it has taken across all resumes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.recipes import Recipe
 
 
 class RunClock:
-    """Counts the seconds of training and validation, also those before a run was resumed.
+    """Counts the seconds of training and validation, including those before a run was resumed.
 
     `steps_per_epoch`: steps of whole batches, however many processes share them.
     """
@@ -43,13 +43,13 @@ class RunClock:
         return self._epoch_before + (0.0 if self._started is None else time.monotonic() - self._epoch_started)
 
     def progress(self, epoch: int, step: int) -> float:
-        """The share of the run that is over before a step; above 1 after its minutes. All processes call it equally
-        often."""
+        """The share of the run that is over before a step; above 1 once its minutes are over. All processes must call
+        it equally often."""
         if self._recipe.minutes:
             return float(self._context.broadcast(self.run_seconds / (60 * self._recipe.minutes)))
         steps = self._recipe.epochs * self._steps_per_epoch
         done = epoch * self._steps_per_epoch + step
-        return done / steps if done < steps else 1.0  # a run that became shorter ends the epoch that it is in
+        return done / steps if done < steps else 1.0  # a run that became shorter finishes its current epoch
 
     def remaining_seconds(self, epoch: int, step: int, steps_per_second: float) -> float:
         """How long the run will still take at this speed."""

@@ -1,4 +1,4 @@
-"""Which images a run keeps in the memory of its device: as many as fit there beside the steps of training."""
+"""Which images a run keeps in its device's memory: all, those of training, or none, as fits beside its steps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from training.loop.distributed import DistributedContext
 
 IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 RESERVED_BYTES, RESERVED_BYTES_PER_IMAGE = 4 * 2**30, 16 * 10**6
-"""What must stay free for a step, in all and for each image of a pass. In float32 the tensors of a pass take 7.4 MB for
-each image; as much again is for the working memory of libraries, and for gaps between tensors."""
+"""Bytes that must stay free for a step: a fixed amount, and more for each image of a pass. In float32 a pass's tensors
+take 7.4 MB per image; as much again is for libraries' working memory and gaps between tensors."""
 
 
 def keep_on_device(
@@ -30,9 +30,9 @@ def keep_on_device(
     context: DistributedContext,
     stopped: Callable[[], bool],
 ) -> DeviceImages | None:
-    """Copy the training and validation images, in these rows of the cache, to the device, as `choose_rows` says.
+    """Copy images to the device: those of the training and validation `rows` of the cache that `choose_rows` selects.
 
-    `stopped`: whether to leave the rest. Says what was chosen. Raises TrainingError.
+    `stopped`: whether to skip the remaining images. Logs what was chosen. Raises TrainingError.
     """
     kept, text = choose_rows(device_cache, *rows, context.device, images_per_pass)
     if text:
@@ -55,10 +55,10 @@ def choose_rows(
     device: torch.device,
     images_per_pass: int,
 ) -> tuple[NDArray[np.int64], str]:
-    """The rows to keep on the device: all of these, those of training, or none; and a sentence about it, or "".
+    """The rows to keep on the device: all, the training rows, or none; and a sentence about the choice, or "".
 
-    `auto` keeps images on a GPU where they fit beside the passes of training, of `images_per_pass` images each. On the
-    CPU it doesn't: the cache is in its memory anyway. Raises TrainingError if `yes` can't be had.
+    `auto` keeps images on a GPU if they fit beside training passes of `images_per_pass` images each. On the CPU it
+    keeps none: the cache is in CPU memory anyway. Raises TrainingError if `yes` is impossible.
     """
     if device.type == "cpu" and device_cache != "yes":
         return train[:0], ""
@@ -81,7 +81,7 @@ def choose_rows(
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; on the CPU, those that the system can make free. Raises TrainingError."""
+    """Free bytes on a device; on the CPU, those that the system can make available. Raises TrainingError."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

@@ -12,7 +12,7 @@ from training.optim.initial_weights import InitialState
 from training.recipes import RECIPES, Recipe
 
 MAX_LOSS = 30.0
-"""Of a run that has not diverged, in units of the loss of guessing."""
+"""The highest loss of a run that hasn't diverged, as a multiple of the loss of guessing."""
 MIN_STEPS_FOR_PROGRESS = 100
 MAX_STALL_SHARE = 0.2
 MAX_MEAN_PIXEL = 30.0
@@ -32,7 +32,7 @@ def check_loss(loss: float, chance: float, recipe: Recipe, where: str) -> None:
 
 
 def check_mean(pixels: Tensor) -> None:
-    """Raise TrainingError if the first batch isn't centered: a mean image of other images stalls training."""
+    """Raise TrainingError if the first batch isn't centered: a mean image from other images stalls training."""
     means = pixels.float().mean((1, 2, 3))
     rest = float(means.mean())
     if len(means) >= 8 and abs(rest) > MAX_MEAN_PIXEL + 4 * float(means.std()) / len(means) ** 0.5:
@@ -43,7 +43,7 @@ def check_mean(pixels: Tensor) -> None:
 
 
 def no_progress_warning(loss: float, chance: float, epochs: int, steps: int, recipe: str) -> str | None:
-    """A warning if the loss of the last of `epochs`, after `steps` in all, is still that of guessing, `chance`."""
+    """A warning if the last of `epochs`, after `steps` in all, still has the loss of guessing, `chance`."""
     if epochs < 2 or steps < MIN_STEPS_FOR_PROGRESS or loss < 0.99 * chance:
         return None
     advice = "try another --seed or --learning-rate"
@@ -76,7 +76,7 @@ def large_batch_warning(batch_size: int) -> str | None:
 
 
 def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
-    """A warning if images are to compete within their source, and the classes of all do."""
+    """A warning if the recipe lets images compete within their source, but there is only one source."""
     if not recipe.competition or num_sources > 1:
         return None
     return (
@@ -86,7 +86,7 @@ def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
 
 
 def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
-    """A warning if the network to start from was trained on another split of the same dataset than this one keeps."""
+    """A warning if the start network was trained on a split of the same dataset that this run neither has nor keeps."""
     others = other_splits(initial.splits, dataset.name, dataset.split_sha256(), dataset.kept_splits)
     if not others:
         return None

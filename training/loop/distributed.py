@@ -1,6 +1,6 @@
-"""Distributed training: replicas of the network, each one process or two towers (section 3.2), started by torchrun.
+"""Distributed training: network replicas of one process, or one per tower (section 3.2), started by torchrun.
 
-Process r of W holds tower r mod T of replica r div T: a mesh (W / T, T), so that towers are neighbors on one machine.
+Process r of W holds tower r mod T of replica r div T: a mesh (W / T, T), so that a network's towers are on one machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from model.network.tower_parallel import DistributedExchange, Exchange, LocalExc
 from model.shell_command import alexnet_command, shell_command
 
 TIMEOUT = timedelta(hours=24)
-"""How long a process waits for another one: the first may be measuring the network, or reading a large dataset."""
+"""How long a process waits for another one, which may be measuring the network or reading a large dataset."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class DistributedContext:
             sys.stdout.flush()
 
     def resume_command(self, run: Path, option: str = "--resume") -> str:
-        """The command that resumes the run in this folder, with as many processes, in the way it was started.
+        """The command that resumes the run in this folder, started in the same way with as many processes.
 
-        `option`: `--finish` publishes it as it is.
+        `option`: `--finish` publishes the run as it is.
         """
         script, arguments = sys.argv[0], [option, str(run)]
         if not script.endswith(".py") or Path(script).name == "__main__.py":  # python -m alexnet
@@ -129,7 +129,7 @@ def init_distributed(device: str, processes_per_network: int) -> DistributedCont
         backend = "nccl" if torch_device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=TIMEOUT, device_id=torch_device if backend == "nccl" else None)
     groups = [
-        [distributed.new_group(list(ranks), timeout=TIMEOUT) for ranks in mesh]  # by all, in the same order
+        [distributed.new_group(list(ranks), timeout=TIMEOUT) for ranks in mesh]  # by all processes, in the same order
         for mesh in (
             [range(first, first + towers) for first in range(0, world_size, towers)],
             [range(tower, world_size, towers) for tower in range(towers)],
@@ -148,13 +148,13 @@ def init_distributed(device: str, processes_per_network: int) -> DistributedCont
 
 
 def shut_down_distributed() -> None:
-    """Leave the other processes."""
+    """Leave the process group."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 class GradientAllReducer:
-    """Adds the replicas' gradients while the backward pass still runs: a parameter's as soon as it is complete.
+    """Sums the replicas' gradients during the backward pass, each parameter's as soon as it is complete.
 
     The network has about 16 parameter tensors, the largest ready first. So it needs no buckets like those of
     DistributedDataParallel, and the sum doesn't depend on how a batch was divided into micro-batches.
@@ -163,7 +163,7 @@ class GradientAllReducer:
     def __init__(self, parameters: Iterable[nn.Parameter], group: distributed.ProcessGroup | None) -> None:
         self.group = group
         self.is_last_micro_batch = False
-        """Whether the pass under way is the last one of its step: earlier ones only add to the gradients here."""
+        """Whether the current pass is the last one of its step: earlier ones only accumulate gradients locally."""
         self._pending: list[distributed.Work] = []
         if group is not None:
             for parameter in (p for p in parameters if p.requires_grad):

@@ -68,9 +68,9 @@ class ValidationScores(NamedTuple):
 class TrainingEngine:
     """Runs training steps and validation on this process's share of the network.
 
-    With towers in several processes, each holds the gradients of its own share. So a norm over all gradients is the
-    root of the sum of squares over the processes of a network (`DistributedContext.exchange`), where biases of `row`
-    layers, which every process holds, count once (`model.network.spec.Partitioning`).
+    With towers in several processes, each process holds the gradients of its own share only. A norm over all gradients
+    is therefore the root of the sum of squares over the network's processes (`DistributedContext.exchange`), with the
+    biases of `row` layers, which every process holds, counted once (`model.network.spec.Partitioning`).
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TrainingEngine:
         self.network = self._build_network(initial)
         trained = {name.partition(".")[0] for name, tensor in self.network.named_parameters() if tensor.requires_grad}
         self.num_frozen_layers = num_frozen_layers(self.spec.feature_layers, trained)
-        """Number of first layers whose output for a crop is the same in every step."""
+        """Number of leading layers whose output for a crop is the same in every step."""
         self.frozen_features = FrozenFeatures(cache.images.count)
         self.forward = torch.compile(self.network) if config.environment.compile else self.network
         self.optimizer = MomentumSGD(self.network.named_parameters(), self.learning_rates(1.0, 0), self.recipe)
@@ -112,13 +112,13 @@ class TrainingEngine:
         self.pruning_masks: dict[str, Tensor] = {}
         """Weights that stay zero: parameter name -> mask."""
         self.densities: dict[str, float] = {}
-        """The fraction of its weights that each pruned layer keeps, as the masks are now."""
+        """The fraction of its weights that each pruned layer keeps under the current masks."""
 
     def _build_network(self, initial: InitialState) -> AlexNet:
         """This process's part of the network with its initial weights; frozen parameters need no gradient."""
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is float32
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # full float32
         network = AlexNet(self.spec, self.context.exchange).to(self.dtype)
         network.load_state_dict(split_state(initial.weights, self.spec, self.context.exchange))
         network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -133,7 +133,7 @@ class TrainingEngine:
         return torch.from_numpy(weights).to(self.device, self.dtype)
 
     def learning_rates(self, factor: float, epoch: int, warmup: float = 1.0) -> dict[str, float]:
-        """The learning rate of every parameter. `factor`: the schedule's. `warmup`: of all rates."""
+        """The learning rate of every parameter. `factor`: the schedule's. `warmup`: a factor for all rates."""
         return scheduled_learning_rates(self.spec, self.recipe, factor, epoch, self.lr_multipliers, warmup)
 
     def run_epoch(
@@ -251,7 +251,7 @@ class TrainingEngine:
         self.apply_pruning_masks()
 
     def prune(self, progress: float) -> None:
-        """Prune to the recipe's densities at `progress`, the share of the run that is over; not what is frozen."""
+        """Prune all but frozen layers to the recipe's densities at `progress`, the share of the run that is over."""
         pruning = self.recipe.pruning
         scheduled = {} if pruning is None or progress < pruning.start else scheduled_densities(pruning, progress)
         densities = {name: density for name, density in scheduled.items() if self.lr_multipliers.get(name, 1.0) > 0}

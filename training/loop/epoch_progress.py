@@ -29,7 +29,7 @@ class EpochProgress:
         """Show the state after `step` steps of the epoch."""
         now = time.monotonic()
         passed = now - self.started
-        steps = (totals.images - self.first_images) * step / totals.images  # of this process
+        steps = (totals.images - self.first_images) * step / totals.images  # that this process has made
         remaining = self.clock.remaining_seconds(epoch, step, max(steps, 1e-9) / passed)
         state = (
             f"loss {totals.mean_loss:.3f} error {100 * totals.top1_error:.1f} % "

@@ -1,6 +1,6 @@
-"""FrozenFeatures: what the frozen lower layers return for an image, computed once while its crop doesn't change.
+"""`FrozenFeatures`: the frozen lower layers' outputs for each image, computed once if its crop never changes.
 
-Neither these layers nor the image's crop are then needed again, in validation and, without augmentation, in training.
+Validation, and training without augmentation, then need neither these layers nor the image's crop again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from training.data.augment import Augmentation
 from training.data.transforms import has_transforms
 
 MAX_BYTES = 2 * 2**30
-"""Memory for the features: 58,000 images after conv5, in float32. Features of further images are computed each time."""
+"""Memory for the features: 58,000 images after conv5 in float32. Those of further images are computed each time."""
 
 
 def num_frozen_layers(layers: Sequence[Layer], trained: Collection[str]) -> int:
-    """How many of the first layers, up to dropout, return the same for an image in every step.
+    """How many leading layers, up to the first dropout, return the same output for an image in every step.
 
     `trained`: names of the layers whose weights change.
     """
@@ -40,7 +40,7 @@ def crops_never_change(augmentation: Augmentation) -> bool:
 
 
 class FrozenFeatures:
-    """Outputs of the frozen layers of center crops, by row of the cache of images."""
+    """Outputs of the frozen layers for center crops, by row of the image cache."""
 
     def __init__(self, num_rows: int) -> None:
         self._places = np.full(num_rows, -1)

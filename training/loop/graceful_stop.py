@@ -16,7 +16,7 @@ MESSAGE = b"stopping after this step to save a checkpoint\n"
 
 
 class GracefulStop:
-    """`requested` is true after a signal, while the context lasts. Signals reach only the main thread."""
+    """While the context lasts, a signal sets `requested`. Signals reach only the main thread."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -36,14 +36,14 @@ class GracefulStop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # not print or tqdm: the signal may have interrupted one, and a buffer refuses a second writer of the thread
+        # not print or tqdm: the signal may have interrupted one, and their buffer refuses a nested write
         with suppress(OSError):
             os.write(STDERR, b"\n" + MESSAGE if os.isatty(STDERR) else MESSAGE)  # on a terminal, below the progress bar
 
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, while the block runs outside a `GracefulStop`."""
+    """In this context SIGTERM raises KeyboardInterrupt, as Ctrl-C does, except inside a `GracefulStop`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -20,7 +20,7 @@ METRICS = "metrics.jsonl"
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of a run so far, one per epoch; none before the first epoch is finished.
 
-    Damaged lines, such as those that a full disk has cut, are left out and counted in a message.
+    Damaged lines, such as those cut off by a full disk, are left out and counted in a message.
     """
     path = folder / METRICS
     lines = path.read_bytes().splitlines() if path.is_file() else []
@@ -31,12 +31,12 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def run_seconds(records: Sequence[dict[str, Any]]) -> float:
-    """Seconds of training and validation until the last of these epochs."""
+    """Seconds of training and validation up to the end of the last of these epochs."""
     return float(records[-1].get("run_seconds", 0)) if records else 0.0
 
 
 def copy_metrics(source: Path, target: Path) -> None:
-    """Give the run in `target` the records of the run in `source`, whose training it continues, instead of its own.
+    """Replace the records of the run in `target` by those of the run in `source`, whose training it continues.
 
     Raises OSError.
     """
@@ -45,18 +45,18 @@ def copy_metrics(source: Path, target: Path) -> None:
 
 
 def _parse_record(line: bytes) -> dict[str, Any] | None:
-    """The record of a line if it has the fields of an epoch; None: it is damaged."""
+    """The record of a line if it has the fields of an epoch; None if the line is damaged."""
     try:
-        Epoch.model_validate_json(line)  # also of JSON that is no object
+        Epoch.model_validate_json(line)  # also fails for JSON that isn't an object
         return dict(json.loads(line))
     except ValueError:
         return None
 
 
 class MetricsLog:
-    """Writes the records of one run. Those after `epochs` are removed: the run is resumed from there.
+    """Writes the records of one run. Records after `epochs` are removed, since the run is resumed from there.
 
-    Raises TrainingError if that can't be done. What can't be written later, as on a full disk, is said in a warning: it
+    Raises TrainingError if that can't be done. If a later write fails, as on a full disk, a warning is logged: that
     must cost neither the run nor its network.
     """
 
@@ -97,7 +97,7 @@ class MetricsLog:
         )
 
     def close(self) -> None:
-        """Write what TensorBoard's writer still holds."""
+        """Write what TensorBoard's writer still buffers, and close it."""
         try:
             self.board.close()
         except OSError as error:

@@ -30,15 +30,15 @@ CONFIG, CHECKPOINT, BEST, SPLIT, ARTIFACT = "config.json", "checkpoint.pt", "bes
 class RunDirectory:
     """The folder of one run:
 
-        config.json       what the run was told (`training.config.TrainConfig`)
+        config.json       the run's configuration (`training.config.TrainConfig`)
         split.csv         its images by split, with split.info.json; `--data` accepts it
         checkpoint.pt     weights, momenta, schedule and position, to resume from, and checkpoint.previous.pt, the one
                           before (`training.loop.checkpoint_file`); removed when the run is finished
-        best.pt           weights of the epoch with the lowest validation error, where they are to be published
+        best.pt           weights of the epoch with the lowest validation error, if they are to be published
         metrics.jsonl     one line per epoch, and tensorboard/ (`training.loop.metrics`)
         report.html       the report for people (`training.publish.report`)
         artifact.txt      where its artifact is, once it is finished
-        lock              held by the process that works on the run, as long as this is entered as a context
+        lock              held by the process that works on the run, while this context is entered
 
     Files are replaced as a whole or stay as they were.
     """
@@ -48,11 +48,11 @@ class RunDirectory:
         self._lock = FileLock(path / "lock", blocking=False)
 
     def __enter__(self) -> RunDirectory:
-        """Lock the folder, which is created if necessary. Raises TrainingError if another process has locked it."""
+        """Create the folder if necessary, and lock it. Raises TrainingError if another process has locked it."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
-        except Timeout:  # such as the workers of a torchrun that was killed: they live on for a while
+        except Timeout:  # such as the workers of a killed torchrun, which live on for a while
             raise TrainingError(f"another process is working on the run in {self.path}: wait until it ends") from None
         return self
 
@@ -94,7 +94,7 @@ class RunDirectory:
         """Write configuration and split. Raises TrainingError if they can't be written."""
         path = self.path / SPLIT
         if resumed and self.artifact() is not None and self.read_config().recipe != config.recipe:
-            (self.path / ARTIFACT).unlink()  # it is longer now, and no longer finished
+            (self.path / ARTIFACT).unlink()  # it was made longer, and is no longer finished
         self.write_config(config)
         try:
             write_table(dataset, path)
@@ -104,12 +104,12 @@ class RunDirectory:
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors and plain values); the previous file stays until this one is complete.
 
-        Raises TrainingError if it can't be written, with the previous file as it was.
+        Raises TrainingError if it can't be written; the previous file is then unchanged.
         """
         self._save(CHECKPOINT, state)
 
     def save_best(self, state: dict[str, Any]) -> None:
-        """Write the weights of the best epoch so far, in the way of `save_checkpoint`. Raises TrainingError."""
+        """Write the weights of the best epoch so far, as `save_checkpoint` does. Raises TrainingError."""
         self._save(BEST, state)
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ class RunDirectory:
             write_checkpoint(self.path / name, state, keep_previous=name == CHECKPOINT)
 
     def load_checkpoint(self) -> dict[str, Any]:
-        """The run's checkpoint, or the one before, with a message, if it is damaged. Raises TrainingError."""
+        """The run's checkpoint; if it is damaged or missing, the previous one, with a message. Raises TrainingError."""
         path = self.path / CHECKPOINT
         if not path.is_file() and not previous_path(path).is_file():
             raise TrainingError(f"no checkpoint at {path}: the run can't be resumed")
@@ -162,7 +162,7 @@ class RunDirectory:
 
     @contextmanager
     def _named_errors(self, name: str, before: str) -> Iterator[None]:
-        """Errors of writing a file as TrainingError; `before`: what has become of the file before it."""
+        """Turn errors of writing a file into TrainingErrors. `before`: what has become of the previous file."""
         try:
             yield
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
@@ -190,8 +190,9 @@ def resume_config(
 ) -> TrainConfig:
     """The configuration of the run in `folder`, with the fields of `environment` that were `given`.
 
-    `given`: names of all options beside `--resume`. `epochs`, `minutes`: another length of the run, to which its
-    schedule fits itself. Raises TrainingError if other options were given, or if the run is finished.
+    `given`: names of all options besides `--resume`. `epochs`, `minutes`: a new length of the run, to which its
+    schedule adapts. Raises TrainingError if other options were given, or if the run is finished, unless a kept
+    checkpoint makes it longer.
     """
     fixed = sorted(given - (set(Environment.__dataclass_fields__) - {"find_rate"}) - {"epochs", "minutes"})
     if fixed:

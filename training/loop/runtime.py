@@ -22,13 +22,13 @@ def pick_device(device: TrainingDevice) -> str:
 
 
 def measuring_device(device: TrainingDevice) -> str:
-    """The device to measure a run's network on: the CPU if the run was told to use it, else a GPU if onnxruntime has
-    one, which it may lack where PyTorch has it."""
+    """The device to measure a run's network on: the CPU if the run was told to use it, else a GPU if onnxruntime can
+    use one, which it can't always where PyTorch can."""
     return "cpu" if device == "cpu" else "auto"
 
 
 def pick_precision(precision: TrainingPrecision, device: torch.device) -> str:
-    """`auto` -> bfloat16 if the hardware computes with it, else float32."""
+    """`auto` -> bfloat16 if the hardware supports it natively, else float32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -39,8 +39,8 @@ def pick_precision(precision: TrainingPrecision, device: torch.device) -> str:
 def disable_malloc_trim() -> None:
     """Tell glibc to keep freed memory for the next step instead of returning it to the system.
 
-    Each step allocates the same large tensors. By default each is a mapping of its own, whose pages are faulted in and
-    cleared again: a quarter of a step's time on the CPU. Without glibc nothing is changed.
+    Each step allocates the same large tensors. By default each gets a mapping of its own, whose pages are faulted in
+    and cleared every time: a quarter of a step's time on the CPU. Without glibc nothing is changed.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

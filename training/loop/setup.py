@@ -1,4 +1,4 @@
-"""Set-up of a run: the dataset and its cache are read, weights are drawn or loaded, and a `Trainer` is made."""
+"""Set-up of a run: read the dataset and its cache, draw or load weights, and create a `Trainer`."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from training.optim.layer_rates import check_layer_names
 def set_up(
     config: TrainConfig, context: DistributedContext, resume: Path | None = None, initial: InitialState | None = None
 ) -> Iterator[Trainer]:
-    """A trainer for a new run, or for the one in the folder `resume`, whose folder stays locked in this context.
+    """A trainer for a new run, or for the one in the folder `resume`. The run's folder stays locked in this context.
 
-    `initial`: what to start from instead of the checkpoint in `resume`. Raises AlexNetError. What is wrong with the
-    configuration is raised before any image is read.
+    `initial`: what to start from instead of the checkpoint in `resume`. Raises AlexNetError; for errors in the
+    configuration, before any image is read.
     """
     environment = config.environment
     check_layer_names(config.run.lr_multipliers, config.run.frozen)
@@ -73,7 +73,7 @@ def _new_trainer(config: TrainConfig, context: DistributedContext, dataset: Data
     with stage("initializing the network", context.is_main):
         # from the main process: all replicas need the same weights, whatever artifact another machine has
         initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)
-    fits = fits_output_layer(config, initial)  # before the images are read: it refuses options
+    fits = fits_output_layer(config, initial)  # before the images are read, since it may refuse options
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     fitted = None
     if fits:
@@ -112,7 +112,7 @@ def _resumed_trainer(
     trainer = Trainer(config, dataset, cache, run, context, initial)
     if state is not None:
         trainer.restore(state)
-    if context.is_main:  # after what may be refused: that must leave the run as it was
+    if context.is_main:  # after all checks: a resume that is refused must leave the run as it was
         run.claim(config, dataset, resumed=True)
     choose_threads(trainer, state)
     return trainer
@@ -124,7 +124,7 @@ def _lock(run: RunDirectory, context: DistributedContext, stack: ExitStack) -> R
 
 
 def _with_start(config: TrainConfig, context: DistributedContext, dataset: Dataset) -> TrainConfig:
-    """The same with the network that a new run starts from, and its image contract, filled in."""
+    """`config` with the network that a new run starts from, and its image contract, filled in."""
     if context.is_main:
         with stage("reading the network to start from"):
             config, text = choose_start(config, len(dataset.train))
@@ -139,9 +139,9 @@ def _with_start(config: TrainConfig, context: DistributedContext, dataset: Datas
 
 
 def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageContract:
-    """The image contract of a new run: that of the artifact that it starts from, changed as asked.
+    """The image contract of a new run: that of the artifact it starts from, with the changes asked for.
 
-    `recipe_detail`: of a run that starts from scratch. Raises ArtifactError.
+    `recipe_detail`: the detail of a run that starts from scratch. Raises ArtifactError.
     """
     start = ImageContract(recipe_detail)
     if isinstance(run.init_from, Path):
@@ -152,7 +152,7 @@ def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageC
 
 
 def _checked_cache(config: TrainConfig, dataset: Dataset, context: DistributedContext) -> ImageCache:
-    """The decoded images; what was skipped and what is wrong with them is said. Raises DatasetError."""
+    """The decoded images. Logs what was skipped and what is wrong with them. Raises DatasetError."""
     cache = open_cache(config, dataset, show=context.is_main)
     if not context.is_main:
         return cache
@@ -167,8 +167,8 @@ def _checked_cache(config: TrainConfig, dataset: Dataset, context: DistributedCo
 def open_dataset(config: TrainConfig, begun: Path | None = None) -> Dataset:
     """The dataset of a run, split as the run was configured. Raises DatasetError.
 
-    `begun`: the folder of a run that isn't new. It keeps its own split where this kept an earlier one, which may be
-    gone since.
+    `begun`: the folder of a run that isn't new. If its split was based on an earlier run's (`split_from`), the split is
+    read from this folder: the earlier one may be gone.
     """
     run, environment = config.run, config.environment
     source, seed, archive, exclude = environment.data, run.seed, environment.archive, environment.exclude
@@ -235,7 +235,7 @@ def fits_output_layer(config: TrainConfig, initial: InitialState) -> bool:
 
 
 def _keep_start(trainer: Trainer, fitted: FittedStart | None) -> None:
-    """Log how good a network is before it is trained further, and keep its weights as those of epoch 0."""
+    """Log how good the start network is before training, and keep its weights as those of epoch 0."""
     context = trainer.context
     if fitted is not None:
         if context.is_main:
@@ -243,7 +243,7 @@ def _keep_start(trainer: Trainer, fitted: FittedStart | None) -> None:
         for baseline in fitted.baselines:
             context.log(f"{baseline.method}: {100 * baseline.top1_error:.2f} % error on {baseline.split} images")
     elif not trainer.initial.is_copy:
-        return  # layers are random
+        return  # some layers are random
     with stage("measuring the start network", context.is_main):
         validation = trainer.engine.validate(trainer.validation_rows)
     before = "before the first epoch" if trainer.recipe.has_epochs else "with the fitted output layer"
@@ -252,7 +252,7 @@ def _keep_start(trainer: Trainer, fitted: FittedStart | None) -> None:
 
 
 def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> Trainer:
-    """A new trainer with the learning rate that a range test finds; the same as before if it finds none."""
+    """A new trainer with the learning rate that a range test finds; with the old rate if it finds none."""
     config, context, run = trainer.config, trainer.context, trainer.run
     with stage("looking for a learning rate", context.is_main):
         test = run_range_test(trainer, fitted)

@@ -1,4 +1,4 @@
-"""The network that a run starts from: which one it is, and an output layer that is fitted to its features."""
+"""The network that a run starts from: how it is chosen, and how an output layer is fitted to its features."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from training.optim.initial_weights import InitialState
 
 BATCH_SIZE = 32
 MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 1_000, 2_000
-"""Maximum number of images whose features are computed; a random sample is taken of more."""
+"""Maximum number of images whose features are computed; if there are more, a random sample is taken."""
 MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
-"""Crops of all training images together, and of each at least."""
+"""Target number of crops of all training images together, and minimum number per image."""
 
 
 def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:
     """Fill in the network to start from and its recipe. Returns the configuration and a sentence about the choice.
 
-    `auto` is the bundled network for photographs with fewer than `MIN_SCRATCH_IMAGES`. A bundled network's name always
-    means that network, never a folder. Raises ArtifactError.
+    `auto` is the bundled network for photographs if there are fewer than `MIN_SCRATCH_IMAGES`, else `none`. A bundled
+    network's name always means that network, never a folder. Raises ArtifactError.
     """
     run, folder = config.run, config.environment.cache_folder / "networks"
     if run.init_from == "auto":
@@ -54,7 +54,7 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
         return replace(config, run=run, recipe=recipe, recipe_if_fine_tuning=None), (
             f"starting from the bundled network {DEFAULT_NETWORK}; --init-from none trains from scratch"
         )
-    if isinstance(run.init_from, Path) and is_bundled(str(run.init_from)):  # also where images are in a folder `photos`
+    if isinstance(run.init_from, Path) and is_bundled(str(run.init_from)):  # even if there is a folder `photos`
         run = replace(run, init_from=unpack_bundled(str(run.init_from), folder).path)
     text = ""
     if run.init_from == "none" and num_train_images < MIN_SCRATCH_IMAGES:
@@ -115,9 +115,9 @@ def fit_output_layer(
 
 
 def draw_crops(num_images: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """(num_images, crops) ids of crops: the center first, then others of the ten, fewer the more images there are.
+    """(num_images, crops) ids of crops: the center, then others of the ten; the more images, the fewer crops each.
 
-    Corner crops must be among them: an output layer that is fitted to the center alone is wrong on other crops.
+    The center isn't enough: an output layer fitted to it alone is wrong on other crops.
     """
     others = np.array([crop for crop in TEN_CROP if crop not in CENTER_CROP])
     count = min(max(MAX_TRAIN_CROPS // num_images, MIN_CROPS), len(TEN_CROP))
@@ -134,7 +134,7 @@ def _with_output_layer(initial: InitialState, probe: LinearProbe) -> InitialStat
 
 
 class _FeatureExtractor:
-    """Computes the inputs of the output layer as a trained network has them: dropout is a factor."""
+    """Computes the output layer's inputs as in a trained network, where dropout is a factor."""
 
     def __init__(self, initial: InitialState, config: TrainConfig, cache: ImageCache, device: torch.device) -> None:
         self.device = device
@@ -143,7 +143,7 @@ class _FeatureExtractor:
         self.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.kept = float(np.prod([1 - layer.p for layer in initial.spec.output_layers if isinstance(layer, Dropout)]))
         self.loader = CropLoader(cache, device, torch.float32)
-        recipe = replace(config.recipe, network=initial.spec.config)  # the start's own, as where its mean is cropped
+        recipe = replace(config.recipe, network=initial.spec.config)  # the start's own, such as how its mean is cropped
         self.augmentation = Augmentation.create(recipe, cache.covariance, config.run.seed)
         self.bfloat16 = pick_precision(config.environment.precision, device) == "bfloat16"
 

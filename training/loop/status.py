@@ -1,4 +1,4 @@
-"""What a person sees while something takes time: a line, and on a terminal a clock that runs."""
+"""What users see while something takes time: a line, and on a terminal a running clock."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 INTERVAL = 1.0
-"""Seconds between two updates of a bar that nothing else moves."""
+"""Seconds between two updates of a bar that nothing else updates."""
 LOG_SECONDS = 60
 """Seconds between two lines where there is no terminal for a bar."""
 
 
 @contextmanager
 def stage(text: str, show: bool = True) -> Iterator[None]:
-    """Say what is being done; on a terminal, with the time that it has taken. `show`: whether this process says it."""
+    """Show what is being done; on a terminal, with the elapsed time. `show`: whether this process shows it."""
     with (
         tqdm(desc=text, bar_format="{desc} ({elapsed})", leave=False, disable=None if show else True) as bar,
         refreshed(bar),
@@ -39,7 +39,7 @@ def refreshed(bar: tqdm[Any]) -> Iterator[None]:
 
 @contextmanager
 def repeated(text: str, show: bool = True) -> Iterator[None]:
-    """Write a line, and again every minute with the time that it has taken: there is no terminal for a bar."""
+    """Where there is no terminal for a bar: write a line, and again every minute with the elapsed time."""
     if not show:
         yield
         return
@@ -51,7 +51,7 @@ def repeated(text: str, show: bool = True) -> Iterator[None]:
 
 @contextmanager
 def _every(seconds: float, action: Callable[[], object]) -> Iterator[None]:
-    """Call `action` in a thread every so many seconds."""
+    """Call `action` in a thread every `seconds` seconds."""
     ended = threading.Event()
 
     def act() -> None:

@@ -35,13 +35,13 @@ from training.optim.schedule import create_schedule, warmup_factor
 
 SAVE_SECONDS = 600
 LOG_INTERVAL = {"cpu": 1, "cuda": 20}
-"""Steps between two readings of the loss: on a GPU each reading waits for everything that is under way."""
+"""Steps between two readings of the loss: on a GPU each reading waits for all pending work."""
 HUGE_PAGES_STEP, MIN_STEPS_FOR_HUGE_PAGES = 3, 100
-"""The step after which a process moves its memory to huge pages, and how many must be left for it to pay."""
+"""The step after which a process moves its memory to huge pages, and how many steps must remain to make that pay."""
 
 
 class Best(NamedTuple):
-    """The epoch with the lowest validation error so far, of equal ones that with the lowest loss.
+    """The epoch with the lowest validation error so far; ties are broken by the lower loss.
 
     Epoch 0 is the start network; before anything was measured, `error` is infinite.
     """
@@ -99,10 +99,10 @@ class Trainer:
         return guessing_loss(labels, num_classes, self.recipe.label_smoothing, weights)
 
     def fit(self) -> None:
-        """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, when a checkpoint is written."""
+        """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, once a checkpoint is written."""
         metrics = MetricsLog(self.run.path, self.epoch) if self.context.is_main else None
         if not self.epoch and not self._has_next_epoch():
-            self.save()  # of a run that only fits an output layer: it is resumed if it is stopped while it is measured
+            self.save()  # lets a run that only fits an output layer be resumed if it is stopped while it is measured
         try:
             with self.stop:
                 self._keep_images_on_device()
@@ -120,14 +120,14 @@ class Trainer:
             self.context.log("finished: the validation error no longer improves at the smallest learning rate")
 
     def _keep_images_on_device(self) -> None:
-        """Copy the images to the device's memory if they fit. Raises TrainingError if they must and don't."""
+        """Copy the images to the device's memory if they fit. Raises TrainingError if they must fit but don't."""
         if not self._has_next_epoch():
             return
         engine, environment = self.engine, self.config.environment
         share = -(-self.recipe.batch_size // self.context.num_replicas)
         images_per_pass = min(share, engine.micro_batch or share)
         if self.recipe.mixing is not None:
-            images_per_pass = min(2 * images_per_pass, self.recipe.batch_size)  # with those that are mixed in
+            images_per_pass = min(2 * images_per_pass, self.recipe.batch_size)  # with the mixed-in images
         engine.loader.device_images = keep_on_device(
             environment.device_cache,
             self.cache.images,
@@ -139,7 +139,7 @@ class Trainer:
         self.num_device_images = engine.loader.num_device_images
 
     def _has_next_epoch(self) -> bool:
-        """Whether the run isn't over; an epoch that has begun is ended in any case."""
+        """Whether the run continues; an epoch that has begun is always completed."""
         if self.schedule.finished:
             return False
         if self.step:
@@ -160,7 +160,7 @@ class Trainer:
         self._train()
         self.check_stop()  # a run that is resumed after the last step continues with the validation
         stalled, seconds, totals = self.engine.loader.stall_seconds, time.monotonic() - started, self.totals
-        if not totals.images:  # the minutes were over before the first step
+        if not totals.images:  # the time was over before the first step
             return
         validation = self.engine.validate(self.validation_rows, self.check_stop)
         where = f"the validation of epoch {self.epoch + 1}"
@@ -175,7 +175,7 @@ class Trainer:
         self._log_warnings(totals, stalled, seconds)
 
     def _epoch_record(self, totals: EpochTotals, validation: ValidationScores) -> dict[str, float]:
-        """Losses, errors and times of the epoch that was completed last."""
+        """Losses, errors and times of the last completed epoch."""
         return {
             "epoch": self.epoch,
             "learning_rate": self.learning_rate,
@@ -198,9 +198,9 @@ class Trainer:
                 self.context.log(warning)
 
     def keep_best(self, validation: ValidationScores) -> None:
-        """Save the weights with these scores if they are the best so far and are to be published.
+        """Keep these scores if they are the best so far; save their weights, too, if the best ones are to be published.
 
-        If that fails, a warning is logged, and the best ones remain those that were saved before.
+        If saving fails, a warning is logged, and the best weights remain those saved before.
         """
         error, loss = validation.top1_error, validation.loss
         if (error, loss) >= (self.best.error, self.best.loss):
@@ -209,7 +209,7 @@ class Trainer:
             self.best = Best(self.epoch, error, loss)
 
     def _save_best(self, error: float) -> bool:
-        """Whether this epoch's weights could be saved as the best ones; the same in all processes."""
+        """Save this epoch's weights as the best ones. Returns whether that worked, the same in all processes."""
         saved = True
         weights = self.weights() if self.context.gathers_weights else {}
         if self.context.is_main:
@@ -238,7 +238,7 @@ class Trainer:
             self._read(sums)
 
     def _use_huge_pages(self) -> None:
-        """Once all memory of a step is allocated; it takes the time of about ten steps, and shortens the others."""
+        """Called once a step has allocated all its memory. Takes as long as about ten steps, and speeds up the rest."""
         steps_left = (self.recipe.epochs - self.epoch) * self.steps_per_epoch - self.step
         if self.context.device.type == "cpu" and (self.recipe.minutes or steps_left >= MIN_STEPS_FOR_HUGE_PAGES):
             use_huge_pages()
@@ -265,7 +265,7 @@ class Trainer:
             diagnostics.check_loss(loss / images, self._chance, self.recipe, where)
 
     def _should_sync(self, num_images: int) -> bool:
-        """Whether to read the loss, and save if it is due, after this step; the same in all processes."""
+        """Whether to read the loss after this step, and save if that is due; the same in all processes."""
         every = self.config.environment.save_steps
         save_due = bool(every) and self.step % every == 0
         stopping = self.context.world_size == 1 and self.stop.requested
@@ -273,7 +273,7 @@ class Trainer:
         return save_due or stopping or last or self.step % LOG_INTERVAL[self.context.device.type] == 0
 
     def _order(self) -> NDArray[np.int64]:
-        """The rows of the epoch in the order that all processes share; shuffled once if the recipe says so."""
+        """The shuffled rows of the epoch, the same in all processes; reshuffled each epoch if the recipe says so."""
         epoch = self.epoch if self.recipe.shuffle else 0
         return draw_order(self.train_rows, self.config.run.seed, epoch)
 
@@ -295,7 +295,7 @@ class Trainer:
             self._raise_stopped(f"in the validation of epoch {self.epoch + 1}")
 
     def _raise_stopped(self, where: str) -> NoReturn:
-        """Raise StoppedError, in all processes at once: when one has ended, torchrun gives the others 30 seconds."""
+        """Raise StoppedError in all processes at once: when one has ended, torchrun gives the others 30 seconds."""
         self.context.barrier()
         raise StoppedError(f"stopped {where}")
 
@@ -321,7 +321,7 @@ class Trainer:
         return self.gather(self.engine.network.state_dict())
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs, of the whole network. Called by all processes that gather weights."""
+        """Everything that `restore` needs, for the whole network. Called by all processes that gather weights."""
         return {
             "network": asdict(self.recipe.network),
             "classes": [label.id for label in self.dataset.labels],
@@ -353,7 +353,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a checkpoint's state, whose weights came with `InitialState.from_checkpoint`.
 
-        Raises TrainingError if it is of another configuration, of other classes, or of other images.
+        Raises TrainingError if the configuration, the classes or the images differ.
         """
         classes = [label.id for label in self.dataset.labels]
         if (state["classes"], state["upright"]) != (classes, self.dataset.upright):
@@ -374,9 +374,9 @@ class Trainer:
         self._forget_best_if_not_kept()
 
     def _check_images(self, digests: NDArray[np.int64]) -> None:
-        """Raise TrainingError unless these are the N images, by their pixels, that the run began with.
+        """Raise TrainingError unless the pixels of all N images are those that the run began with.
 
-        digests: (N, 2) int64.
+        `digests` (N, 2) int64: those at the beginning.
         """
         now = self.cache.digests()
         if len(now) != len(digests):
@@ -393,7 +393,7 @@ class Trainer:
             )
 
     def _forget_best_if_not_kept(self) -> None:
-        """Compare further epochs among themselves if the best one so far was not saved, or another one was."""
+        """Forget the best epoch if its weights aren't the saved ones: later epochs then compete among themselves."""
         if self.config.environment.publish != "best" or self.best == Best():
             return
         kept = self.context.broadcast(self.run.best_epoch() if self.context.is_main else None)
@@ -405,7 +405,7 @@ class Trainer:
             self.best = Best()
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
-        """Momenta, learning rates and pruning masks of a checkpoint's state."""
+        """Restore momenta, learning rates and pruning masks from a checkpoint's state."""
         momenta = split_state(state["momenta"], self.initial.spec, self.context.exchange)
         self.engine.optimizer.restore(momenta, state["learning_rates"])
         masks = split_state(state["pruning_masks"], self.initial.spec, self.context.exchange)

@@ -17,15 +17,15 @@ from training.loop.trainer import Trainer
 from training.optim.range_test import NUM_STEPS, RangeTest, find_rate, has_exploded, rate_of_step
 
 MIN_STEPS_FOR_TRIAL = 300
-"""Steps of a run for which trying threads is worth the time."""
+"""In runs of at least this many steps, trying numbers of threads is worth the time."""
 TRIAL_BATCH = 32
 
 
 def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
     """Set the number of threads on the CPU: `--threads`, a resumed run's own, or what a short trial finds fastest.
 
-    All cores aren't always faster than one: other programs may use them. With several processes, or where
-    OMP_NUM_THREADS says how many, nothing is changed.
+    All cores aren't always faster than one: other programs may use them. Without `--threads`, nothing is changed if
+    there are several processes or if OMP_NUM_THREADS is set.
     """
     context, num_threads = trainer.context, trainer.config.environment.threads
     if context.device.type != "cpu":
@@ -35,7 +35,7 @@ def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
         return
     if context.world_size > 1 or "OMP_NUM_THREADS" in os.environ:
         return
-    if state is not None:  # the last bits of sums depend on it
+    if state is not None:  # the last bits of sums depend on the threads
         torch.set_num_threads(min(state["threads"], available_cpus()))
         return
     candidates = _thread_counts(torch.get_num_threads())
@@ -53,7 +53,7 @@ def _thread_counts(max_threads: int) -> list[int]:
 
 
 def _time_pass(trainer: Trainer, threads: int) -> float:
-    """Seconds of the second of two forward and backward passes of zeros; no weight is changed."""
+    """Seconds that the second of two forward and backward passes of zeros takes; no weight is changed."""
     torch.set_num_threads(threads)
     engine = trainer.engine
     count = min(TRIAL_BATCH, engine.recipe.batch_size, engine.micro_batch or TRIAL_BATCH)
@@ -71,9 +71,9 @@ def _time_pass(trainer: Trainer, threads: int) -> float:
 
 
 def run_range_test(trainer: Trainer, fitted: bool) -> RangeTest:
-    """Make a hundred steps at ever higher learning rates; called by all processes. `fitted`: see `find_rate`.
+    """Run a hundred steps at ever higher learning rates; called by all processes. `fitted`: see `find_rate`.
 
-    The trainer's weights are of no use afterwards.
+    The trainer's weights are unusable afterwards.
     """
     engine = trainer.engine
     rates, losses = list[float](), list[float]()

@@ -1,7 +1,7 @@
 """Competition within a source: for some images only the classes of their own source compete.
 
-Where data are put together from several sources, a network learns to tell the sources apart, and fails on images from
-elsewhere (Torralba and Efros 2011). An image for which the other sources' classes don't count doesn't teach that.
+If data comes from several sources, a network learns to tell the sources apart, and fails on images from elsewhere
+(Torralba and Efros 2011). An image for which only its own source's classes count doesn't teach it that.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from training.data.shortcuts import use_sources
 class Competition:
     """Which classes compete for an image, reproducible from (seed, epoch, image).
 
-    `sources`: of all images of the dataset, "" where unknown. `labels`: their classes. `rows`: the training images;
-    a class belongs to the sources of its training images. Where no source has images of several classes, sources are
-    kinds within the classes, and all classes compete. `share`: of the images that this applies to.
+    `sources`: of all images of the dataset, "" where unknown. `labels`: their classes. `rows`: the training images; a
+    class belongs to the sources of its training images. If no source has images of several classes, the sources are
+    subclasses, and all classes compete. `share`: the share of the images for which competition is limited.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Competition:
     def excluded(
         self, epoch: int, rows: NDArray[np.int64], partners: NDArray[np.int64] | None = None
     ) -> NDArray[np.bool_] | None:
-        """(N, classes): those that don't compete for the images in `rows`, mixed with `partners`; None: all compete."""
+        """(N, classes): which don't compete for the images in `rows`, mixed with `partners`; None: all compete."""
         if not self._share or self.num_sources < 2:
             return None
         restricted = hash_uniform((self._seed, epoch, COMPETITION_STREAM), rows, 1) < self._share

@@ -14,10 +14,10 @@ from training.data.augment import DROPOUT_STREAM, hash_uniform
 def dropout_masks(
     spec: NetworkSpec, exchange: Exchange, seed: int, step: int, count: int, like: Tensor
 ) -> tuple[Tensor, ...]:
-    """0 or 1 for each output of this process's share of each dropout layer, for all `count` images of a step.
+    """A mask of 0 and 1 per dropout layer, for this process's share of its outputs and all `count` images of a step.
 
-    (count, features / processes per network) each, on the device and of the type of `like`. Every process draws the
-    numbers of all towers and replicas and takes its own: the draw costs next to nothing, and a run is the same on one
+    Each is (count, features / processes per network), with the device and dtype of `like`. Every process draws the
+    masks of all towers and replicas and takes its part: that costs next to nothing, and makes a run the same on one
     process and on many.
     """
     numbers = hash_uniform((seed, step, DROPOUT_STREAM), np.arange(len(spec.dropouts)), 1)[:, 0]

@@ -32,10 +32,10 @@ class InitialState:
     """What a run starts from.
 
     `weights`: of the whole network, on the CPU. `lr_multipliers`: learning rate multipliers by layer. `origin`: the
-    artifact that layers were copied from, in words. `mean` (256, 256, 3): the mean image of this artifact, which its
-    layers expect to be subtracted; None where a run starts from scratch. `new_layers`: names of the layers that weren't
-    copied. `origin_license`: the artifact's license. `splits`: those that the artifact, and the networks that it
-    descends from, were trained on (`model.artifacts.held_out`).
+    artifact that layers were copied from, in words. `mean` (256, 256, 3): this artifact's mean image, which its layers
+    expect to be subtracted; None if a run starts from scratch. `new_layers`: names of the layers that weren't copied.
+    `origin_license`: the artifact's license. `splits`: those that the artifact, and the networks that it descends from,
+    were trained on (`model.artifacts.held_out`).
     """
 
     spec: NetworkSpec
@@ -94,7 +94,7 @@ class InitialState:
 
     @classmethod
     def from_published(cls, artifact: Artifact) -> InitialState:
-        """The network of an artifact as it is, to go on training it on its own data."""
+        """The network of an artifact as it is, to train it further on its own data."""
         spec, trained = read_weights(artifact)
         training = artifact.manifest.training
         weights = {name: torch.from_numpy(values) for name, values in trained.items()}
@@ -125,7 +125,7 @@ class InitialState:
 
 
 def _common_layers(first: NetworkSpec, second: NetworkSpec) -> set[str]:
-    """Names of the layers up to where two networks differ: the inputs of what follows come from other layers."""
+    """Names of the layers before the first difference between two networks: later ones get inputs from other layers."""
     pairs = zip(first.weighted_layers, second.weighted_layers, strict=False)
     return {layer.name for layer, _ in takewhile(lambda pair: _is_same(*pair), pairs)}
 

@@ -25,10 +25,10 @@ def check_layer_names(options: Mapping[str, float], frozen: Collection[str]) -> 
 def layer_multipliers(
     spec: NetworkSpec, options: Mapping[str, float], frozen: Collection[str], copied: Collection[str]
 ) -> dict[str, float]:
-    """Learning rate multipliers by layer, where they aren't 1 by default.
+    """Learning rate multipliers by layer; 1 for layers that aren't in it.
 
-    `options`: by group or by name of a layer, which overrides its groups. `copied`: layers that come from another
-    network, a tenth by default. Raises TrainingError, also for a name that none of the layers has.
+    `options`: by group or by layer, which overrides its groups. `copied`: layers that come from another network, with a
+    tenth by default. Raises TrainingError, also for a name that fits no layer.
     """
     names = {layer.name for layer in spec.weighted_layers}
     known = names | {group for group in GROUPS if _members(spec, group, copied)}

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 
 class Targets(NamedTuple):
-    """What N images are trained towards.
+    """The training targets of N images.
 
     `classes` (N,). `partners` (N,) and `shares` (N,): the classes of the images that were mixed in, and the share of
-    the image itself; None where nothing was. `excluded` (N, classes) bool: classes that don't compete for an image.
+    the image itself; None without mixing. `excluded` (N, classes) bool: classes that don't compete for an image.
     """
 
     classes: Tensor
@@ -30,8 +30,9 @@ def training_loss(
     """The sum of the images' cross-entropy.
 
     `label_smoothing`: share of a target that is spread evenly over the classes that compete. `class_weights`
-    (classes,): how much an image of each class counts. They weigh images: PyTorch's weigh the shares of a smoothed
-    target, so that a rare class's share of every other image's target would count more than the image's own class.
+    (classes,): how much an image of each class counts. They weigh images. PyTorch's class weights weigh the shares of a
+    smoothed target, so that a rare class's share of every other image's target would count more than the image's own
+    class.
     """
     if targets.partners is None and targets.excluded is None:
         if class_weights is None:
@@ -70,7 +71,7 @@ def guessing_loss(
     label_smoothing: float = 0.0,
     class_weights: NDArray[np.float64] | None = None,
 ) -> float:
-    """The mean training loss of the best prediction that is the same for all images, without competition."""
+    """The mean training loss of the best constant prediction, without competition."""
     shares = np.bincount(labels, minlength=num_classes) / len(labels)
     if class_weights is not None:
         shares = shares * class_weights

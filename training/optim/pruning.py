@@ -1,7 +1,7 @@
-"""Pruning while training: the smallest weights of fully connected layers are set to zero, ever more of them.
+"""Pruning during training: more and more of the smallest weights of fully connected layers are set to zero.
 
-Zhu and Gupta 2018, "To prune, or not to prune": the share that is zero follows a cubic curve. Each tower keeps its own
-share of a layer, so that the result is the same for one process with both towers and for two.
+Zhu and Gupta 2018, "To prune, or not to prune": the share that is zero follows a cubic curve. Each tower prunes its own
+part of a layer, so that one process with both towers gets the same result as two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from model.network.spec import Linear, NetworkSpec
 from training.recipes import Pruning
 
 STEPS = 100
-"""Steps of the share that is pruned between `Pruning.start` and `Pruning.end`."""
+"""Number of steps in which the pruned share grows between `Pruning.start` and `Pruning.end`."""
 
 
 def scheduled_densities(pruning: Pruning, progress: float) -> dict[str, float]:
@@ -28,10 +28,10 @@ def scheduled_densities(pruning: Pruning, progress: float) -> dict[str, float]:
 def pruning_masks(
     weights: Mapping[str, Tensor], spec: NetworkSpec, densities: Mapping[str, float], num_shares: int
 ) -> dict[str, Tensor]:
-    """1 for the largest weights of the layers in `densities`, else 0, by name of the parameter.
+    """Parameter name -> mask for the layers in `densities`: 1 for the largest weights, else 0.
 
-    `weights`: of the whole network, or of a process's share of it. `num_shares`: towers in it, each of which keeps the
-    same number. Layers that the network doesn't have are left out.
+    `weights`: of the whole network, or of a process's share of it. `num_shares`: number of towers in it, each of which
+    keeps the same number of weights. Layers that the network doesn't have are left out.
     """
     masks = {}
     for layer in spec.linears:
@@ -54,4 +54,4 @@ def _largest(weights: Tensor, density: float) -> Tensor:
     if kept == weights.numel():
         return torch.ones_like(magnitudes)
     threshold = magnitudes.flatten().kthvalue(weights.numel() - kept + 1).values
-    return ((magnitudes >= threshold) & (magnitudes > 0)).to(weights.dtype)  # what is pruned already stays so
+    return ((magnitudes >= threshold) & (magnitudes > 0)).to(weights.dtype)  # pruned weights stay pruned

@@ -20,7 +20,7 @@ SMOOTHING = 0.9
 EXPLODED = 2.0
 """The test ends when the smoothed loss is this many times the lowest one."""
 MIN_IMPROVEMENT = 0.02
-"""By how much the smoothed loss must fall, in units of the first one, for a rate to be found."""
+"""By how much the smoothed loss must fall, relative to the first one, for a rate to be found."""
 SHARE_OF_LOWEST = 0.1
 """The rate for a network whose output layer is fitted already, as a share of the rate with the lowest loss."""
 
@@ -47,12 +47,12 @@ def read_range_test(folder: Path) -> RangeTest | None:
 
 
 def rate_of_step(step: int) -> float:
-    """The learning rate of a step from 0 to `NUM_STEPS` - 1: equal ratios between `LOWEST` and `HIGHEST`."""
+    """The learning rate of a step from 0 to `NUM_STEPS` - 1: from `LOWEST` to `HIGHEST` in equal ratios."""
     return float(LOWEST * (HIGHEST / LOWEST) ** (step / (NUM_STEPS - 1)))
 
 
 def smooth(losses: list[float]) -> list[float]:
-    """The moving average of losses so far, corrected for its beginning."""
+    """The moving averages of the losses, with bias correction for their beginning."""
     averages, average = [], 0.0
     for number, loss in enumerate(losses, 1):
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
@@ -71,8 +71,8 @@ def has_exploded(losses: list[float]) -> bool:
 def find_rate(rates: list[float], losses: list[float], fitted: bool = False) -> RangeTest:
     """Choose the rate where the smoothed loss falls fastest; none if it never falls by two percent.
 
-    `fitted`: the output layer is fitted, to features without dropout. Its loss with dropout is high and falls at any
-    rate, so a tenth of the rate with the lowest loss is chosen: above that one the loss rises.
+    `fitted`: whether the output layer was fitted to features without dropout. Its loss with dropout starts high and
+    falls at any rate, so a tenth of the rate with the lowest loss is chosen; above the latter the loss rises.
     """
     kept = [loss for loss in losses if math.isfinite(loss)]
     averages = np.array(smooth(kept))

@@ -16,16 +16,16 @@ from training.recipes import Recipe
 COSINE_END = 1e-3
 """The factor at the end of a cosine."""
 LEVELS = 1000
-"""Different learning rates in a run with warm-up or a cosine: each change costs a pass over all weights."""
+"""Number of different learning rates in a run with warm-up or a cosine: each change costs a pass over all weights."""
 
 
 @dataclass
 class Plateau:
     """Divide the learning rate by ten after `patience` epochs without a better error.
 
-    `factor`: of the learning rate now. `best`: lowest error so far. `epochs_without_improvement`: since then. `drops`:
-    so far; the next one comes, at the latest, at its share of the run in `drop_by`. `finished`: whether training should
-    end, as no drops are left.
+    `factor`: the learning rate's current factor. `best`: lowest error so far. `epochs_without_improvement`: since then.
+    `drops`: their number so far; the next one comes at its share of the run in `drop_by` at the latest. `finished`:
+    whether training should end, as no drops are left.
     """
 
     patience: int
@@ -95,7 +95,7 @@ class Cosine:
     finished: bool = False
 
     def update(self, error: float) -> None:
-        """Nothing: the error doesn't matter."""
+        """Do nothing: the error doesn't matter."""
 
     def advance(self, progress: float) -> float:
         """The factor when the share `progress` of the run is over."""
@@ -111,8 +111,8 @@ Schedule = Plateau | Milestones | Cosine
 def create_schedule(recipe: Recipe, state: dict[str, Any] | None = None, new_length: bool = False) -> Schedule:
     """The recipe's schedule at its beginning, or with the `state` of a checkpoint.
 
-    `new_length`: the run was made longer or shorter than when the state was saved. A plateau then begins anew, with the
-    best error so far: the learning rate may rise again.
+    `new_length`: whether the run was made longer or shorter since the state was saved. A plateau then starts over,
+    keeping only the best error: the learning rate may rise again.
     """
     state = state or {}
     if recipe.schedule == "milestones":
@@ -125,7 +125,7 @@ def create_schedule(recipe: Recipe, state: dict[str, Any] | None = None, new_len
 
 
 def warmup_factor(recipe: Recipe, progress: float) -> float:
-    """The factor of warm-up when the share `progress` of the run is over; 1 after it, and without."""
+    """The warm-up factor when the share `progress` of the run is over; 1 after and without warm-up."""
     if progress >= recipe.warmup:
         return 1.0
     return min(1.0, _in_levels(progress) / recipe.warmup)

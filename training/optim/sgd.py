@@ -3,8 +3,8 @@
     v <- momentum * v - decay * rate * w - rate * gradient
     w <- w + v
 
-torch's fused SGD keeps b = -v / rate instead. While the rate stays, that is the same; when it changes, b is rescaled
-here so that v stays what it was.
+torch's fused SGD keeps b = -v / rate instead. While the rate is constant, that is equivalent; when it changes, b is
+rescaled here so that v stays the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calibration of a network before it is published: its temperature, and what tells how familiar an image is.
+"""Calibration of a network before it is published: its temperature, and the model of how familiar an image is.
 
 `alexnet train` does it for each network, `alexnet calibrate` for one that is published already.
 """
@@ -36,7 +36,7 @@ from training.evaluation.familiarity import fit_familiarity
 from training.loop.status import stage
 
 MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
-"""So that it takes minutes, also where there are a million images."""
+"""Maximum numbers of images, so that calibration takes minutes even for a million."""
 _NONE_UNFAMILIAR = f"unfamiliar images aren't flagged, which needs {MIN_HELD_OUT} validation images"
 
 
@@ -55,7 +55,7 @@ def calibrate(
 
     The temperature is fitted to the probabilities of at most `max_images` `validation` images, as they are served: from
     ten crops, or from the center crop without `ten_crop`. Familiarity is learned from the features of at most 10,000
-    `training` images, and compares with the same validation images. `split`: their name in the manifest. Without
+    `training` images, with the same validation images as its reference. `split`: their name in the manifest. Without
     validation images the temperature is 1, and there is no familiarity.npz.
     """
     network, crops = folder / NETWORK, TEN_CROP if ten_crop else CENTER_CROP
@@ -105,7 +105,7 @@ def describe_calibration(manifest: Manifest) -> str:
 
 
 def few_images_warning(num_images: int) -> str:
-    """What is said of too few validation images; empty if they are enough."""
+    """A warning about too few validation images; empty if there are enough."""
     if num_images >= MIN_HELD_OUT:
         return ""
     return (
@@ -116,7 +116,7 @@ def few_images_warning(num_images: int) -> str:
 
 @contextmanager
 def open_with_logits(network: Path, device: str = "auto") -> Iterator[OnnxModel]:
-    """The network with its logits as one more output, from a copy beside it that is deleted again."""
+    """The network with its logits as an additional output, from a temporary copy beside it."""
     with tempfile.TemporaryDirectory(dir=network.parent) as folder:
         write_with_logits(network, Path(folder) / NETWORK)
         yield OnnxModel(Path(folder) / NETWORK, device)
@@ -132,12 +132,12 @@ def calibrate_artifact(
     log: Callable[[str], None],
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Artifact:
-    """Publish the artifact at `path` once more, calibrated on the data that it was trained on.
+    """Publish the artifact at `path` again, calibrated on the data that it was trained on.
 
-    On at most `max_images` validation images; calibration and errors are measured on as many held-out images, and take
-    the place of those that were measured with the temperature before. The new version has the same weights, so features
-    and codes stay; its int8 network, if any, is left out. Raises DatasetError if `data` has other classes or another
-    split, and ArtifactError if the artifact isn't in a folder of its name.
+    It uses at most `max_images` validation images. Calibration and errors are measured on as many held-out images, and
+    replace those that were measured with the previous temperature. The new version has the same weights, so features
+    and codes stay the same; the int8 network, if any, is left out. Raises DatasetError if `data` has other classes or
+    another split, and ArtifactError if the artifact isn't in a folder of its name.
     """
     artifact = artifacts.load(path)
     root = _artifacts_folder(artifact)
@@ -176,7 +176,7 @@ def calibrate_artifact(
 
 
 def _artifacts_folder(artifact: Artifact) -> Path:
-    """The folder that has the artifact as NAME/VERSION, for its next version. Raises ArtifactError if it isn't so."""
+    """The folder that has the artifact as NAME/VERSION, for its next version. Raises ArtifactError if there is none."""
     home, name = artifact.path.resolve().parent, artifact.manifest.name
     if home.name != name:
         raise ArtifactError(
@@ -187,8 +187,8 @@ def _artifacts_folder(artifact: Artifact) -> Path:
 
 
 class _Outputs(NamedTuple):
-    """Of M images: classes (M,), logits over the temperature (M, crops, classes), and features (M, dim) by the number
-    of crops that they are a mean of."""
+    """Of M images: classes (M,), logits divided by the temperature (M, crops, classes), and number of crops -> their
+    mean features (M, dim)."""
 
     labels: NDArray[np.int64]
     logits: NDArray[np.float32]
@@ -230,12 +230,12 @@ def _run(
 
 
 def draw_evenly(examples: Sequence[Example], count: int) -> list[Example]:
-    """At most `count` of the examples at random, as many of each class as possible."""
+    """At most `count` of the examples at random, spread over the classes as evenly as possible."""
     if len(examples) <= count:
         return list(examples)
     order = np.random.default_rng(0).permutation(len(examples))
     labels = np.array([examples[place].label for place in order])
-    rank = np.zeros(len(order), np.int64)  # how many of its class come before
+    rank = np.zeros(len(order), np.int64)  # how many images of its class come before it
     for label in np.unique(labels):
         own = labels == label
         rank[own] = np.arange(int(own.sum()))

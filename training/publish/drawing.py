@@ -30,14 +30,14 @@ def draw_figures(
 ) -> list[Path]:
     """Write kernels.png and predictions.png, the latter with images of the held-out split; their paths.
 
-    `log`: takes a note where training images may be among them.
+    `log`: takes a note if training images may be among them.
 
     Raises DatasetError if the data has a class that the network doesn't know, or if its training kept an earlier split,
     which can't be drawn again, and the data has another; ArtifactError if the artifact has no kernels.
     """
     artifact = artifacts.load(path)
     dataset = with_labels_of(load_training_dataset(artifact, data, archive), artifact, data)
-    if artifact.manifest.training.get("split_method") == EARLIER:  # others would be taken for held-out images
+    if artifact.manifest.training.get("split_method") == EARLIER:  # other images would be taken for held-out ones
         check_training_data(artifact, dataset, data)
     if has_other_split(artifact, dataset):
         log(

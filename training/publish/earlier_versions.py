@@ -9,8 +9,8 @@ from model.artifacts.held_out import may_know_held_out
 def better_version_note(artifact: Artifact) -> str:
     """A sentence that names the earlier version with the lowest top-1 error, if it is lower than this one's.
 
-    Empty otherwise, and where no version of the same name was trained with the same split and measured on the same
-    images. Versions that can't be read are left out, and those that may have been trained on these images.
+    Empty otherwise, and if no version of the same name was trained with the same split and measured on the same images.
+    Versions that can't be read, or that may have been trained on these images, are left out.
     """
     current = artifact.manifest.main_measurement
     if current is None:
@@ -34,7 +34,7 @@ def better_version_note(artifact: Artifact) -> str:
 
 
 def _measured_images(manifest: Manifest) -> tuple[object, ...]:
-    """What two versions have alike that were measured on the same images in the same way."""
+    """A key that two versions share if they were measured on the same images in the same way."""
     measured = manifest.main_measurement
     images = None if measured is None else (measured.split, measured.num_images, measured.crops)
     return manifest.training.get("split_sha256"), images

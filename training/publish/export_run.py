@@ -43,8 +43,8 @@ def export_and_publish(
 ) -> tuple[Artifact, Predictions]:
     """Export the whole network's `weights`, calibrate, measure and publish: the artifact, and what was measured.
 
-    `extra` joins what the manifest records of the training. `round_weights` may change the exported file before it is
-    measured. Raises AlexNetError.
+    `extra` is added to what the manifest records about the training. `round_weights` may change the exported file
+    before it is measured. Raises AlexNetError.
     """
     config, dataset, cache = trainer.config, trainer.dataset, trainer.cache
     spec, split = trainer.initial.spec, dataset.held_out_split
@@ -134,14 +134,14 @@ def _history(trainer: Trainer, predictions: Predictions, split: str) -> Training
 
 
 def combine_licenses(images: str, start: str) -> str:
-    """The license of a network from that of its training images and that of the network it started from, if any."""
+    """The license of a network, from those of its training images and of the network it started from, if any."""
     if not start or start == images:
         return images
     return start if start.startswith(f"{images}; ") else f"{images}; {start} (of the network it started from)"
 
 
 def provenance(trainer: Trainer) -> dict[str, Any]:
-    """How the network was trained, for the manifest. It names no path of the machine."""
+    """How the network was trained, for the manifest. It names no paths of this machine."""
     config, dataset, device = trainer.config, trainer.dataset, trainer.context.device
     return {
         "run": trainer.run.path.name,

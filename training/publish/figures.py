@@ -1,6 +1,6 @@
 """Figures of a training run: curves, kernels (Figure 3), predictions (Figure 4), confusion matrix.
 
-Each is drawn in the colors of the theme it is called in (`themed`): for a light page by default, or for a dark one.
+Each is drawn in the colors of the current theme (`themed`): for a light page by default, or for a dark one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRUE_CLASS, OTHER_CLASS = "#d6409f", "#4c78a8"
 ACCENT = "#d9534f"
 """Red that can be read on white and on black."""
 MAX_NAMED_CLASSES, MAX_COUNTED_CLASSES = 100, 20
-"""Of a confusion matrix with names beside it, and with numbers in it."""
+"""Maximum number of classes for names beside a confusion matrix, and for numbers in it."""
 LIGHT, DARK = ("#ffffff", "#1a1a1a", "#8a8a8a"), ("#16181c", "#e6e6e6", "#8a8a8a")
 """Background, text, and what is less important."""
 
@@ -83,7 +83,7 @@ def draw_range_test(test: RangeTest) -> Figure:
     axes.plot(test.rates, smooth(list(test.losses)), color=text, linewidth=1.4, label="moving average")
     if test.best_rate is not None:
         axes.axvline(test.best_rate, color=ACCENT, linewidth=1.4, label=f"found: {test.best_rate:g}")
-    highest = 2 * max(test.losses[:1], default=1.0)  # what has exploded is cut off
+    highest = 2 * max(test.losses[:1], default=1.0)  # exploded losses are cut off
     axes.set(xlabel="learning rate", ylabel="loss", xscale="log", ylim=(0, highest))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -149,7 +149,7 @@ def _bars(axes: Axes, probability: NDArray[np.float32], label: int, names: Seque
 def draw_confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: Sequence[str]) -> Figure:
     """Confusion matrix: true classes in rows, predicted ones in columns, as shares of the row.
 
-    With names and numbers where there are few classes.
+    With names and numbers if there are few classes.
     """
     classes = len(names)
     counts = np.zeros((classes, classes))

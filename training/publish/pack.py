@@ -32,7 +32,7 @@ from training.publish.export_run import export_and_publish, report
 from training.recipes import NEVER
 
 DENSITY, EPOCHS = 0.12, 8
-"""By default: the share of the weights of fc6 and fc7 that is kept, and epochs after pruning."""
+"""Defaults: the share of the weights of fc6 and fc7 that is kept, and the epochs after pruning."""
 
 
 def pack_run(
@@ -45,13 +45,13 @@ def pack_run(
 ) -> Artifact:
     """Prune, fine-tune, round, measure, publish and pack the network of a run.
 
-    `density`: the share of the weights of fc6 and fc7 that stays, by default 0.12. `epochs`: at `learning_rate`, by
-    default 8; a quarter as many follow at a tenth of it. Where the recipe pruned the network while it was trained, the
-    defaults are the weights that were left then, and no epoch. `output`: the folder for the bundle
-    (`model.artifacts.packed`). If it is stopped, it starts from the beginning again. Raises AlexNetError.
+    `density`: the share of the weights of fc6 and fc7 that is kept, by default 0.12. `epochs`: at `learning_rate`, by
+    default 8; a quarter as many follow at a tenth of it. If the recipe pruned the network during training, the defaults
+    are the weights that were left then, and no epochs. `output`: the folder for the bundle (`model.artifacts.packed`).
+    If packing is stopped, it has to start from the beginning. Raises AlexNetError.
     """
     config = RunDirectory(run).read_config()
-    output.mkdir(parents=True, exist_ok=True)  # before the training, which would be lost
+    output.mkdir(parents=True, exist_ok=True)  # before training, which would be lost if this failed
     context = DistributedContext(torch.device(pick_device(config.environment.device)))
     sparse = config.recipe.pruning is not None and density is None
     epochs = (0 if sparse else EPOCHS) if epochs is None else epochs
@@ -89,7 +89,7 @@ def pack_run(
 
 
 def _describe_packing(masks: Mapping[str, Tensor], epochs: int, learning_rate: float) -> dict[str, Any]:
-    """What the manifest says of how a network was packed."""
+    """How a network was packed, for the manifest."""
     return {
         "density": {name.partition(".")[0]: round(float(mask.mean()), 4) for name, mask in masks.items()},
         "epochs": epochs,
@@ -99,7 +99,7 @@ def _describe_packing(masks: Mapping[str, Tensor], epochs: int, learning_rate: f
 
 
 def keep_pruned(trainer: Trainer) -> dict[str, Any]:
-    """The trainer's state, with masks that keep the weights zero that are so in the layers that its recipe pruned."""
+    """The trainer's state, with masks that keep pruned weights at zero in the layers that its recipe pruned."""
     state, pruning = trainer.state(), trainer.recipe.pruning
     assert pruning is not None
     names = [f"{layer.name}.weight" for layer in trainer.initial.spec.linears if layer.name in pruning.density]
@@ -125,7 +125,7 @@ def fine_tune(
     trained: Trainer, folder: RunDirectory, state: dict[str, Any], learning_rate: float, epochs: int
 ) -> Trainer:
     """Train `epochs` more from `state` with a new trainer: all layers at a constant learning rate, on images as at the
-    end of the run, where nothing is mixed."""
+    end of the run, without mixing."""
     recipe = replace(
         trained.config.recipe,
         epochs=state["epoch"] + epochs,

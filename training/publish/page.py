@@ -1,4 +1,4 @@
-"""The pieces of HTML of a report: page, tables, figures for light and dark, cards of images. Nothing is loaded."""
+"""The HTML parts of a report: page, tables, figures for light and dark, cards of images. They load no files."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of plain text, without the columns in which every cell is empty; nothing without rows.
 
-    Columns of numbers are aligned at the right.
+    Columns of numbers are right-aligned.
     """
     kept = [column for column in range(len(titles)) if any(row[column] for row in rows)]
     numbers = {column for column in kept if all(_is_number(row[column]) for row in rows)}
@@ -116,7 +116,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """Plain text as HTML; "%" stays beside its number."""
+    """Plain text as HTML; "%" isn't separated from its number."""
     return escape(text).replace(" %", "&nbsp;%")
 
 

@@ -17,8 +17,8 @@ SOURCE = "training/publish/provenance.py"
 
 
 def commit() -> str:
-    """The commit of the source tree, with `+` if files were changed. Outside this program's repository, as where it is
-    installed in an environment inside another one: "version X.Y.Z", or "unknown" where it isn't installed."""
+    """The commit of the source tree, with `+` if files were changed. Outside this program's repository, as in a virtual
+    environment inside another one: "version X.Y.Z", or "unknown" if it isn't installed."""
     try:
         if _git("ls-files", "--full-name", "--error-unmatch", Path(__file__).name) == SOURCE:
             return _git("describe", "--always", "--abbrev=12", "--dirty=+")
@@ -31,7 +31,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What a command of git says, in the folder of this file."""
+    """The output of a git command, run in the folder of this file."""
     folder = Path(__file__).parent
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -32,7 +32,7 @@ REPORT = "report.html"
 
 
 def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
-    """Measure the artifact of a run again and write its report again; its path.
+    """Measure the artifact of a run again, and rewrite the run's report. Returns the report's path.
 
     `artifact`: by default the run's own. Raises AlexNetError.
     """
@@ -49,7 +49,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
 
 
 def _find_artifact(run: Path, environment: Environment, name: str) -> Path:
-    """The newest artifact that says that this run made it, wherever the run noted that it was. Raises DatasetError."""
+    """The newest artifact whose manifest names this run, if the one it noted is missing. Raises DatasetError."""
     own = [
         (manifest.version, folder)
         for folder, manifest in list_artifacts(environment.artifacts_folder / name)[0]
@@ -65,7 +65,7 @@ def _find_artifact(run: Path, environment: Environment, name: str) -> Path:
 
 
 def _check_measurable(artifact: Artifact, run: Path, config: TrainConfig, dataset: Dataset) -> None:
-    """Raise DatasetError unless the held-out images of a run tell how good the artifact is."""
+    """Raise DatasetError unless the artifact can be measured on the held-out images of the run."""
     data = config.environment.data
     if artifact.labels != dataset.labels:
         raise DatasetError(f"the classes of {data} differ from those of {artifact.path}")
@@ -113,7 +113,7 @@ def _summarize(
     cache: ImageCache,
     predictions: Predictions,
 ) -> Summary:
-    """The result in numbers, beside baselines; and what comes next."""
+    """The result in numbers, with baselines; and what comes next."""
     check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
     records, split = read_metrics(folder), dataset.held_out_split
     num_train, num_held_out = [size.train for size in check.sizes], [size.count(split) for size in check.sizes]

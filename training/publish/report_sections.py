@@ -108,7 +108,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
 
 
 def _length(summary: Summary, config: TrainConfig) -> str:
-    """How long the network was trained, and which of its epochs was published if that isn't the last one."""
+    """How long the network was trained, and which epoch was published if it isn't the last one."""
     if not config.recipe.has_epochs and not summary.epochs:
         return "no epoch: only the output layer was fitted"
     training = summary.artifact.manifest.training
@@ -125,7 +125,7 @@ def _length(summary: Summary, config: TrainConfig) -> str:
 
 
 def _packing(packing: dict[str, Any]) -> str:
-    """How the network was packed; `packing`: what `alexnet pack` noted in the manifest."""
+    """How the network was packed. `packing`: what `alexnet pack` wrote to the manifest."""
     kept = ", ".join(f"{100 * share:.3g} % of {layer}" for layer, share in packing["density"].items())
     epochs = packing["epochs"]
     after = f"; then {count_of(epochs, 'epoch')} at {packing['learning_rate']:g}" if epochs else ""
@@ -141,7 +141,7 @@ def _class_sizes(check: DataCheck) -> str:
 
 
 class _Gallery:
-    """Shows held-out images with what the network says of them."""
+    """Shows held-out images with the network's predictions."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a training came to, in sentences and as report.json: the result, baselines beside it, what follows."""
+"""The outcome of a training run, in sentences and as report.json: the result, baselines and next steps."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from training.evaluation.baselines import LINEAR, Baseline
 REPORT_DATA = "report.json"
 FREQUENT = "always the most frequent class"
 FURTHER_TRAINING = ("--epochs", "15", "--lr-multipliers", "copied=1", "--publish", "best")
-"""At the full rate: nothing pulls at the copied layers once the output layer is fitted (docs/experiments.md)."""
+"""At the full rate: a fitted output layer doesn't distort the copied layers (docs/experiments.md)."""
 TRAIN_ALL_LAYERS = "train all layers and not only the output layer, which takes longer and may lower the error"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """`measured`: with the most crops. `seconds`: of training and validation.
-    `commands`: what can be done next: a few words on what each command does, and the command."""
+    """`measured`: with the most crops. `seconds`: of training and validation. `commands`: next steps, each in a few
+    words and as a command."""
 
     artifact: Artifact
     measured: Measurement
@@ -81,7 +81,7 @@ class Summary:
     def verdict(self) -> str:
         """Whether the network is better than the best baseline.
 
-        Before its first step the network is the linear classifier on the start network's features, and no rival of it.
+        Without a training step, the network is itself the linear classifier on the start network's features: no rival.
         """
         training = self.artifact.manifest.training
         is_trained = training.get("published_epoch", self.epochs) or training.get("published_steps")
@@ -126,7 +126,7 @@ class Summary:
 
 
 def frequent_class_baseline(split: str, num_train: Sequence[int], num_held_out: Sequence[int]) -> Baseline:
-    """The error of always answering the most frequent training class, from the images of each class."""
+    """The error of always answering the most frequent training class, from the number of images of each class."""
     total = sum(num_held_out)
     error = 1 - num_held_out[int(np.argmax(num_train))] / total
     return Baseline(FREQUENT, split, error, total, sum(num_train))
@@ -135,8 +135,8 @@ def frequent_class_baseline(split: str, num_train: Sequence[int], num_held_out: 
 def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     """Commands for a new network: a few words on what each does, and the command.
 
-    `artifact`: its folder, which all name, since a later version takes its place for those that don't. `config`: of the
-    run that made it.
+    `artifact`: its folder, which all commands name: without it they would take a later version if there is one.
+    `config`: that of the run that made it.
     """
     environment, named = config.environment, ["--artifact", str(artifact)]
     home = ["--home", str(environment.home)] if environment.home != Path() else []
@@ -160,7 +160,7 @@ def _folders(environment: Environment) -> list[str]:
 
 
 def _same_split(config: TrainConfig) -> list[str]:
-    """The options that decide which images are held out; another split would test on training images."""
+    """The options that decide which images are held out; another split could test on training images."""
     run, archive = config.run, config.environment.archive
     words = ["--archive", str(archive)] if archive is not None else []
     words += ["--seed", str(run.seed)] if run.seed else []

@@ -1,4 +1,4 @@
-"""A client of alexnet-server, synchronous and asynchronous.
+"""A client for alexnet-server, synchronous and asynchronous.
 
 from alexnet_client import Client
 

@@ -1,4 +1,4 @@
-"""AsyncClient: for asyncio."""
+"""AsyncClient: the client for asyncio."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class AsyncClient:
     async def iter_similar(
         self, image: ImageLike | int | ImageKey, page_size: int = 100, **query: Any
     ) -> AsyncIterator[Neighbor]:
-        """As `Client.iter_similar`, but a file is read at the first neighbor."""
+        """As `Client.iter_similar`, but a file is read when the first neighbor is requested."""
         first = await asyncio.to_thread(calls.first_similar_request, image, page_size, query)  # it reads a file
         async for neighbor in self._iterate(first, parse_neighbors):
             yield neighbor
@@ -127,7 +127,7 @@ class AsyncClient:
         await self.close()
 
     async def _iterate(self, request: Request, parse: Callable[[Any], list[Result]]) -> AsyncIterator[Result]:
-        """The items of all pages; `request` is the first one's."""
+        """The items of all pages; `request` is that of the first page."""
         following: Request | None = request
         while following is not None:
             items, following = await self._run(calls.page(self._connection, following, parse))
@@ -135,7 +135,7 @@ class AsyncClient:
                 yield item
 
     async def _run(self, call: calls.Call[Result]) -> Result:
-        """The call's result. It goes on in a thread, because it reads files."""
+        """The call's result. Each step runs in a thread, because it may read files."""
         async with self._slots:
             step = await asyncio.to_thread(_advance, call, None)
             while not isinstance(step, _Finished):
@@ -158,8 +158,8 @@ class _Finished(Generic[Result]):
 
 
 def _advance(call: calls.Call[Result], outcome: Outcome | None) -> Attempt | _Finished[Result]:
-    """The call's next attempt, or its result, after what came of the attempt before; None: its first attempt."""
+    """The call's next attempt, or its result, given the outcome of the previous attempt; None starts the call."""
     try:
         return next(call) if outcome is None else call.send(outcome)
-    except StopIteration as end:  # it can't leave a thread of asyncio
+    except StopIteration as end:  # it can't be raised out of an asyncio thread
         return _Finished(end.value)

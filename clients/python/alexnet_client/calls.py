@@ -1,6 +1,6 @@
-"""Calls, independent of how requests are sent: generators that yield attempts to send one and take what came of each.
+"""Calls, independent of how requests are sent: generators that yield attempts and receive their outcomes.
 
-So the synchronous and the asynchronous client have one description of each call, of its retries and of its pages.
+So the synchronous and the asynchronous client share one definition of each call, its retries and its pages.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def similar_request(image: ImageLike | int | ImageKey, query: Mapping[str, Any])
 
 
 def first_similar_request(image: ImageLike | int | ImageKey, page_size: int, query: Mapping[str, Any]) -> Request:
-    """The request of the first page. Raises InvalidInputError."""
+    """The request for the first page. Raises InvalidInputError."""
     if "k" in query or "cursor" in query:
         raise InvalidInputError("iter_similar fetches all pages itself: give page_size, not k or cursor")
     return similar_request(image, {**query, "k": page_size})
@@ -85,7 +85,7 @@ def parse_images(page: Any) -> list[tuple[int, str | None]]:
 def page(
     connection: Connection, request: Request, parse: Callable[[Any], list[Result]]
 ) -> Call[tuple[list[Result], Request | None]]:
-    """One page of a list, and the request of the next page; None after the last."""
+    """One page of a list, and the request for the next page; None after the last."""
     body = yield from connection.send(request)
     items, cursor = parse_with(parse, body), member(body, "next_cursor")
     check_next_page(cursor, request.query.get("cursor"))
@@ -131,10 +131,10 @@ def _in_batches(
     make_request: Callable[[list[bytes], int], Request],
     parse: Callable[[Any], list[Result | AlexNetServerError]],
 ) -> Call[Result | list[Result | AlexNetServerError]]:
-    """A result per image; of a `single` one only that. `make_request`: the request of a batch, from its bytes and the
-    position of its first image.
+    """A list of one result per image, or the one result if `single`. `make_request`: makes the request for a batch from
+    its bytes and the position of its first image.
 
-    An error has the results of the batches before it.
+    A raised error has the results of earlier batches as `partial_results`.
     """
     results: list[Result | AlexNetServerError] = []
     try:
@@ -166,7 +166,7 @@ def remove(connection: Connection, image: int | ImageKey) -> Call[None]:
 
 
 def _id_of(connection: Connection, image: int | ImageKey) -> Call[int]:
-    """The id of an indexed image, by GET /images if its key is given: an image keeps both."""
+    """The id of an indexed image, by GET /images if its key is given: an image's id and key never change."""
     if not isinstance(image, ImageKey):
         return image
     body = yield from connection.send(Request("GET", "/images", {"key": image.text}))
@@ -184,13 +184,13 @@ def info(connection: Connection) -> Call[dict[str, Any]]:
 def _to_list(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     if is_single(images):
         return [images]  # type: ignore[list-item]
-    if not isinstance(images, Iterable) or hasattr(images, "read"):  # an open file would give its lines
+    if not isinstance(images, Iterable) or hasattr(images, "read"):  # an open file would yield its lines
         to_bytes(images)  # type: ignore[arg-type]  # raises
     return list(images)  # type: ignore[arg-type]
 
 
 def _labels_of(labels: str | Sequence[str] | None, count: int) -> list[str]:
-    """One label per image; none at all without labels. Raises InvalidInputError."""
+    """One label per image; an empty list without labels. Raises InvalidInputError."""
     if labels is None:
         return []
     each = [labels] * count if isinstance(labels, str) else _to_texts(labels, "labels")
@@ -200,7 +200,7 @@ def _labels_of(labels: str | Sequence[str] | None, count: int) -> list[str]:
 
 
 def _keys_of(keys: str | Sequence[str] | None, count: int) -> list[str]:
-    """One key per image; none at all without keys. Raises InvalidInputError."""
+    """One key per image; an empty list without keys. Raises InvalidInputError."""
     each = _to_texts([] if keys is None else keys, "keys")
     if keys is not None and len(each) != count:
         raise InvalidInputError(f"give one key per image: {count} images, {len(each)} keys")

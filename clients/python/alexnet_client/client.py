@@ -1,4 +1,4 @@
-"""Client: synchronous."""
+"""Client: the synchronous client."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Client:
     """Synchronous client, which several threads may share. Close it, or use it in a `with`.
 
     An image is a path, the bytes of a file, a PIL image, or a numpy array (height, width, 3) of dtype uint8 in RGB. An
-    indexed image is its id, or the key that it was added with: `ImageKey("shelf-3")`.
-    Responses 429 and 503, and broken connections, are retried: after the server's `Retry-After` and an exponential
-    backoff with jitter. Retries change nothing twice: an image that is added again exists already, one that is removed
-    again is gone. Every call raises AlexNetServerError, ServerUnreachableError or InvalidInputError.
+    indexed image is given by its id, or by the key that it was added with: `ImageKey("shelf-3")`.
+    Responses 429 and 503, and broken connections, are retried after the server's `Retry-After` plus an exponential
+    backoff with jitter. Retries change nothing twice: an image that is added again already exists, and one that is
+    removed again is already gone. Every call raises AlexNetServerError, ServerUnreachableError or InvalidInputError.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Client:
         max_batch_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
         """`address`: URL of the server. `key`: API key. `timeout`: seconds to wait for the connection, and then for
-        each part of the response, before an attempt fails. `max_batch_images`, `max_batch_bytes`: of one request, for a
-        server whose limits are lower than by default. Raises InvalidInputError."""
+        each part of the response, before an attempt fails. `max_batch_images`, `max_batch_bytes`: limits per request,
+        for a server with lower limits than the defaults. Raises InvalidInputError."""
         self._connection = Connection(address, key, timeout, retries or Retries(), max_batch_images, max_batch_bytes)
         self._http = httpx2.Client(**self._connection.options())
 
@@ -55,8 +55,8 @@ class Client:
     ) -> Classification | list[Classification | AlexNetServerError]:
         """The `top` most probable classes of each image, from 1 crop or 10.
 
-        Several are sent in batches, and one that can't be decoded has its error in its place. If a batch fails, the
-        error's `partial_results` are those of the images before it.
+        Several images are sent in batches; for one that can't be decoded, the result is its error. If a batch fails,
+        the error's `partial_results` are the results of the images before it.
         """
         return self._run(calls.classify(self._connection, images, top, crops))
 
@@ -69,7 +69,7 @@ class Client:
     ) -> Features | list[Features | AlexNetServerError]:
         """The activations of the last hidden layer for each image, averaged over 1 crop, as in the index, or 10.
 
-        Several images are sent as by `classify`. `numpy.array(result.features, "float32")` makes an array of a result.
+        Several images are sent as in `classify`. `numpy.array(result.features, "float32")` makes an array of a result.
         """
         return self._run(calls.features(self._connection, images, crops))
 
@@ -81,9 +81,9 @@ class Client:
         return self._run(calls.similar(self._connection, image, {"k": k} | query))
 
     def iter_similar(self, image: ImageLike | int | ImageKey, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
-        """Like `similar`, but for as many images as you take, nearest first, fetched page by page. None is repeated or
-        left out because others are added or removed meanwhile. `image` is read once, at the call; `query` has no `k`
-        and no `cursor`."""
+        """Like `similar`, but yields as many images as you take, nearest first, fetched page by page. None is repeated
+        or skipped because others are added or removed meanwhile. `image` is read once, at the call; `query` can't have
+        `k` or `cursor`."""
         return self._iterate(calls.first_similar_request(image, page_size, query), parse_neighbors)
 
     @overload
@@ -103,14 +103,14 @@ class Client:
     ) -> AddedImage | list[AddedImage | AlexNetServerError]:
         """Add images to the index; they are on the server's disk when it returns. The same bytes are the same image.
 
-        `labels`: one for all, or one per image. `keys`: a name of your own for each image, which no two share. Several
-        are sent in batches, and one that can't be decoded has its error in its place. If a batch fails, the error's
-        `partial_results` are those of the images before it.
+        `labels`: one for all, or one per image. `keys`: your own unique name for each image. Several images
+        are sent in batches; for one that can't be decoded, the result is its error. If a batch fails, the error's
+        `partial_results` are the results of the images before it.
         """
         return self._run(calls.add(self._connection, images, labels, keys))
 
     def images(self, label: str | None = None, page_size: int = 1000) -> Iterator[tuple[int, str | None]]:
-        """Id and label of every indexed image, fetched page by page."""
+        """Id and label of every indexed image, or of those with `label`, fetched page by page."""
         return self._iterate(calls.images_request(label, page_size), calls.parse_images)
 
     def set_label(self, image_id: int | ImageKey, label: str | None) -> None:
@@ -143,7 +143,7 @@ class Client:
         self.close()
 
     def _iterate(self, request: Request, parse: Callable[[Any], list[Result]]) -> Iterator[Result]:
-        """The items of all pages; `request` is the first one's."""
+        """The items of all pages; `request` is that of the first page."""
         following: Request | None = request
         while following is not None:
             items, following = self._run(calls.page(self._connection, following, parse))

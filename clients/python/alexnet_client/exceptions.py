@@ -1,4 +1,4 @@
-"""What a call can raise."""
+"""The exceptions that a call can raise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 class AlexNetClientError(Exception):
     """Base of all errors of this package.
 
-    `partial_results`: of a call with several images, the results of those in the batches before the one that failed.
+    `partial_results`: for a call with several images, the results of the batches before the one that failed.
     """
 
     partial_results: list[Any]
@@ -19,15 +19,15 @@ class AlexNetClientError(Exception):
 
 
 class InvalidInputError(AlexNetClientError):
-    """An image, the address or an argument can't be used: it wasn't sent."""
+    """An image, the address or an argument can't be used, and wasn't sent."""
 
 
 class ServerUnreachableError(AlexNetClientError):
-    """Nobody answers at the address, or not in time, or the response was damaged on its way."""
+    """No server answers at the address, or not in time, or the response was damaged in transit."""
 
 
 class AlexNetServerError(AlexNetClientError):
-    """An error response: `status`, `code` (the server's documents list all), `message` and `request_id`."""
+    """An error response: `status`, `code` (the server's documentation lists all), `message` and `request_id`."""
 
     def __init__(self, status: int, code: str, message: str, request_id: str) -> None:
         super().__init__(f"{message} ({status} {code}, request {request_id or 'unknown'})")

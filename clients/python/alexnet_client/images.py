@@ -1,6 +1,6 @@
-"""Images as programs have them, and the bytes that are sent: paths, bytes, PIL images and numpy arrays.
+"""Convert images as programs have them (paths, bytes, PIL images and numpy arrays) to the bytes that are sent.
 
-Neither Pillow nor numpy is imported: whoever has such an image has them already.
+Neither Pillow nor numpy is imported: a program with such an image already has them.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ else:
     """An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of uint8 in RGB."""
 
 MAX_BATCH_IMAGES, MAX_BATCH_BYTES = 16, 24_000_000
-"""Of one request, by default; the server's own limits are 16 images and 32 MiB unless it is configured otherwise."""
+"""Default limits of one request; the server's own default limits are 16 images and 32 MiB."""
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-"""Modes of PIL images that a PNG keeps."""
+"""Modes of PIL images that PNG preserves."""
 _TIFF_MODES = ("CMYK", "I", "F")
-"""Others that a TIFF keeps."""
+"""Other modes that TIFF preserves."""
 
 
 @dataclass(frozen=True)
 class ImageKey:
-    """The key of an indexed image, which takes the place of its id."""
+    """The key of an indexed image, used instead of its id."""
 
     text: str
 
@@ -66,8 +66,8 @@ def to_bytes(image: ImageLike) -> bytes:
 
 
 def split_batches(images: Iterable[ImageLike], max_images: int, max_bytes: int) -> Iterator[list[bytes]]:
-    """The bytes of images, in batches of at most so many images and bytes; an image with more bytes is a batch of its
-    own. Raises InvalidInputError."""
+    """The bytes of images, in batches of at most `max_images` and `max_bytes`; an image with more bytes is a batch of
+    its own. Raises InvalidInputError."""
     batch, size = list[bytes](), 0
     for data in map(to_bytes, images):
         if batch and (len(batch) == max_images or size + len(data) > max_bytes):
@@ -89,7 +89,7 @@ def _is_pil(image: object) -> bool:
 
 
 def _encode_pil(image: Any) -> bytes:
-    """A PNG, or for other modes a TIFF, with orientation and color profile."""
+    """A PNG, or a TIFF for modes that PNG lacks, with orientation and color profile."""
     buffer = io.BytesIO()
     try:
         metadata = {"icc_profile": image.info.get("icc_profile"), "exif": image.getexif().tobytes()}
@@ -99,7 +99,7 @@ def _encode_pil(image: Any) -> bytes:
             image.save(buffer, "PNG", compress_level=1, **metadata)
         else:
             image.save(buffer, "TIFF", compression="tiff_adobe_deflate", **metadata)
-    except Exception as error:  # what decoders raise
+    except Exception as error:  # decoders raise various exceptions
         raise InvalidInputError(
             f"the PIL image can't be encoded, its file may be damaged or closed: {error or type(error).__name__}"
         ) from error
@@ -107,8 +107,8 @@ def _encode_pil(image: Any) -> bytes:
 
 
 def _convert(image: Any) -> Any:
-    """Convert a PIL image of a mode that no file keeps to one that a PNG keeps, with its 16 bits or transparency."""
-    if image.mode.startswith("I;16"):  # of another byte order; directly it would be cut at 255
+    """Convert a PIL image whose mode no file preserves to one that PNG preserves, with its 16 bits or transparency."""
+    if image.mode.startswith("I;16"):  # of another byte order; a direct conversion would clip at 255
         return image.convert("I").convert("I;16")
     return image.convert({"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGB"))
 

@@ -1,4 +1,4 @@
-"""Requests, and the connection that they are sent by."""
+"""Requests, and the connection that sends them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alexnet_client.responses import parse_response
 from alexnet_client.retries import NEVER_SENT_ERRORS, RETRY_ERRORS, RETRY_STATUSES, Retries
 
 Outcome = httpx2.Response | httpx2.RequestError
-"""Of an attempt: the response, or why there is none."""
+"""The outcome of an attempt: the response, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Request:
     body: Any = None
 
     def options(self) -> dict[str, Any]:
-        """What httpx2 is called with. Raises InvalidInputError."""
+        """Keyword arguments for an httpx2 request. Raises InvalidInputError."""
         try:
             json.dumps([dict(self.query), dict(self.form), self.body], ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError as error:
@@ -46,7 +46,7 @@ class Request:
 
 
 class Attempt(NamedTuple):
-    """A request to be sent once, after a `pause` in seconds. `options`: what httpx2 is called with."""
+    """A request to be sent once, after a `pause` in seconds. `options`: keyword arguments for httpx2."""
 
     pause: float
     method: str
@@ -90,12 +90,12 @@ class Connection:
             raise InvalidInputError("max_batch_images and max_batch_bytes must be at least 1")
 
     def options(self) -> dict[str, Any]:
-        """What a client of httpx2 is made with."""
+        """Keyword arguments for an httpx2 client."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         return {"base_url": self.address, "headers": headers, "timeout": self.timeout}
 
     def send(self, request: Request) -> Generator[Attempt, Outcome, Any]:
-        """Yields attempts, takes what came of each, and returns the JSON of the response.
+        """Yields attempts, receives the outcome of each, and returns the JSON of the response.
 
         Raises AlexNetServerError, ServerUnreachableError, InvalidInputError.
         """
@@ -115,11 +115,11 @@ class Connection:
             pause = self.retries.pause(num_attempts - 1, response)
 
     def not_sent(self, error: httpx2.InvalidURL) -> InvalidInputError:
-        """The error of a request that can't be sent: its parameters are too long for an address."""
+        """The error for a request that can't be sent because its parameters are too long for a URL."""
         return InvalidInputError(f"the parameters of the request are too long: {error}")
 
     def unreachable(self, error: httpx2.RequestError) -> ServerUnreachableError:
-        """The error of a call whose last attempt failed."""
+        """The error for a call whose last attempt failed."""
         address = str(httpx2.URL(self.address).copy_with(userinfo=b""))  # without a password
         if isinstance(error, httpx2.TimeoutException):
             return ServerUnreachableError(f"{address} didn't answer within {self.timeout:g} seconds")

@@ -1,4 +1,4 @@
-"""What the server answers, as typed objects. Other fields are ignored."""
+"""The server's responses as typed objects. Unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import httpx2
 from alexnet_client.exceptions import AlexNetServerError
 
 IMAGE_ERROR_STATUSES = {"invalid_image": 422, "unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
-"""Status by error code, of an error in the place of one of several images."""
+"""Status by error code, for an error in place of the result of one of several images."""
 LONE_IMAGE_ERRORS = (*IMAGE_ERROR_STATUSES, "missing_body", "body_too_large")
-"""Codes of an error of a request with one image that is an error of this image: also that it is empty, or too long."""
+"""Error codes that concern the image itself if a request has only one, which may also be empty or too large."""
 Result = TypeVar("Result")
 NO_MODEL: Mapping[str, Any] = {"name": "", "version": 0}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class: its index in the network's output, its id in the data set, its name, its probability."""
+    """One class: its index in the network's output, its id in the dataset, its name and its probability."""
 
     index: int
     id: str
@@ -32,9 +32,9 @@ class Prediction:
 class Classification:
     """The most probable classes, most probable first. `model`: name and version of the network.
 
-    `familiarity`: the share of held-out images that are less like the training images; `familiar`: False if the image
-    is unlike anything that the network was trained on. Both None if the server doesn't know; `familiar` also where the
-    held-out images are too few to tell.
+    `familiarity`: the share of held-out images that are less like the training images than this one; `familiar`: False
+    if the image is unlike anything that the network was trained on. Both are None if the server doesn't know;
+    `familiar` also if there are too few held-out images to tell.
     """
 
     model: tuple[str, int]
@@ -57,7 +57,7 @@ class Classification:
 @dataclass(frozen=True)
 class Features:
     """The activations of the network's last hidden layer, averaged over the crops that were asked for. `model`: name
-    and version of the network; features of another one can't be compared with them."""
+    and version of the network; features of another network can't be compared with them."""
 
     model: tuple[str, int]
     features: tuple[float, ...]
@@ -70,9 +70,9 @@ class Features:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, towards 0 for far
-    ones; no probability. `file`: name of its file, None for an uploaded image. `attribution`: author, source and
-    license, as the server has them. `key`: your own name for it, if it was added with one."""
+    """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, towards 0 for
+    distant ones; not a probability. `file`: name of its file, None for an uploaded image. `attribution`: author, source
+    and license, as the server has them. `key`: your own name for it, if it was added with one."""
 
     id: int
     distance: float
@@ -111,14 +111,14 @@ class AddedImage:
 
 
 def member(body: Any, name: str) -> Any:
-    """A member of a response. Raises AlexNetServerError where it is none of alexnet-server's."""
+    """A member of a response. Raises AlexNetServerError if the response isn't from alexnet-server."""
     if not isinstance(body, Mapping) or name not in body:
         raise _foreign_response(200, f"no {name!r}", "")
     return body[name]
 
 
 def parse_with(parse: Callable[[Any], Result], body: Any) -> Result:
-    """What `parse` makes of a response. Raises AlexNetServerError where it is none of alexnet-server's."""
+    """What `parse` makes of a response. Raises AlexNetServerError if it isn't from alexnet-server."""
     try:
         return parse(body)
     except (AttributeError, KeyError, TypeError) as error:
@@ -152,8 +152,8 @@ def _parse_each(
 
 
 def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
-    """The JSON of a response. Raises AlexNetServerError. `ignore_missing`: an earlier attempt, whose response was lost,
-    may have removed the image."""
+    """The JSON of a response. Raises AlexNetServerError. `ignore_missing`: accept a 404, since an earlier attempt
+    whose response was lost may have removed the image."""
     if response.is_success:
         try:
             return response.json() if response.content else None
@@ -178,7 +178,7 @@ def check_count(results: Sequence[Any], count: int) -> None:
 
 
 def check_next_page(cursor: Any, before: Any) -> None:
-    """Raise AlexNetServerError for the cursor of the page before, with which the pages would never end."""
+    """Raise AlexNetServerError if the cursor is the previous page's, with which the pages would never end."""
     if cursor is not None and cursor == before:
         raise _foreign_response(200, "the cursor of the page before", "")
 

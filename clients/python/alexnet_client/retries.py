@@ -1,4 +1,4 @@
-"""When a request is sent again, and after which pause."""
+"""When a request is retried, and after how long a pause."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import httpx2
 
 RETRY_STATUSES = (429, 503)
 RETRY_ERRORS = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
-"""A response that takes too long isn't retried: the server is busy enough."""
+"""A request whose response takes too long isn't retried: the server is busy enough."""
 NEVER_SENT_ERRORS = (httpx2.ConnectError, httpx2.ConnectTimeout)
-"""After which the server can't have done what was asked."""
+"""Errors after which the server can't have received the request."""
 MAX_DOUBLINGS = 64
-"""Of the first pause. No `max_pause` is longer by then, and 2**1024 would be too large for a float."""
+"""Doublings of the first pause. By then it exceeds any `max_pause`, and 2**1024 would be too large for a float."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """`attempts` in all. The pauses between them begin at `first_pause` seconds, double, and are at most `max_pause`,
-    Retry-After included."""
+    """`attempts`: at most this many in all. The pauses between them start at `first_pause` seconds and double; with
+    Retry-After included, they are at most `max_pause`."""
 
     attempts: int = 5
     first_pause: float = 0.2

@@ -1,4 +1,4 @@
-"""What is sent for images of every kind, and what becomes of answers and errors: without a server."""
+"""The client without a server: what it sends for every kind of image, and what it makes of responses and errors."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PREDICTION = {"index": 0, "id": "cat", "name": "cat", "probability": 0.75}
 
 
 def connect(handler: Callable[[httpx2.Request], httpx2.Response], **options: Any) -> Client:
-    """A client whose requests a function answers."""
+    """A client whose requests are answered by a function."""
     client = Client("http://server", **options)
     client._http = httpx2.Client(base_url="http://server", transport=httpx2.MockTransport(handler))
     return client
 
 
 def uploads(request: httpx2.Request) -> list[bytes]:
-    """The images of a request."""
+    """The images in a request."""
     head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
     parts = BytesParser().parsebytes(head + request.read()).get_payload()
     assert isinstance(parts, list)
@@ -243,7 +243,7 @@ def read_pages(client: Client | AsyncClient, image: Any, **query: Any) -> list[i
 
 
 def test_files_are_not_read_in_the_event_loop(tmp_path: Path) -> None:
-    """A large one on a slow disk would hold up all other tasks."""
+    """A large file on a slow disk would block all other tasks."""
     threads = list[threading.Thread]()
 
     class Recorded:
@@ -273,7 +273,7 @@ def test_files_are_not_read_in_the_event_loop(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_all_pages_are_of_one_image(kind: type[Client | AsyncClient], tmp_path: Path) -> None:
-    """A file that changes meanwhile would be another query, whose cursor the server refuses."""
+    """A file that has changed would be a different query, for which the server rejects the cursor."""
     path = tmp_path / "image.png"
     path.write_bytes(b"before")
     asked: list[tuple[str, str, list[bytes]]] = []
@@ -319,7 +319,7 @@ def test_fields_of_newer_and_older_servers() -> None:
 
 @pytest.mark.parametrize("content", [b"<html>log in</html>", b'{"a": 1}', b"[[]]"])
 def test_something_else_answers(content: bytes) -> None:
-    """Every error is one of the package's own."""
+    """Every error raised is one of the package's own."""
     with connect(lambda _: httpx2.Response(200, content=content)) as client:
         for call in (
             client.classify,
@@ -369,7 +369,7 @@ def test_a_password_in_the_address_is_not_shown() -> None:
 
 @pytest.mark.parametrize("code", ["missing_body", "body_too_large"])
 def test_one_bad_image_does_not_end_a_list_also_if_it_is_alone_in_its_request(code: str) -> None:
-    """As an empty file, or a very large one."""
+    """Such as an empty file, or a very large one."""
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         sent = uploads(request)
@@ -401,7 +401,7 @@ def test_text_that_is_not_utf8_is_not_sent() -> None:
 
 
 def test_what_a_server_was_never_asked_to_remove_is_not_removed() -> None:
-    """A 404 after a connection that was refused is an error, unlike one after a response that was lost."""
+    """A 404 after a refused connection is an error, unlike a 404 after a lost response."""
     for lost, is_removed in ((httpx2.ReadError("reset"), True), (httpx2.ConnectError("refused"), False)):
         outcomes: list[httpx2.Response | Exception] = [lost, httpx2.Response(404, json={"error": {"code": "none"}})]
 

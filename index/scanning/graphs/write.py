@@ -1,4 +1,4 @@
-"""Writes the graphs of this folder again after a change (needs onnx): `python -m index.scanning.graphs.write`."""
+"""Rewrite the ONNX graphs in this folder after a change (needs onnx): `python -m index.scanning.graphs.write`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import onnx
 from onnx import TensorProto, helper
 
 OPSET, IR_VERSION = 17, 8
-"""Of 2022: every supported onnxruntime runs them."""
+"""From 2022, so that every supported onnxruntime runs them."""
 
 
 def create_graph(of_dims: bool) -> onnx.ModelProto:
-    """queries (Q, K) uint8 times codes (dim, N) uint8: products (Q, N) int32.
+    """A graph that multiplies queries (Q, K) uint8 by codes (dim, N) uint8 to products (Q, N) int32.
 
-    `of_dims`: with an input dims (K,) int32, the rows of the codes that are multiplied.
+    `of_dims`: with an input dims (K,) int32, which selects the rows of the codes to multiply.
     """
     inputs = [
         helper.make_tensor_value_info("queries", TensorProto.UINT8, ["Q", "K"]),
