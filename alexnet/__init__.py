@@ -33,7 +33,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of `__all__`. Raises InstallationError if other packages are in the way."""
+    """Import a name of `__all__`. Raises InstallationError if `check_installation` does."""
     if name not in _MODULES:
         raise AttributeError(f"module 'alexnet' has no attribute {name!r}")
     from importlib import import_module

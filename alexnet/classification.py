@@ -19,12 +19,12 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel, top_k
 
 MAX_UNOPTIMIZED = 4
-"""Images up to which loading the network faster saves more time than a slower run of it costs."""
+"""Up to this many images, loading the network without optimizing it saves more time than the slower run costs."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class and its probability. `index`: of the class in the network's output. `id`: in the data set."""
+    """A class and its probability. `index`: its position in the network's output. `id`: its id in the data set."""
 
     index: int
     id: str
@@ -36,9 +36,9 @@ class Prediction:
 class Classification:
     """The most probable classes of an image, most probable first.
 
-    `familiarity`: the share of held-out images that are less like the training images, None if the artifact has no
-    familiarity data. `familiar`: whether that is at least `UNFAMILIAR_QUANTILE`, None with fewer than `MIN_HELD_OUT`
-    held-out images. `warnings`: what was guessed, converted or left out while the image was read.
+    `familiarity`: the share of held-out images that are less like the training images than this image; None if the
+    artifact has no familiarity data. `familiar`: whether that share is at least `UNFAMILIAR_QUANTILE`; None with fewer
+    than `MIN_HELD_OUT` held-out images. `warnings`: what was guessed, converted or ignored when the image was read.
     """
 
     predictions: list[Prediction]
@@ -59,9 +59,9 @@ def classify_files(
     warnings: Counter[WarningKind],
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[str, Classification | Skipped]]:
-    """For each image its `top` most probable classes, from 1 crop or 10, or why it can't be read; in order.
+    """Yield, in order, each image's `top` most probable classes, from 1 or 10 crops, or why it can't be read.
 
-    `names`: paths, or `-` for standard input. They are read in threads and computed in batches. `warnings`: as of
+    `names`: paths, or `-` for standard input. Images are read in threads and classified in batches. `warnings`: as in
     `read_batches`. Raises DeviceError, ArtifactError.
     """
     familiarity = read_familiarity(artifact)
@@ -86,7 +86,7 @@ def to_classification(
     top: int,
     crops: int,
 ) -> Classification:
-    """The result of an image from its (num_classes,) probabilities and its (feature_dim,) feature, of `crops` crops."""
+    """The result for an image, given its (num_classes,) probabilities and (feature_dim,) feature from `crops` crops."""
     predictions = [
         Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)
     ]

@@ -31,8 +31,8 @@ class Classifier:
         result = classifier.classify("photo.jpg")
         result.predictions[0].name, result.predictions[0].probability
 
-    An image is a path, the bytes of a file, a PIL image, or an array (height, width, 3) of dtype uint8 in RGB. Every
-    method takes one image or several; several are read by threads and computed in batches.
+    An image is a path, the bytes of a file, a PIL image, or an RGB array (height, width, 3) of dtype uint8. Every
+    method takes one image or several; several are read in threads and computed in batches.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Classifier:
     ) -> None:
         """Load a network.
 
-        `artifact`: an artifact, its folder, a folder of artifacts, of which the newest is taken, or the name of a
-        bundled network, "photos" or "elpv". None takes the newest in the folder `artifacts` below `home`, or else
-        `photos`. `home`: None takes ALEXNET_HOME, or the working directory. Raises ArtifactError, DeviceError.
+        `artifact`: an artifact, its folder, a folder of artifacts, whose newest is used, or the name of a bundled
+        network, "photos" or "elpv". None uses the newest in the folder `artifacts` below `home`, or `photos` if there
+        is none. `home`: None uses ALEXNET_HOME, or the working directory. Raises ArtifactError, DeviceError.
         """
         self.home = Path(home or os.environ.get("ALEXNET_HOME", ""))
         self.artifact = artifact if isinstance(artifact, Artifact) else _load(artifact, self.home, precision)
@@ -97,9 +97,9 @@ class Classifier:
     def features(self, images: ImageLike | Iterable[ImageLike], crops: Literal[1, 10] = 1) -> NDArray[np.float32]:
         """(N, feature_dim) float32 features of N images.
 
-        `crops`: 1 takes the center crop, as an index does by default; 10 averages the paper's ten crops. One image
-        gives (1, feature_dim). The Euclidean distance of two features says how similar the images are. Raises as
-        `classify` does.
+        `crops`: 1 uses the center crop, as an index does by default; 10 averages the paper's ten crops. One image
+        gives (1, feature_dim). The smaller the Euclidean distance between two features, the more similar the images.
+        Raises as `classify` does.
         """
         if crops not in list(CROP_IDS):
             raise InvalidRequestError(f"crops must be 1 or 10, not {crops!r}")

@@ -1,4 +1,4 @@
-"""Training of binary codes on the features of an index."""
+"""Train binary codes on the features of an index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.hashing.autoencoder import UNLABELED, CodeConfig, Objective
 from training.hashing.train_codes import add_encoder
 
 MAX_TRAINING_FEATURES = 50_000
-"""Features that a code is trained on: 0.8 GB."""
+"""Maximum number of features that a code is trained on: 0.8 GB."""
 
 
 def train_codes(
@@ -35,8 +35,8 @@ def train_codes(
 ) -> Artifact:
     """Train a binary code on the features of an index and add its encoder to the artifact at `path`.
 
-    `objective`: see `training.hashing.autoencoder`. `supervised`: weight of the loss of the images' labels, in which
-    images without one don't count. Raises AlexNetError.
+    `objective`: see `training.hashing.autoencoder`. `supervised`: weight of the label loss, in which images
+    without a label don't count. Raises AlexNetError.
     """
     entries = draw_sample(intact_entries(index), MAX_TRAINING_FEATURES, seed)
     features = index.features([entry.id for entry in entries])
@@ -46,9 +46,9 @@ def train_codes(
 
 
 def make_codes(uri: IndexUri, artifact: Artifact) -> bool:
-    """Make the codes of an index in PostgreSQL, which its readers share; False for others, whose readers make them.
+    """Compute the codes of a PostgreSQL index, which all its readers share.
 
-    Raises AlexNetError.
+    Returns False for other indexes, whose readers compute the codes themselves. Raises AlexNetError.
     """
     if not isinstance(uri.location, PostgresAddress):
         return False
@@ -58,7 +58,7 @@ def make_codes(uri: IndexUri, artifact: Artifact) -> bool:
 
 
 def _number_labels(entries: Sequence[Entry], log: Callable[[str], None]) -> NDArray[np.int64] | None:
-    """A number per label, UNLABELED for none; None if no image has a label. Logs how many have none."""
+    """The label of each entry as a number, or UNLABELED; None if no entry has a label. Log how many have none."""
     numbers: dict[str, int] = {}
     labels = [UNLABELED if entry.label is None else numbers.setdefault(entry.label, len(numbers)) for entry in entries]
     if not numbers:

@@ -1,4 +1,4 @@
-"""The demo: a bundled network, and an index of images that belong to it, served."""
+"""Serve the demo: a bundled network and an index of its images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DemoData = Literal["photos", "elpv"]
 GALLERY = Path(__file__).parent / "gallery"
 TABLE = "attribution.csv"
 EXAMPLES = ("images/0411ca972e637297.webp", "images/grocery-020.webp")
-"""Of the gallery, for the requests that are shown: one to classify, and one to search with."""
+"""Gallery images in the requests to try: one to classify, one to search with."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def run_demo(
 
 
 def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo:
-    """Unpack a bundled network below `home`, and index its images. What was done before isn't done again.
+    """Unpack a bundled network below `home` and index its images, unless an earlier call has done so.
 
-    Raises AlexNetError, for a damaged bundled file with its checksum.
+    Raises AlexNetError, which for a damaged bundled file names its checksum.
     """
     images, examples = _elpv() if data == "elpv" else _photos()
     log(f"preparing the network {data} and its index in {home.resolve()}")
@@ -79,7 +79,7 @@ def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo
 
 
 def _count_readable(index: Path, log: Callable[[str], None]) -> int:
-    """Images of an index; 0 if there is none yet. One that another version of the program made is moved aside."""
+    """Number of images in an index, 0 if there is none yet. Move an index in another version's format aside."""
     try:
         return _count_indexed(index)
     except IndexFormatError as error:
@@ -90,7 +90,7 @@ def _count_readable(index: Path, log: Callable[[str], None]) -> int:
 
 
 def _count_indexed(index: Path) -> int:
-    """Images of an index; 0 if there is none yet."""
+    """Number of images in an index, 0 if there is none yet."""
     try:
         with closing(open_readonly(IndexUri(index))) as opened:
             return len(opened)
@@ -99,7 +99,7 @@ def _count_indexed(index: Path) -> int:
 
 
 def describe_requests(url: str, examples: list[Path]) -> list[str]:
-    """Requests to try, as commands. `url`: of the page, with a slash at its end."""
+    """Requests to try, as shell commands. `url`: of the web page, with a trailing slash."""
     commands = [
         ["curl", "-F", f"image=@{example}", url + path]
         for example, path in zip(examples, ("classify", "similar"), strict=True)
@@ -109,11 +109,11 @@ def describe_requests(url: str, examples: list[Path]) -> list[str]:
 
 
 def _photos() -> tuple[str, list[Path]]:
-    """The gallery, and two examples."""
+    """The table of the gallery, and two example images."""
     verify_checksums(GALLERY)
     return str(GALLERY / TABLE), [GALLERY / name for name in EXAMPLES]
 
 
 def _elpv() -> tuple[str, list[Path]]:
-    """The solar cells, and two examples."""
+    """The name of the solar cell data set, and two example images."""
     return "elpv", [example.path for example in load_elpv().test[:2]]

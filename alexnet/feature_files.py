@@ -1,4 +1,4 @@
-"""Features of image files, for NumPy, without a server."""
+"""Compute the features of image files and write them for NumPy, without a server."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def write_features(
     warnings: Counter[WarningKind],
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> int:
-    """Write `paths` (N,) and `features` (N, feature_dim) float32 of the images that can be read to an .npz file.
+    """Write an .npz file with `paths` (N,) and `features` (N, feature_dim) float32 of the images that can be read.
 
-    `names`: paths, or `-` for standard input; their order is kept. `crops`: 1 or 10, whose features are averaged.
-    `report_skipped`: called with each image that can't be read. `warnings`: as of `read_batches`. Returns N. Raises
-    DeviceError, ArtifactError, InvalidImageError if no image can be read, and OSError, before any image is read, if the
+    `names`: paths, or `-` for standard input; their order is kept. `crops`: 1, or 10, whose features are averaged.
+    `report_skipped`: called with each image that can't be read. `warnings`: as in `read_batches`. Returns N. Raises
+    DeviceError, ArtifactError; InvalidImageError if no image can be read; and OSError, before any image is read, if the
     file can't be written.
     """
     paths = list[str]()
-    with atomic_write(output, "wb") as file:  # a file, since NumPy adds .npz to a name without it
+    with atomic_write(output, "wb") as file:  # an open file, since NumPy adds .npz to a name without it
         model = OnnxModel(artifact.network, device, mapped=True)
         features = [np.empty((0, model.feature_dim), np.float32)]
         for batch in read_batches(names, artifact.image_contract, warnings, limits, "computing features"):

@@ -1,4 +1,4 @@
-"""The images that a command names: files, folders, patterns and standard input, read in batches and in order."""
+"""Find the images that a command names (files, folders, patterns, standard input) and read them in order in batches."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """`names`: paths in the order of the arguments, and `-` for standard input. `skipped`: of folders, and why."""
+    """`names`: paths in the order of the arguments, and `-` for standard input.
+
+    `skipped`: what was left out of folders, and why.
+    """
 
     names: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
 
 
 class InputImage(NamedTuple):
-    """An image by its name, or why it can't be read."""
+    """The name of an image, and the decoded image or why it can't be read."""
 
     name: str
     image: DecodedImage | Skipped
@@ -54,9 +57,9 @@ class InputImage(NamedTuple):
 def find_inputs(arguments: Sequence[str], files_from: str | None = None) -> ImageInputs:
     """The images that arguments name: a folder stands for the images in and below it, a pattern for what it matches.
 
-    `files_from`: a file, or `-` for standard input, that lists more of them (`read_list`); these are no patterns.
-    A file that is named itself isn't looked at. Raises InvalidRequestError for a pattern, folder or list without
-    images, DatasetError for a folder that can't be read, OSError for a list.
+    `files_from`: a file, or `-` for standard input, that lists more images (`read_list`); it can't contain patterns.
+    Files that are named directly aren't opened here. Raises InvalidRequestError for a pattern, folder or list without
+    images, DatasetError for a folder that can't be read, OSError for a list that can't be read.
     """
     names: list[str] = []
     skipped: list[Skipped] = []
@@ -91,10 +94,10 @@ def read_batches(
     limits: ImageLimits = DEFAULT_LIMITS,
     title: str = "",
 ) -> Iterator[list[InputImage]]:
-    """Read and decode images in threads, some ahead, in batches of `BATCH_SIZE`, in the order of `names`.
+    """Read and decode images ahead in threads; yield them in batches of `BATCH_SIZE`, in the order of `names`.
 
-    `warnings`: the images with each kind of warning are added to it. A progress bar called `title` is shown on standard
-    error if that is a terminal and there are several images.
+    `warnings`: the number of images with each kind of warning is added to it. A progress bar called `title` is shown on
+    standard error if that is a terminal and there are several images.
     """
     read = ordered_map(lambda name: InputImage(name, _read(name, contract, limits)), names, ahead=BATCH_SIZE)
     disable = None if len(names) > 1 else True
@@ -114,7 +117,7 @@ def _expand_pattern(argument: str) -> list[str]:
     if not has_magic(argument) or os.path.lexists(argument):
         return [argument]
     matches = sorted(glob(argument, recursive=True))  # noqa: PTH207 - the pattern may be absolute
-    if "**" in argument:  # it matches the folders on the way, too
+    if "**" in argument:  # ** also matches folders
         matches = [path for path in matches if not os.path.isdir(path)]  # noqa: PTH112
     if not matches:
         raise InvalidRequestError(f"no file matches the pattern {argument}")

@@ -29,9 +29,9 @@ from model.plurals import count_of
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An indexed image that a search found. `distance`: Euclidean, of the features; 0 for the same image.
+    """An indexed image that a search found. `distance`: Euclidean, between the features; 0 for the same image.
 
-    `path`: of its file when it was added; None if it had none. `key`: your own name for it, if it was added with one.
+    `path`: of its file when it was added; None if it had no file. `key`: your own name for it, if you gave one.
     """
 
     id: int
@@ -46,19 +46,19 @@ class Neighbor:
 
 
 class Index:
-    """Images that are searched by similarity.
+    """Images that can be searched by similarity.
 
         with Index("photos-index", classifier) as index:
             index.add(["a.jpg", "b.jpg"], labels=["cat", "dog"])
             for neighbor in index.search("c.jpg", k=3):
                 print(neighbor.distance, neighbor.label, neighbor.path)
 
-    An image is what `Classifier` takes. Close an index, or use it in a `with`: from the first `add` on, no other
-    program can change one in a folder. One thread at a time may use it.
+    Images are given in any form that `Classifier` accepts. Close an index, or use it in a `with`: after the first
+    `add`, no other program can change an index folder until it is closed. Only one thread at a time may use an index.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, classifier: Classifier | None = None) -> None:
-        """Open an index, if there is one; the first `add` creates it.
+        """Open an index if it exists; if not, the first `add` creates it.
 
         `path`: the folder of the index, `postgresql://USER@HOST/DATABASE`, or `milvus://HOST:PORT/NAME`. None takes the
         default folder of the classifier's network, below `indexes`. `classifier`: the network that computes the
@@ -130,15 +130,14 @@ class Index:
         labels: str | Sequence[str | None] | None = None,
         keys: str | Sequence[str | None] | None = None,
     ) -> AddResult | list[AddResult]:
-        """Add images, creating the index if there is none. They are on the disk when the method returns.
+        """Add images, creating the index if there is none. They are on disk when the method returns.
 
         `labels`: one for all, or one per image: None, or text of 1 to 200 characters, none of them a control character.
-        `keys`: one per image, in the same form; names of your own, by which images are found and changed as by their
-        ids, and which no two share. The same file, or the same pixels where there is no file, is the same image: its
-        status is `exists`, and it keeps its label and key. Raises ReadOnlyIndexError while another program can change
-        the index, which can still be searched then; IndexStoreError; InvalidRequestError, for a key that another image
-        has, too; and InvalidImageError for an image that can't be decoded: the batches of 16 before its own are added
-        then.
+        `keys`: one per image, in the same form: unique names of your own that find and change images as their ids do.
+        An image whose file (or pixels, if it has no file) is already indexed gets the status `exists`, and keeps its
+        label and key. Raises ReadOnlyIndexError while another program has the index open for changes (searching still
+        works); IndexStoreError; InvalidRequestError, also for a key that another image has; and InvalidImageError for
+        an image that can't be decoded, after adding the batches of 16 before its own.
         """
         items = list(each_image(images))
         texts = list(zip(_labels_per_image(labels, len(items)), _keys_per_image(keys, len(items)), strict=True))
@@ -148,7 +147,7 @@ class Index:
         return results[0] if is_single(images) else results
 
     def close(self) -> None:
-        """Close the index, and let other programs change it. It can't be searched or added to any more."""
+        """Close the index and let other programs change it. This object can't search or add any more."""
         self._release()
         self._closed = True
 
@@ -164,8 +163,7 @@ class Index:
     def _add_batch(
         self, index: protocol.Index, batch: Sequence[LoadedImage], texts: Sequence[tuple[str | None, str | None]]
     ) -> list[AddResult]:
-        """Add decoded images, each with its label and key. Features are computed only of those that the index doesn't
-        have."""
+        """Add decoded images with their labels and keys. Features are computed only for images not yet in the index."""
         present = find_ids(index, [item.sha256 for item in batch])
         new = [(item, *texts[number]) for number, item in enumerate(batch) if item.sha256 not in present]
         added: list[AddResult] = []
@@ -198,7 +196,7 @@ class Index:
         return self._index
 
     def _open_for_reading(self) -> None:
-        """Open the index if there is one. Raises IndexStoreError, if it has another network's features, too."""
+        """Open the index if there is one. Raises IndexStoreError, also if it has another network's features."""
         try:
             self._index = open_readonly(self.uri)
             self._index.check_compatible(self.classifier.artifact)
@@ -209,10 +207,10 @@ class Index:
             raise
 
     def _require_writable(self) -> protocol.Index:
-        """The index, opened for writing. If that fails, because a server has locked it, it stays readable."""
+        """The index, opened for writing. If that fails, as when a server has locked it, it stays readable."""
         self._require_open()
         if self._index is None or not self._index.writable:
-            self._release()  # first, because pymilvus may share one connection, and would close it for both
+            self._release()  # first: pymilvus may share a connection between both, and would close it
             try:
                 self._index = open_or_create(self.uri, self.classifier.artifact)
             except BaseException:
@@ -222,7 +220,7 @@ class Index:
 
 
 def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> list[str | None]:
-    """Raises InvalidRequestError unless it is a label, or one per image, that an index can store."""
+    """A label per image. Raises InvalidRequestError unless given one label, or one per image, that can be stored."""
     single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
     each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
     _check_texts("label", each, count, "one label, or one per image")
@@ -230,7 +228,7 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
 
 
 def _keys_per_image(keys: str | Sequence[str | None] | None, count: int) -> list[str | None]:
-    """Raises InvalidRequestError unless there is a key per image that an index can store, or none at all."""
+    """A key per image. Raises InvalidRequestError unless given None, or one key per image that can be stored."""
     if keys is None:
         return [None] * count
     each: list[str | None] = [keys] if isinstance(keys, str) or not isinstance(keys, Iterable) else list(keys)
@@ -239,8 +237,10 @@ def _keys_per_image(keys: str | Sequence[str | None] | None, count: int) -> list
 
 
 def _check_texts(kind: str, texts: Sequence[str | None], count: int, expected: str) -> None:
-    """Raise InvalidRequestError unless there are `count` labels or keys that an index can store. `expected`: how many,
-    in words."""
+    """Raise InvalidRequestError unless there are `count` labels or keys that an index can store.
+
+    `expected`: the expected number, in words.
+    """
     if len(texts) != count:
         counts = f"{count_of(count, 'image')}, {count_of(len(texts), kind)}"
         raise InvalidRequestError(f"give {expected}: {counts}")
@@ -255,7 +255,7 @@ def _check_texts(kind: str, texts: Sequence[str | None], count: int, expected: s
 
 
 def _new_entry(item: LoadedImage, label: str | None, key: str | None) -> NewEntry:
-    """Its folder is the real one, as `alexnet index add` records it: with `..` in it, `index.sync` would miss it."""
+    """The entry for an image. Its folder is resolved, as by `alexnet index add`: `index.sync` would miss a `..`."""
     source = None if item.path is None else item.path.parent.resolve() / item.path.name
     return NewEntry.from_image(item.sha256, item.image, label, source, key)
 

@@ -1,4 +1,4 @@
-"""Images as Python programs have them: paths, bytes of files, PIL images and numpy arrays, one or many."""
+"""Decode images in the forms that Python programs have: paths, bytes of files, PIL images and numpy arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from model.images.preprocess import decode_image
 from model.thread_pool import ordered_map
 
 ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
-"""An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of dtype uint8 in RGB."""
+"""The path or the bytes of an image file, a PIL image, or an RGB array (height, width, 3) of dtype uint8."""
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 _OTHER_METADATA = {"xmp", "XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1"}
 _TIFF_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "F", "CMYK", "LAB")
@@ -34,7 +34,7 @@ _TIFF_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "F", "CMYK", "LA
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded image. `sha256`: of its file, or of its pixels if it has none. `path`: of its file, if it has one."""
+    """A decoded image. `sha256`: of its file, or of its pixels if it has no file. `path`: of its file, if any."""
 
     image: DecodedImage
     sha256: str
@@ -47,8 +47,8 @@ def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
 
 
 def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
-    """One image or several, to go through once. Raises InvalidRequestError if it is neither; an open file would give
-    its lines."""
+    """One image or several, to iterate over once. Raises InvalidRequestError for anything else, and for an open file,
+    which would yield its lines."""
     if isinstance(images, _SINGLE):
         return [images]
     if not isinstance(images, Iterable) or hasattr(images, "read"):
@@ -57,10 +57,10 @@ def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
 
 
 def decode_batches(images: Iterable[ImageLike], contract: ImageContract) -> Iterator[list[LoadedImage]]:
-    """Decode images, some ahead in threads, in batches of at most BATCH_SIZE.
+    """Decode images ahead in threads; yield them in batches of at most BATCH_SIZE.
 
-    Raises InvalidRequestError for what is no image of a known kind or a file that isn't there, and InvalidImageError
-    for what can't be decoded; both name its path, if it has one.
+    Raises InvalidRequestError for an object of an unknown kind or a file that can't be read, and InvalidImageError for
+    an image that can't be decoded; both name the path, if there is one.
     """
     decoded = ordered_map(lambda image: decode(image, contract), _load(images), ahead=BATCH_SIZE)
     while batch := list(islice(decoded, BATCH_SIZE)):
@@ -68,7 +68,7 @@ def decode_batches(images: Iterable[ImageLike], contract: ImageContract) -> Iter
 
 
 def _load(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """The images, of which those of PIL are loaded: one that is given twice must not be loaded by two threads."""
+    """Yield the images, and load PIL images first: an image that is given twice mustn't be loaded by two threads."""
     for image in images:
         if isinstance(image, Image.Image):
             _load_pil(image)
@@ -76,7 +76,7 @@ def _load(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
 
 
 def decode(image: ImageLike, contract: ImageContract) -> LoadedImage:
-    """Decode an image of any kind as the network asks. Raises as `decode_batches` does."""
+    """Decode an image of any kind as the network's `contract` asks. Raises as `decode_batches` does."""
     if isinstance(image, str) and is_url(image):
         raise InvalidRequestError(f"URLs aren't read: download {image}, and give its bytes")
     path = Path(image) if isinstance(image, str | os.PathLike) else None
@@ -95,12 +95,12 @@ def _read(path: Path) -> bytes:
     except InvalidImageError as error:
         hint = "it is a folder; give the files in it" if path.is_dir() else str(error)
         raise type(error)(f"{hint}: {path}") from error
-    except (OSError, ValueError) as error:  # a ValueError where the path has a character that no path has
+    except (OSError, ValueError) as error:  # a ValueError for a character that no path can have
         raise InvalidRequestError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _to_bytes(image: Any) -> bytes:
-    """The bytes of a file with this image, without loss."""
+    """The bytes of an image file: those given, or a lossless encoding of the pixels."""
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, np.ndarray):
@@ -111,7 +111,7 @@ def _to_bytes(image: Any) -> bytes:
 
 
 def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Raises InvalidRequestError unless it is an array (height, width, 3) of dtype uint8."""
+    """The array. Raises InvalidRequestError unless it has the shape (height, width, 3) and the dtype uint8."""
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
         return array
     if array.ndim == 4:
@@ -133,9 +133,9 @@ def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _encode(image: Image.Image) -> bytes:
-    """An uncompressed TIFF, with the orientation and color profile. The same pixels give the same bytes.
+    """Encode as an uncompressed TIFF with orientation and color profile. The same pixels give the same bytes.
 
-    Gray of 16 bits with a transparent level gives a PNG, since a TIFF has no such level.
+    Gray of more than 8 bits with a transparent level becomes a PNG, since TIFF has no such level.
     """
     _load_pil(image)
     if 0 in image.size:
@@ -146,12 +146,12 @@ def _encode(image: Image.Image) -> bytes:
         return _encode_wide_with_transparency(image, profile, orientation)
     if has_transparency or image.mode in ("PA", "La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
-    if image.mode.startswith("I;16") and image.mode != "I;16":  # another order of the bytes
+    if image.mode.startswith("I;16") and image.mode != "I;16":  # another byte order
         image = image.convert("I").convert("I;16")
     elif image.mode not in _TIFF_MODES:
         image = image.convert("RGB")
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        image = image.convert("RGB")  # as in its file: such a channel is no transparency
+        image = image.convert("RGB")  # as when its file is read: such a channel isn't transparency
     if image.format == "TIFF":
         image = image.copy()  # without its file's other tags, such as the resolution
     buffer = io.BytesIO()
@@ -160,7 +160,7 @@ def _encode(image: Image.Image) -> bytes:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The orientation in the EXIF metadata; 1 where that is damaged. Only Pillow reads it from other metadata."""
+    """The orientation in the EXIF metadata; 1 if that is damaged. An orientation that only Pillow reads is ignored."""
     in_file = image.format in ("JPEG", "PNG", "WEBP") and "exif" not in image.info
     if in_file and _OTHER_METADATA & image.info.keys():
         return 1
@@ -190,7 +190,7 @@ def _encode_wide_with_transparency(image: Image.Image, profile: bytes | None, or
 def _load_pil(image: Image.Image) -> None:
     try:
         image.load()
-    except Exception as error:  # decoders raise many kinds, and an AssertionError where the file is closed
+    except Exception as error:  # decoders raise many kinds, such as an AssertionError if the file is closed
         raise InvalidImageError(
             f"the PIL image can't be loaded, its file may be damaged or closed: {error or type(error).__name__}"
         ) from error

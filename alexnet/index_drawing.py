@@ -1,4 +1,4 @@
-"""Drawings of an index with queries of its own images or of a folder."""
+"""Draw an index, with queries from its own images or from a folder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def draw_index(
     seed: int,
     device: str,
 ) -> list[Path]:
-    """Draw `num_queries` images of the folder `queries`, or else of the index, with their neighbors, and the map.
+    """Draw `num_queries` images, from the folder `queries` or else from the index, with their neighbors, and a map.
 
-    `artifact`: the network of the index; needed with `queries`. Raises IndexStoreError, DatasetError.
+    `artifact`: the index's network, required with `queries`. Raises IndexStoreError, DatasetError.
     """
     if artifact is not None:
         index.check_compatible(artifact)

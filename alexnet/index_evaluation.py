@@ -17,9 +17,8 @@ from model.sampling import draw_sample
 def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_images: int, device: str) -> Evaluation:
     """Search an index with the images below a folder, or with its own, and measure the results by label.
 
-    At most `max_images` queries, chosen at random with a fixed seed. An image that is in the index, even one of the
-    folder, isn't its own neighbor. Raises IndexStoreError without labeled images, or if no query has a
-    neighbor.
+    At most `max_images` queries are drawn at random with a fixed seed. A query that is in the index, even one from the
+    folder, isn't its own neighbor. Raises IndexStoreError without labeled images, or if no query has a neighbor.
     """
     index.check_compatible(artifact)
     encoder = Encoder.of(artifact)

@@ -1,4 +1,4 @@
-"""Indexing of a data set: its images are read, their features computed and added to an index."""
+"""Index a data set: read its images, compute their features and add them to an index."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from training.data.loading import check_loading_options, load_dataset
 class IndexingOptions:
     """How a data set is indexed.
 
-    `archive`: of a named data set. `dtype`: of a new index's features. `shard`: index only its images. `exclude`:
-    patterns of files and folders to leave out. `list_skipped`: a file for what is skipped, and why. `limits`: of
-    each image.
+    `archive`: of a named data set. `dtype`: of a new index's features. `shard`: index only the images of this shard.
+    `exclude`: patterns of files and folders to leave out. `list_skipped`: a file to list what is skipped, and why.
+    `limits`: for each image.
     """
 
     archive: Path | None = None
@@ -65,12 +65,12 @@ class SyncOptions:
 
 @dataclass(frozen=True)
 class IndexedData:
-    """What was done: `size`, of the index afterwards; `summary`, of the data.
+    """The result of indexing. `size`: number of images in the index afterwards. `summary`: of the data.
 
-    `differences`: number of images, by kind, that have moved, changed or gone in the data since they were indexed.
-    `mislabeled`: files with the bytes of an image that has another label. `labels_above`: labels in the index
-    of images of this data, if they are names of folders above it: one of the class folders was given, and not all.
-    `data`: as it was named.
+    `differences`: number of images, by kind (`OUTDATED`), that were moved, changed or deleted since they were indexed.
+    `mislabeled`: copies of an indexed image that has another label. `labels_above`: the labels that the index has for
+    these images, if all are names of `data` or of folders above it: a single class folder was given instead of the
+    folder that holds them all. `data`: as the user named it.
     """
 
     index: IndexUri
@@ -83,7 +83,7 @@ class IndexedData:
     data: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return {
             "index": str(self.index),
             "num_images": self.size,
@@ -135,8 +135,8 @@ def index_dataset(
 ) -> IndexedData:
     """Add the images of a data set to an index, which is created if it doesn't exist.
 
-    Raises StoppedError on Ctrl-C: what was added is kept. Raises DatasetError for data without an image, before an
-    index is created, and another AlexNetError.
+    Raises StoppedError on Ctrl-C, and what was added is kept; DatasetError, before an index is created, for data
+    without images (unless a shard is indexed); or another AlexNetError.
     """
     options = options or IndexingOptions()
     listing = list_images(data, options.archive, options.shard, options.exclude)
@@ -162,7 +162,7 @@ def index_dataset(
 
 
 def _labels_above(data: Path, report: SyncReport) -> tuple[str, ...]:
-    """The labels of relabeled images in the index, if all are names of `data` or folders above it; else none."""
+    """The index's labels of relabeled images, if all are names of `data` or of folders above it; else none."""
     labels = {change.detail.partition(" -> ")[0] for change in report.changes if change.kind == "relabeled"}
     return tuple(sorted(labels)) if labels <= set(data.resolve().parts) else ()
 
@@ -170,14 +170,14 @@ def _labels_above(data: Path, report: SyncReport) -> tuple[str, ...]:
 def _compare(
     index: Index, model: OnnxModel, listing: Listing, limits: ImageLimits, read: Mapping[str, FileState | Skipped]
 ) -> SyncReport | None:
-    """How an index differs from data whose files were `read` just now; None if the index can't follow data."""
+    """How an index differs from data whose files were just `read`; None if it can't be synced or the data is empty."""
     if not isinstance(index, SupportsSync) or not listing.entries:
         return None
     return sync(index, model, listing, dry_run=True, limits=limits, just_read=read)
 
 
 def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: Sequence[str]) -> Listing:
-    """The images of a named data set, a folder or a table; with a shard, only its own. Raises DatasetError."""
+    """The images of a named data set, a folder or a table, or only those of a shard. Raises DatasetError."""
     check_loading_options(data, archive, exclude)
     if data not in NAMED_DATASETS and not is_table(Path(data)):
         check_folder(Path(data))
@@ -186,14 +186,14 @@ def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: S
     if shard is None:
         return _note_lost_paths(listing)
     paths = [entry.path.absolute() for entry in listing.entries]
-    # of a named data set all files are there; those of a table may differ by machine
+    # a named data set has the same files on every machine, a table may list different ones
     root = Path(os.path.commonpath(paths)) if data in NAMED_DATASETS else Path(data).absolute().parent
     pairs = zip(listing.entries, paths, strict=True)
     return _note_lost_paths(replace(listing, entries=tuple(e for e, path in pairs if shard.contains(path, root))))
 
 
 def _note_lost_paths(listing: Listing) -> Listing:
-    """Say which files an index can't name: its catalog has text."""
+    """Add a note on files that an index can't name, because its catalog stores text."""
     lost = [entry.file for entry in listing.entries if not is_utf8(entry.file)]
     if not lost:
         return listing
@@ -214,7 +214,7 @@ def _list_named(dataset: Dataset) -> Listing:
 
 
 def _list_table(data: str, exclude: Sequence[str]) -> Listing:
-    """A table; if it is the split of a run, its classes have the names that they have there."""
+    """The images of a table; if it is the split of a run, its classes have the names that the run gave them."""
     listing, info = read_table(Path(data), exclude), read_info(Path(data))
     known = set() if info is None else {label.id for label in info.labels}
     if info is None or not known.issuperset(label.id for label in listing.classes):
@@ -223,9 +223,9 @@ def _list_table(data: str, exclude: Sequence[str]) -> Listing:
 
 
 def sync_data(data: Path, artifact: Artifact, index: IndexUri, options: SyncOptions) -> tuple[SyncReport, Summary]:
-    """Bring an existing index to what is in a folder or a table (`index.sync`). Raises AlexNetError.
+    """Bring an existing index up to date with a folder or a table (`index.sync`). Raises AlexNetError.
 
-    A dry run only reads the index, which a server may have open.
+    A dry run only reads the index, so a server may have it open.
     """
     with closing(open_readonly(index) if options.dry_run else open_writable(index)) as store:
         require_sync(store)

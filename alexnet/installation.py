@@ -1,6 +1,6 @@
-"""What is checked before anything else is imported: this program's packages are its own, and are intact.
+"""Check, before anything else is imported, that this program's packages are its own and intact.
 
-Only the standard library is used: `server`, `model`, `index` and `training` are common names, and may be anybody's.
+Imports only the standard library: `server`, `model`, `index` and `training` are common names that may be anybody's.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ RUNTIMES = {
     ),
     "faiss": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12", "faiss-gpu-cuvs"),
 }
-"""Modules that several distributions have, of which each overwrites the others' files."""
+"""Modules that several distributions provide; each distribution overwrites the files of the others."""
 
 
 class InstallationError(ImportError):
-    """Another package or folder is in the way of this program's, or the packages it needs overwrite each other."""
+    """This program's packages are hidden, missing or overwritten, or packages it needs are missing or overwritten."""
 
 
 def check_installation() -> None:
-    """Raise InstallationError, which says what to do, unless this program's packages and those it needs are whole."""
+    """Raise InstallationError, which says what to do, unless this program's packages and its `RUNTIMES` are intact."""
     for name in PACKAGES:
         _check_place(name)
     _check_files()
@@ -68,13 +68,13 @@ def _check_place(name: str) -> None:
 
 
 def _check_files() -> None:
-    """Raise InstallationError if another package has overwritten or deleted some of the installed files."""
+    """Raise InstallationError if an installed file is missing, or if another package has overwritten it."""
     try:
         own = distribution(DISTRIBUTION)
     except PackageNotFoundError:
         return  # run from its source
     if Path(str(own.locate_file(""))).resolve() != ROOT:
-        return  # also installed elsewhere
+        return  # the installed copy is elsewhere
     for path, size in _recorded_files(own):
         try:
             intact = (ROOT / path).stat().st_size == size
@@ -82,12 +82,12 @@ def _check_files() -> None:
             raise InstallationError(
                 f"{path} of alexnet-server is missing in {ROOT}, as after another package was uninstalled: {AGAIN}"
             ) from None
-        if not intact and (owner := _other_owner(path)):  # without one, the user has changed it
+        if not intact and (owner := _other_owner(path)):  # without an owner, the user has changed it
             raise InstallationError(f"{owner} has overwritten {path} of alexnet-server: {AGAIN}")
 
 
 def _recorded_files(installed: Distribution) -> Iterator[tuple[str, int]]:
-    """Path and size of each file of our packages that an installer has recorded; none if it's run from its source."""
+    """Path and size of each file of our packages in the installer's RECORD; none when run from source."""
     own = ("alexnet", *PACKAGES)
     for path, _, size in csv.reader((installed.read_text("RECORD") or "").splitlines()):
         if size and path.partition("/")[0] in own:
@@ -95,7 +95,7 @@ def _recorded_files(installed: Distribution) -> Iterator[tuple[str, int]]:
 
 
 def _other_owner(path: str) -> str | None:
-    """Another distribution that has a file of this path."""
+    """The name of another distribution that has a file at this path, or None."""
     for other in distributions():
         name: str = other.metadata["Name"]
         rows = csv.reader((other.read_text("RECORD") or "").splitlines())
@@ -105,7 +105,7 @@ def _other_owner(path: str) -> str | None:
 
 
 def _check_runtime(module: str, names: tuple[str, ...]) -> None:
-    """Raise InstallationError unless one distribution of a module is installed, only one, and whole."""
+    """Raise InstallationError if several distributions of a module are installed, or if it is missing or incomplete."""
     installed = [name for name in names if _is_installed(name)]
     if len(installed) > 1:
         raise InstallationError(
@@ -113,7 +113,7 @@ def _check_runtime(module: str, names: tuple[str, ...]) -> None:
             "with one of them"
         )
     spec = find_spec(module)
-    if spec is None or spec.origin is None:  # a folder with the rest of its files is no module
+    if spec is None or spec.origin is None:  # a folder with leftover files has no origin
         name = (installed or names)[0]
         raise InstallationError(f"{module} is missing or incomplete: pip install --force-reinstall --no-deps {name}")
 

@@ -33,10 +33,10 @@ def find_similar(
     warnings: Counter[WarningKind],
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[str, list[Neighbor] | Skipped]]:
-    """For each image its k nearest neighbors in the index, or why it can't be read; in the order of `names`.
+    """Yield, in the order of `names`, each image's k nearest neighbors in the index, or why it can't be read.
 
     `names`: paths, or `-` for standard input. `label`: search only images with this label. `mode`: all but
-    `exact` need codes in the index. `warnings`: as of `read_batches`. Raises InvalidRequestError,
+    `exact` need codes in the index. `warnings`: as in `read_batches`. Raises InvalidRequestError,
     IndexStoreError, DeviceError.
     """
     with closing(open_readonly(index)) as store:

@@ -1,10 +1,11 @@
-"""Recall and mean average precision of the autoencoder's binary codes, compared with LSH, PCA and ITQ.
+"""Measure recall and mean average precision of the autoencoder's binary codes, compared with LSH, PCA and ITQ.
 
     python -m benchmarks.binary_codes INDEX [INDEX ...]
 
-A fifth of each index's images, drawn with a seed, 500 at most, are the queries; the encoders are trained on the others.
-Recall: share of the exact nearest among the first 100 and 1,000 by Hamming distance. mAP: by label, of the first 1,000.
-ITQ is ours and FAISS's. Pixels are the thumbnails at 32 x 32. Writes a result, a plot and drawings of neighbors.
+A fifth of each index's images, at most 500, drawn with a seed, are the queries; the encoders are trained on the rest.
+Recall: share of the exact nearest neighbors among the first 100 and 1,000 by Hamming distance. mAP: by label, over the
+first 1,000. ITQ is measured in our implementation and in FAISS's. Pixels are the thumbnails at 32 x 32. Writes a
+result, a plot and drawings of neighbors.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ METHODS: dict[str, Callable[[Array, int], BinaryEncoder]] = {
 class LabeledImages:
     """Features, thumbnails and labels of an index's labeled images.
 
-    `queries` (Q,), `others` (M,): row numbers of the images to search with, and of those that are searched.
+    `queries` (Q,), `others` (M,): row numbers of the query images and of the searched images.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,8 +98,8 @@ def rank_by_code(encoder: BinaryEncoder, queries: Array, rows: Array) -> NDArray
 
 
 def measure(ranking: NDArray[np.int64], exact: NDArray[np.int64], relevant: NDArray[np.bool_]) -> dict[str, float]:
-    """Recall of the (Q, 10) `exact` nearest rows by a (Q, 1000) ranking, and its mean average precision as papers on
-    hashing have it: over the relevant rows that the ranking has, not over all."""
+    """Recall of the (Q, 10) `exact` nearest rows in a (Q, 1000) ranking, and the ranking's mean average precision as
+    hashing papers define it: over the relevant rows in the ranking, not over all relevant rows."""
     recall = {
         f"recall of {k} in {size}": float(
             np.mean([len(set(a[:k]) & set(b[:size])) / k for a, b in zip(exact, ranking, strict=True)])
@@ -110,9 +111,9 @@ def measure(ranking: NDArray[np.int64], exact: NDArray[np.int64], relevant: NDAr
 
 
 def compare(images: LabeledImages, lengths: Sequence[int], drawing: Path) -> dict[str, dict[str, float]]:
-    """Measures of the exact ranking, of every method at every length, and of codes of pixels.
+    """Measure the exact ranking, every method at every code length, and codes of pixels.
 
-    `drawing`: image file of some queries with their neighbors.
+    `drawing`: image file to write, with some queries and their neighbors.
     """
     queries, rows = images.features[images.queries], images.features[images.others]
     exact = np.asarray(faiss.knn(queries, rows, min(max(SHORTLISTS), len(rows)))[1])
@@ -146,7 +147,7 @@ def compare(images: LabeledImages, lengths: Sequence[int], drawing: Path) -> dic
 
 
 def draw_neighbors(images: LabeledImages, rankings: dict[str, NDArray[np.int64]], path: Path) -> None:
-    """Five queries and the six nearest by each ranking; the frame is green where the label is the query's."""
+    """Draw five queries with the six nearest by each ranking; a green frame means that the label is the query's."""
     figure = Figure(figsize=(13, 1.15 * NUM_DRAWN_QUERIES), layout="constrained")
     axes = figure.subplots(NUM_DRAWN_QUERIES, 1 + len(rankings) * NUM_DRAWN_NEIGHBORS)
     for number, query in enumerate(images.queries[:NUM_DRAWN_QUERIES]):
@@ -165,7 +166,7 @@ def draw_neighbors(images: LabeledImages, rankings: dict[str, NDArray[np.int64]]
 
 
 def draw_curves(results: dict[str, dict[str, dict[str, float]]], lengths: Sequence[int], path: Path) -> None:
-    """Recall of the nearest ten among a hundred, by code length."""
+    """Plot the recall of the nearest ten among a hundred by code length."""
     figure = Figure(figsize=(4 * len(results), 3.2), layout="constrained")
     for axis, (name, rows) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
         for method in METHODS:

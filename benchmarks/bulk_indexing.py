@@ -1,10 +1,10 @@
-"""Time and space to index images in parallel: measured on this machine, projected for up to a billion images.
+"""Measure time and space to index images in parallel on this machine, and project them for up to a billion images.
 
     python -m benchmarks.bulk_indexing DATA --artifact ARTIFACT
 
 Each core of this machine stands for a machine that runs `alexnet index add --shard`; one is killed and restarted, and
-the indexes are merged. A simulation with the rates that were measured first predicts the duration of such a run, is
-compared with it, and is then applied to clusters.
+the indexes are merged. A simulation with rates that are measured first predicts the duration of this run, is compared
+with it, and is then applied to clusters.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ NUM_LISTED_FILES = 50_000
 NUM_COMPARED_CODES = 8_000_000
 REPEATS = 3
 KILL_SECONDS = 15.0
-"""When a machine is killed in the measured run."""
+"""Seconds until a machine is killed in the measured run."""
 RESTART_SECONDS = 5.0
-"""How long it is down."""
+"""Seconds that the killed machine is down."""
 CLUSTERS = ((1_000_000, 1), (100_000_000, 16), (1_000_000_000, 64))
 """Images and machines of the projected clusters."""
 CLUSTER_CORES = 16
@@ -53,11 +53,11 @@ CLUSTER_RESTART_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Rates:
-    """Measured while all cores work; `..._per_second` are images per second and core where nothing else is said.
+    """Rates measured while all cores work; `..._per_second` is in images per second and core unless stated otherwise.
 
-    `startup_seconds`, `merge_startup_seconds`: before the first image. `existing_per_second`: images that the index has
-    already, and only reads. `merged_per_second`: of one merging process. `seconds_per_file`, `bytes_per_file`: to list
-    the folder. `features_bytes`, `catalog_bytes`: per image. `codes_compared_per_second`: of all cores.
+    `startup_seconds`, `merge_startup_seconds`: before the first image. `existing_per_second`: images already in the
+    index, whose files are only read. `merged_per_second`: of one merging process. `seconds_per_file`, `bytes_per_file`:
+    to list the folder. `features_bytes`, `catalog_bytes`: per image. `codes_compared_per_second`: codes, by all cores.
     `one_process_per_second`: images per second of one process with all cores.
     """
 
@@ -85,10 +85,10 @@ class Simulation:
 def simulate(
     sizes: Sequence[int], processes: int, rates: Rates, lifetimes: Iterator[float], restart_seconds: float
 ) -> Simulation:
-    """Index shards of `sizes` images; the next shard goes to the process that is free first.
+    """Simulate indexing shards of `sizes` images; the next shard goes to the process that is free first.
 
-    `lifetimes`: seconds from each start of a process to its failure; it is restarted `restart_seconds` later, lists all
-    files, reads the images that it has, and resumes.
+    `lifetimes`: seconds from each start of a process to its failure; the process is restarted `restart_seconds` later,
+    lists all files, reads the images that it has already indexed, and resumes.
     """
     free_at, end, failures = [0.0] * processes, 0.0, 0
     startup = rates.startup_seconds + sum(sizes) * rates.seconds_per_file
@@ -120,7 +120,7 @@ class Machine:
         self.log = home / f"errors-{cores}.txt"
 
     def start(self, shard: str) -> subprocess.Popen[bytes]:
-        """Start to index a shard."""
+        """Start indexing a shard."""
         command = [*ALEXNET, "add", *self.options, "--index", shard_path(self.home, shard), "--shard", shard]
         pinned = ["taskset", "--cpu-list", self.cores, *map(str, command)]
         with self.log.open("wb") as log:
@@ -187,7 +187,7 @@ def measure_listing() -> tuple[float, float]:
 
 
 def measure_code_rate() -> float:
-    """Codes of 256 bits per second that a search compares on all cores, as `index.codes` does; 10,000 are kept."""
+    """256-bit codes per second that a search compares on all cores, as `index.codes` does, keeping 10,000."""
     codes = np.random.default_rng(0).integers(0, 256, (NUM_COMPARED_CODES, 32), dtype=np.uint8)
     parts = np.array_split(codes, len(os.sched_getaffinity(0)))
     times = []
@@ -207,7 +207,7 @@ def measure_one_process(machines: list[Machine], home: Path, startup: float, ima
 
 
 def fit_rate(few: float, many: float, few_times: Sequence[float], many_times: Sequence[float]) -> tuple[float, float]:
-    """Seconds before the first image, and images per second, by the median durations of two numbers of images."""
+    """Seconds before the first image, and images per second, from the median durations for `few` and `many` images."""
     few_seconds, many_seconds = statistics.median(few_times), statistics.median(many_times)
     if many_seconds <= few_seconds:
         raise SystemExit(f"{many:,.0f} images took no longer than {few:,.0f}: choose DATA with more images")
@@ -216,7 +216,7 @@ def fit_rate(few: float, many: float, few_times: Sequence[float], many_times: Se
 
 
 def measure(machines: list[Machine], home: Path) -> Rates:
-    """All rates, by the durations of small and of large shards: their difference is without the startup."""
+    """Measure all rates from the durations of small and large shards, whose difference excludes the startup."""
     seconds_per_file, bytes_per_file = measure_listing()
     small, large = [f"{n}/64" for n in (1, 2)], ["1/2", "2/2"]
     first = [index_shards(machines, shards)[1] for shards in (small, large)]
@@ -246,9 +246,9 @@ def measure(machines: list[Machine], home: Path) -> Rates:
 
 
 def check_simulation(machines: list[Machine], home: Path, rates: Rates) -> dict[str, Any]:
-    """Index all images in six shards, one machine killed: measured and predicted seconds.
+    """Index all images in six shards, killing one machine. Returns measured and predicted seconds.
 
-    Raises SystemExit if the first shard is indexed before it is killed.
+    Raises SystemExit if the first shard is finished before its process is killed.
     """
     shards = [f"{n}/6" for n in range(1, 7)]
     seconds, durations = index_shards(machines, shards, KILL_SECONDS)
@@ -269,7 +269,7 @@ def check_simulation(machines: list[Machine], home: Path, rates: Rates) -> dict[
 
 
 def project_cluster(images: int, machines: int, rates: Rates) -> dict[str, Any]:
-    """Hours and bytes for so many images; one process and shard per core, shards as unequal as a hash makes them."""
+    """Hours and bytes to index `images`: one process and shard per core, shards as unequal as a hash makes them."""
     generator = np.random.default_rng(0)
     processes = machines * CLUSTER_CORES
     sizes = generator.multinomial(images, np.full(processes, 1 / processes))

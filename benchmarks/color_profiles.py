@@ -1,11 +1,11 @@
-"""Cost and effect of converting embedded color profiles to sRGB when an image is decoded.
+"""Measure the cost and effect of converting embedded color profiles to sRGB when decoding an image.
 
     python -m benchmarks.color_profiles
 
-Cost: CPU milliseconds to decode a JPEG of 640 x 480, without a profile, with one, and at the profile's first use.
-Effect: by how many of 255 levels values differ from those with the profile ignored; of random colors, and of the
+Cost: CPU milliseconds to decode a 640 x 480 JPEG without a profile, with one, and at the profile's first use.
+Effect: by how many of 255 levels values differ from those with the profile ignored, for random colors and for
 photographs of the bundled gallery, converted to the profile's colors as a camera would store them. The CMYK profile is
-Ghostscript's; without it, its rows are left out.
+Ghostscript's; if it is missing, its rows are left out.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from model.images.preprocess import decode_image
 CMYK_PROFILE = Path("/usr/share/color/icc/ghostscript/default_cmyk.icc")
 SIZE = (640, 480)
 NUM_COLORS = (40, 30)
-"""Random colors of an image, columns and rows, with smooth transitions."""
+"""Columns and rows of random colors in an image, with smooth transitions."""
 JPEG_QUALITY = 90
 DATE_OFFSET = 24
-"""Of the date in a profile's header."""
+"""Byte offset of the date in a profile's header."""
 IGNORE_PROFILES = ImageContract(color_profiles=False)
 
 
@@ -57,12 +57,12 @@ def read_profiles(cmyk: Path) -> dict[str, bytes]:
 
 
 def read_mode(profile: bytes) -> str:
-    """The mode of the pixels that a profile is for."""
+    """The pixel mode that a profile is for."""
     return {b"RGB ": "RGB", b"CMYK": "CMYK"}[profile[16:20]]
 
 
 def set_date(profile: bytes, year: int) -> bytes:
-    """The same profile with another date of creation, so that it is not in the cache of profiles."""
+    """The same profile with another creation date, so that it isn't in the profile cache."""
     date = struct.pack(">6H", year, 1, 1, 0, 0, 0)
     return profile[:DATE_OFFSET] + date + profile[DATE_OFFSET + len(date) :]
 
@@ -75,7 +75,7 @@ def encode(image: Image.Image, profile: bytes = b"") -> bytes:
 
 
 def draw_colors(mode: str) -> Image.Image:
-    """An image of random colors; their values are those of the profile's color space."""
+    """An image of random colors, with values in the profile's color space."""
     colors = np.random.default_rng(0).integers(0, 256, (*NUM_COLORS[::-1], 3), np.uint8)
     return Image.fromarray(colors).resize(SIZE, Image.Resampling.BICUBIC).convert(mode)
 
@@ -95,7 +95,7 @@ def measure_cost(profile: bytes, rounds: int) -> dict[str, float]:
 
 
 def measure_effect(files: Iterable[bytes]) -> dict[str, Any]:
-    """By how many levels values differ if the profile is converted, and if it is ignored."""
+    """By how many levels values differ between converting the profile and ignoring it: mean and maximum."""
     means, largest = [], 0
     for file in files:
         converted = decode_image(file).pixels.astype(np.int16)

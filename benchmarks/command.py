@@ -1,4 +1,4 @@
-"""How commands of benchmarks and experiments run: errors on one line; a terminated benchmark ends its servers."""
+"""Run commands of benchmarks and experiments: errors take one line, and a terminated benchmark stops its servers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def run_main(main: Callable[..., None]) -> None:
-    """`run_typer` of a benchmark, which an OSError ends in the same way, and SIGTERM as Ctrl-C does."""
+    """Run a benchmark by `run_typer`: an OSError also ends it in one line, and SIGTERM lets it clean up and exit."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))  # so that `finally` stops servers
     run_typer(main, AlexNetError, OSError)
 
 
 def run_typer(main: Callable[..., None], *errors: type[Exception]) -> None:
-    """Run `main` with the options of the command line; one of `errors` ends it in one line, with exit status 1."""
+    """Run `main` with the command line's options; one of `errors` ends it with a one-line message and exit status 1."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:

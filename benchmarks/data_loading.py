@@ -1,4 +1,4 @@
-"""Speed of training with images from the cache, and the share of the time spent waiting for them."""
+"""Measure training speed with images from the cache, and the share of time spent waiting for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOISE = 48
 
 
 class SyntheticImages(NamedTuple):
-    """Images of some classes, and the cache that has them."""
+    """Images of several classes, and the cache that holds them."""
 
     dataset: Dataset
     cache: ImageCache
@@ -38,7 +38,7 @@ class SyntheticImages(NamedTuple):
 
 @contextmanager
 def create_images(num_images: int = NUM_IMAGES, num_classes: int = 1000) -> Iterator[SyntheticImages]:
-    """Images that exist in this context: a coarse pattern for each class, and noise; image n is of class n mod classes.
+    """Images that exist in this context: a coarse pattern per class plus noise; image n has class n mod `num_classes`.
 
     They have no files.
     """
@@ -47,7 +47,7 @@ def create_images(num_images: int = NUM_IMAGES, num_classes: int = 1000) -> Iter
 
 
 def open_images(folder: Path, num_images: int, num_classes: int) -> SyntheticImages:
-    """The images of `create_images` in a folder; those that are there already are used."""
+    """The images of `create_images` in a folder; images already there are reused."""
     labels = tuple(Label(id=str(number), name=str(number)) for number in range(num_classes))
     examples = tuple(Example("", number % num_classes) for number in range(num_images))
     dataset = Dataset("noise", "", "", labels, examples, (), ())
@@ -125,7 +125,7 @@ def measure_loading(
 
 
 def train_steps(engine: TrainingEngine, num_steps: int) -> list[float]:
-    """Run steps from the first image on. Returns the loss of each."""
+    """Run steps, starting at the first image. Returns the loss of each."""
     batch_size = engine.recipe.batch_size
     order = np.resize(np.arange(engine.loader.cache.images.count), num_steps * batch_size)
     losses = []

@@ -1,9 +1,9 @@
-"""Ten crops of an image, and a training step, with and without huge pages (`model.huge_pages`).
+"""Time ten crops of an image, and a training step, with and without huge pages (`model.huge_pages`).
 
     python -m benchmarks.huge_pages --artifact artifacts/grocery
 
-Each side has a process of its own, since what has been moved can't be moved back. The two take turns; a figure is the
-median of its rounds, and a ratio the median of the ratios of the rounds.
+Each side runs in its own process, since moved memory can't be moved back. The two take turns; a figure is the median
+over rounds, and a ratio the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def compare(keeps_memory: bool, rounds: int, create_step: CreateStep, *arguments
 
 
 def time_moving(network: Path) -> dict[str, float]:
-    """How long it takes to move a network that has run, and the size of what is moved."""
+    """Seconds to move the memory of a network that has run, and its size."""
     create_ten_crop(network, CPU)()
     start = time.perf_counter()
     size = use_huge_pages()

@@ -1,4 +1,4 @@
-"""Speed and memory of building the image cache, compared with the decoder alone on the same files.
+"""Measure speed and memory of building the image cache, compared with the decoder alone on the same files.
 
     python -m benchmarks.image_cache --data DATA
 
@@ -53,7 +53,7 @@ def decode_all(dataset: Dataset) -> float:
 
 
 def build(dataset: Dataset, cache_format: CacheFormat) -> tuple[float, list[float]]:
-    """Seconds to build a cache, and samples of the memory in MB meanwhile."""
+    """Seconds to build a cache, and samples of memory in MB during the build."""
     with (
         tempfile.TemporaryDirectory(dir=".") as folder,
         sample_repeatedly(measure_private_memory, SAMPLE_INTERVAL) as memory,

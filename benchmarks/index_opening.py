@@ -28,7 +28,7 @@ REPEATS = 3
 
 
 def draw_chunks(rows: int) -> Iterator[Array]:
-    """Chunks of `rows` random features in all."""
+    """Yield chunks of random features, `rows` in all."""
     generator = np.random.default_rng(0)
     for start in range(0, rows, CHUNK_ROWS):
         yield np.maximum(generator.standard_normal((min(CHUNK_ROWS, rows - start), DIM), np.float32), 0)

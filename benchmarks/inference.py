@@ -1,10 +1,10 @@
-"""Speed of ten-crop inference without HTTP: our network, PyTorch, onnxruntime's defaults and OpenVINO.
+"""Measure ten-crop inference without HTTP: our network, PyTorch, onnxruntime's defaults and OpenVINO.
 
     python -m benchmarks.inference --artifact ARTIFACT --data elpv
 
-All implementations have the same weights, images and processors, and take turns. Crops per second are compared with
-the machine's own float32 matrix products: 1.00 is what a program would reach that computed ten separate crops at their
-speed. Writes a plot, too.
+All implementations use the same weights, images and processors, and take turns. Crops per second are compared with
+the machine's own float32 matrix products: 1.00 is the speed of a program that computes ten separate crops as fast as
+matrix products. Also writes a plot.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from model.runtime import OnnxModel, available_cpus
 from training.data.loading import load_dataset
 
 PAUSE = 0.3
-"""Seconds before each implementation: OpenMP's threads in torch keep spinning after their work, and would slow it."""
+"""Seconds before each implementation: torch's OpenMP threads keep spinning after their work and would slow the next."""
 WARM_UP_IMAGES = 3
 DEFAULT_EXPORT = "onnxruntime, default export"
 
@@ -67,11 +67,11 @@ STAGES = {
     "fully connected": r"fc|softmax|features|probabilities",
     "layout conversions": r"Reorder|Transpose",
 }
-"""Stages of the network by the names of their nodes; the first that matches."""
+"""Stages of the network, and the names of their nodes; a node belongs to the first stage that matches."""
 
 
 def create_from_forward(network: Path, create_forward: Callable[[Path], Forward]) -> Implementation:
-    """Cut ten crops, run the network, and average; cutting is part of the time, as it is in ours."""
+    """Cut ten crops, run the network, and average; the time includes cutting, as ours does."""
     forward, ten_crop = create_forward(network), TenCrop(network)
     return lambda image: average_probabilities(forward(ten_crop(image)))
 
@@ -83,7 +83,7 @@ def create_ours(network: Path) -> Implementation:
 
 
 def create_openvino(network: Path, precision: str) -> Implementation:
-    """OpenVINO's runtime on a graph without If, which it runs more slowly.
+    """OpenVINO's runtime on a graph without If, because it runs graphs with If more slowly.
 
     `precision`: of the layers that aren't int8 in the graph.
     """
@@ -107,7 +107,7 @@ def build_separate_crops(artifact: Artifact) -> onnx.ModelProto:
 
 
 def take_shared_crops(network: Path) -> onnx.ModelProto:
-    """A network that only computes ten crops together, without the If that chooses."""
+    """The network's branch that computes ten crops together, without the If that chooses the branch."""
     model = onnx.load(str(network))
     place, choice = next((place, node) for place, node in enumerate(model.graph.node) if node.op_type == "If")
     graph = next(attribute.g for attribute in choice.attribute if attribute.name == "then_branch")
@@ -184,7 +184,7 @@ def measure(artifact: Artifact, separate_crops: Path, images: list[Pixels]) -> d
 
 
 def profile_stages(network: Path, images: list[Pixels]) -> dict[str, float]:
-    """Milliseconds of each stage, as onnxruntime's profiler counts its nodes; medians over images."""
+    """Milliseconds of each stage: the sum of its nodes' medians over images, from onnxruntime's profiler."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.enable_profiling = available_cpus(), True
     with tempfile.TemporaryDirectory() as folder:
@@ -206,7 +206,7 @@ def profile_stages(network: Path, images: list[Pixels]) -> dict[str, float]:
 
 
 def draw_plot(implementations: dict[str, dict[str, Any]], peak_crops_per_second: float, target: Path) -> None:
-    """Crops per second, and a line for the machine's matrix products."""
+    """Plot crops per second, with a line at the speed of the machine's matrix products."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     rows = list(implementations.items())[::-1]

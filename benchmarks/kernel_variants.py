@@ -1,11 +1,11 @@
-"""Speed of single layers as different ONNX operators in onnxruntime: ours and the alternatives.
+"""Measure single layers as different ONNX operators in onnxruntime: ours and the alternatives.
 
     python -m benchmarks.kernel_variants
 
-Response normalization as onnxruntime's own operator, as ours (a banded 1x1 convolution and two square roots), with a
-power instead of the roots, and with average pooling; a grouped convolution, and one convolution per tower, in
-onnxruntime's blocks of channels (its default) and channels first; a matrix product with its weights prepacked and not,
-as Gemm and as MatMul. Ten crops at once, all processors; the variants of a layer take turns.
+Response normalization: onnxruntime's own operator; ours (a banded 1x1 convolution and two square roots); ours with a
+power instead of the roots; average pooling. Convolution: grouped or one per tower, each in onnxruntime's blocks of
+channels (its default) or channels first. Matrix product: Gemm or MatMul, each with prepacked weights or without. Each
+runs ten crops at once on all processors; the variants of a layer take turns.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BLOCKS = "blocks of channels"
 def create_variant(
     graph: GraphBuilder, output: str, shape: tuple[int, ...], channels_first: bool = False, prepacked: bool = True
 ) -> Variant:
-    """Runs the graph on an input `x` of this shape. `channels_first`: onnxruntime doesn't convert the layout."""
+    """A function that runs the graph on `x` of this shape. `channels_first`: onnxruntime doesn't convert the layout."""
     value = helper.make_tensor_value_info
     inputs, outputs = [value("x", TensorProto.FLOAT, shape)], [value(output, TensorProto.FLOAT, None)]
     proto = helper.make_graph(graph.nodes, "variant", inputs, outputs, list(graph.constants.values()))
@@ -54,7 +54,7 @@ def create_variant(
 
 
 def split_towers(graph: GraphBuilder) -> list[str]:
-    """The channels of `x` that belong to each of the two towers."""
+    """Split the channels of `x` into those of the two towers. Returns their names."""
     graph.nodes.append(helper.make_node("Split", ["x"], ["tower0", "tower1"], name="towers", axis=1))
     return ["tower0", "tower1"]
 
@@ -107,7 +107,7 @@ def normalize_by_pooling(channels: int, size: int) -> Variant:
 
 
 def create_normalizations(channels: int, size: int) -> dict[str, Variant]:
-    """Response normalization over the channels of each tower."""
+    """Variants of response normalization over the channels of each tower."""
     return {
         "LRN operator per tower": normalize_by_operator(channels, size),
         "banded 1x1 convolution, two square roots (ours)": normalize_by_convolution(channels, size, by_power=False),
@@ -117,7 +117,7 @@ def create_normalizations(channels: int, size: int) -> dict[str, Variant]:
 
 
 def create_convolutions(inputs: int, outputs: int, size: int, kernel: int) -> dict[str, Variant]:
-    """A convolution of two groups."""
+    """Variants of a convolution with two groups."""
     shape = (NUM_CROPS, inputs, size, size)
     generator = np.random.default_rng(0)
     weight = (0.01 * generator.standard_normal((outputs, inputs // 2, kernel, kernel))).astype(np.float32)
@@ -138,7 +138,7 @@ def create_convolutions(inputs: int, outputs: int, size: int, kernel: int) -> di
 
 
 def create_matrix_products(inputs: int, outputs: int) -> dict[str, Variant]:
-    """A fully connected layer."""
+    """Variants of a fully connected layer."""
     weight = (0.01 * np.random.default_rng(0).standard_normal((outputs, inputs))).astype(np.float32)
     gemm, matmul, shape = GraphBuilder(), GraphBuilder(), (NUM_CROPS, inputs)
     gemm.add("Gemm", "x", gemm.constant("w", weight), name="y", transB=1)

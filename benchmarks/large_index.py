@@ -1,9 +1,9 @@
-"""Latency, recall and memory of searches in an index of a million images, exact and by binary codes of 256 bits.
+"""Measure latency, recall and memory of exact and 256-bit binary searches in an index of a million images.
 
     python -m benchmarks.large_index INDEX
 
-The features are those of INDEX, and mixtures of two real ones of the same label with noise, until there are a million:
-16.4 GB, mapped into memory.
+The features are those of INDEX plus noisy mixtures of two of them with the same label, up to a million: 16.4 GB, mapped
+into memory.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MODES: tuple[SearchMode, ...] = ("binary", "exact")
 
 
 def train_encoder(features: Array, labels: NDArray[np.int64], bits: int, seed: int, target: Path) -> Encoder:
-    """An encoder trained on the features and mixtures of them, written to `target`."""
+    """Train an encoder on the features and mixtures of them, and write it to `target`."""
     sample = np.concatenate([features, mix_features(features, labels, 2 * CHUNK_ROWS, seed)])
     onnx.save(train_autoencoder(sample, bits, CodeConfig(steps=500, temperature=1 / 32)).to_onnx(), target)
     return Encoder(target)
 
 
 def wait_for_copies() -> float:
-    """Seconds until exact search has 8-bit copies of all rows, which a thread makes from the first search on."""
+    """Seconds until exact search has 8-bit copies of all rows; a thread starts to make them at the first search."""
     start = time.perf_counter()
     for thread in threading.enumerate():
         if thread.name == COPY_THREAD:
@@ -53,7 +53,7 @@ def wait_for_copies() -> float:
 
 
 def measure_searches(index: FolderIndex, queries: Array) -> dict[str, Any]:
-    """Latencies of each mode, and the recall of the binary one, after a warm-up."""
+    """Latencies of each mode and the recall of binary search, after a warm-up."""
     index.search_ids([Query(queries[0], NUM_NEIGHBORS)])
     index.search_ids([Query(queries[0], NUM_NEIGHBORS, mode="exact")])
     copy_seconds = wait_for_copies()

@@ -1,8 +1,8 @@
-"""Load generators: closed loop for a server's peak throughput, open loop for the latency that its users see.
+"""Generate load: a closed loop for a server's peak throughput, an open loop for the latency that its users see.
 
-Open loop: requests are sent at random times drawn beforehand (Poisson), whether or not earlier ones have a response,
-and latency counts from the drawn time. A generator that waits for responses would leave out exactly the requests that a
-slow server would have kept waiting (coordinated omission).
+In an open loop, requests are sent at random times drawn beforehand (Poisson), whether or not earlier requests have a
+response, and latency counts from the drawn time. A generator that waits for responses would omit exactly the requests
+that a slow server would have kept waiting (coordinated omission).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.data.loading import load_dataset
 
 CLIENT_TIMEOUT = 60.0
 NUM_CLIENTS = 4
-"""Of a closed loop."""
+"""Clients of a closed loop."""
 DEADLINE = 2.0
 """Seconds, for each request of an open loop."""
 PHONE_SIZE = (4000, 3000)
@@ -41,24 +41,24 @@ class Sample:
 
     @property
     def latency(self) -> float:
-        """Seconds from the time when it was due."""
+        """Seconds since it was due."""
         return self.done - self.due
 
 
 def read_images(data: str, archive: Path | None, count: int) -> list[bytes]:
-    """Image files of the test split, in random order; every tenth enlarged to a phone's 12 megapixels."""
+    """At most `count` image files of the test split in random order; every tenth is enlarged to 12 megapixels."""
     test = load_dataset(data, archive=archive).test
     examples = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
     return enlarge_some([example.path.read_bytes() for example in examples])
 
 
 def enlarge_some(files: Sequence[bytes]) -> list[bytes]:
-    """Every tenth image file enlarged to a phone's 12 megapixels, the others as they are."""
+    """The image files, with every tenth enlarged to a phone's 12 megapixels."""
     return [enlarge(file) if number % 10 == 9 else file for number, file in enumerate(files)]
 
 
 def enlarge(file: bytes) -> bytes:
-    """An image as a JPEG of 4000 x 3000."""
+    """An image as a 4000 x 3000 JPEG."""
     with Image.open(io.BytesIO(file)) as opened:
         buffer = io.BytesIO()
         opened.convert("RGB").resize(PHONE_SIZE, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
@@ -66,7 +66,7 @@ def enlarge(file: bytes) -> bytes:
 
 
 async def run_closed_loop(url: str, images: Sequence[bytes], seconds: float) -> list[Sample]:
-    """Samples of four clients that each send the next image as soon as they have a response."""
+    """Samples of four clients, each of which sends the next image as soon as it has a response."""
     start, samples, bodies = time.perf_counter(), list[Sample](), cycle(images)
 
     async def run_client() -> None:
@@ -79,7 +79,7 @@ async def run_closed_loop(url: str, images: Sequence[bytes], seconds: float) -> 
 
 
 async def run_open_loop(url: str, images: Sequence[bytes], rate: float, seconds: float) -> list[Sample]:
-    """Samples of `rate` requests per second on average, for `seconds`, each with the header X-Request-Timeout."""
+    """Samples of requests at a mean `rate` per second for `seconds`, each with the header X-Request-Timeout."""
     generator = np.random.default_rng(1)
     times = np.cumsum(generator.exponential(1 / rate, int(2 * rate * seconds) + 10))
     order = generator.integers(len(images), size=len(times))
@@ -95,7 +95,7 @@ async def run_open_loop(url: str, images: Sequence[bytes], rate: float, seconds:
 
 
 def measure_peak(url: str, images: Sequence[bytes], seconds: float) -> float:
-    """Responses per second to a closed loop."""
+    """Responses per second in a closed loop."""
     return response_rate(asyncio.run(run_closed_loop(url, images, seconds)), seconds)
 
 
@@ -117,7 +117,7 @@ async def _send(
 
 
 def response_rate(samples: Sequence[Sample], seconds: float, deadline: float = CLIENT_TIMEOUT) -> float:
-    """Successful responses per second that took at most `deadline`; the first two seconds are a warm-up."""
+    """Successful responses per second within `deadline`; the first two seconds are a warm-up and don't count."""
     good = [s for s in samples if s.status == 200 and s.latency <= deadline and 2 <= s.done < seconds]
     return len(good) / (seconds - 2)
 
@@ -129,5 +129,5 @@ def count_statuses(samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def success_latencies(samples: Sequence[Sample]) -> list[float]:
-    """Milliseconds of the successful requests."""
+    """Latencies of the successful requests in milliseconds."""
     return [1000 * sample.latency for sample in samples if sample.status == 200]

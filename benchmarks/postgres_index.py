@@ -1,8 +1,8 @@
-"""An index on PostgreSQL beside the same one in a folder: time to add, size, latency, recall, and equal answers.
+"""Compare an index on PostgreSQL with the same index in a folder: insertion rate, size, latency, recall, equal answers.
 
     python -m benchmarks.postgres_index INDEX --postgres postgresql://me@127.0.0.1/images
 
-The features are those of INDEX, and mixtures of two real ones of the same label with noise; the codes are of an encoder
+The features are those of INDEX plus noisy mixtures of two of them with the same label; the codes come from an encoder
 trained on them. The database needs pgvector; the benchmark's schemas are deleted at the end.
 """
 
@@ -41,7 +41,7 @@ MODES: tuple[SearchMode, ...] = ("exact", "binary")
 
 
 class Measurement(NamedTuple):
-    """One index: what was measured, and what its exact search returned for each query."""
+    """One index's measured numbers, and the results of its exact search for each query."""
 
     numbers: dict[str, float]
     exact: list[NearestIds]
@@ -50,7 +50,7 @@ class Measurement(NamedTuple):
 def measure(
     uri: IndexUri, artifact: Artifact, dtype: RowDType, encoder: Encoder, make_chunks: Callable[[], Any], queries: Array
 ) -> Measurement:
-    """Build an index and search in it, after a warm-up."""
+    """Build an index, and search it after a warm-up."""
     numbers, count, start = dict[str, float](), 0, time.perf_counter()
     with closing(open_or_create(uri, artifact, dtype)) as index:
         require_codes(index).set_encoder(encoder)
@@ -69,7 +69,7 @@ def measure(
 
 
 def search_all(index: Index, mode: SearchMode, queries: Array, numbers: dict[str, float]) -> list[NearestIds]:
-    """The nearest of each query, one after the other; the median latency goes into `numbers`."""
+    """The nearest images for each query, searched one by one; the median latency is added to `numbers`."""
     index.search_ids([Query(queries[0], NUM_NEIGHBORS, mode=mode)])
     results, times = [], []
     for query in queries:
@@ -81,7 +81,7 @@ def search_all(index: Index, mode: SearchMode, queries: Array, numbers: dict[str
 
 
 def size_of(uri: IndexUri) -> int:
-    """Bytes on the disk."""
+    """Bytes on disk."""
     if uri.folder is not None:
         return sum(file.stat().st_size for file in uri.folder.iterdir())
     assert isinstance(uri.location, PostgresAddress)
@@ -101,7 +101,7 @@ def delete_schemas(postgres: str) -> None:
 
 
 def compare(folder: Measurement, postgres: Measurement) -> dict[str, float]:
-    """The share of queries with the same neighbors in the same order, and the largest difference of a distance."""
+    """The share of queries with the same neighbors in the same order, and the largest relative distance difference."""
     pairs = list(zip(folder.exact, postgres.exact, strict=True))
     differences = [
         np.abs(theirs.distances - ours.distances) / np.maximum(ours.distances, 1e-12) for ours, theirs in pairs
@@ -121,7 +121,7 @@ def main(
     folder: Annotated[Path, typer.Option(help="Folder for 3 GB of temporary files.")] = Path(),
     output: OutputOption = RESULTS,
 ) -> None:
-    """Build each index, search in it, compare, print and write a dated result."""
+    """Build and search each index, compare them, print and write a dated result."""
     features, labels = read_labeled_features(index)
     queries = mix_features(features, labels, num_queries, 0)
     separator = "&" if "?" in postgres else "?"

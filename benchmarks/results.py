@@ -1,4 +1,4 @@
-"""Results of benchmarks: dated JSON files with commit and machine, and tables for the terminal."""
+"""Write benchmark results as dated JSON files with commit and machine, and format tables for the terminal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from training.publish.provenance import commit, processor
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 COMPARED = ("onnxruntime", "openvino", "faiss-cpu", "faiss-gpu", "usearch", "fastapi", "uvicorn", "litserve")
-"""Packages whose version is part of a result, where they are installed."""
+"""Packages whose version is part of a result, if they are installed."""
 
 
 def _make_folder(folder: Path) -> Path:
-    """Make the folder of the result before anything is measured."""
+    """Make the result's folder before anything is measured."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -38,7 +38,7 @@ OutputOption = Annotated[
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Name of the device, number of usable cores, versions of Python, torch and what is compared."""
+    """Name of the device, number of usable cores, and versions of Python, torch and the `COMPARED` packages."""
     versions = {}
     for package in COMPARED:
         with suppress(PackageNotFoundError):
@@ -58,8 +58,8 @@ def write_result(
 ) -> Path:
     """Write `values` with date, commit and machine to NAME-DATE.json in the folder `output`, and print its path.
 
-    A result of the same day stays: the next one is NAME-DATE-2.json. `replaced`: an earlier result of the same process,
-    whose file is written again.
+    A result from the same day is kept: the next one is NAME-DATE-2.json. `replaced`: an earlier result file of the same
+    process, to overwrite.
     """
     head = {"date": f"{date.today()}", "commit": commit(), "machine": describe_machine(torch.device(device))}
     output.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _free_path(folder: Path, stem: str) -> Path:
 
 
 def format_table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> str:
-    """Aligned text: a line per row, and a column for each key of any row; nothing where a row lacks the key."""
+    """Aligned text with a line per row and a column for each key of any row; missing values leave a cell empty."""
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     cells = [[title, *columns]]
     cells += [[name, *(_format_cell(row.get(column, "")) for column in columns)] for name, row in rows.items()]
@@ -90,7 +90,7 @@ def format_table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> str:
 
 
 def _format_cell(value: object) -> str:
-    """Integers with separators, other numbers with three significant digits."""
+    """Integers and floats from 100 up as integers with separators; other floats with three significant digits."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

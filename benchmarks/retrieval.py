@@ -1,10 +1,10 @@
-"""Latency and recall of exact search, compared with FAISS's flat index and approximate indexes.
+"""Measure latency and recall of exact search, compared with FAISS's flat index and approximate indexes.
 
     python -m benchmarks.retrieval
 
-Features are synthetic: in clusters and rectified, as the network's are; with `--index`, they are those of an index with
-labels, and mixtures of them. One query at a time; the methods take turns. *Reading* is the time to read all features
-once with all processors. Writes a plot, too.
+Features are synthetic, clustered and rectified as the network's are; with `--index`, they are those of a labeled index
+and mixtures of them. Queries run one at a time; the methods take turns. *Reading* is the time to read all features once
+with all processors. Also writes a plot.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Method = Callable[[FeatureMatrix], NDArray[np.int64]]
 
 
 def create_reading(features: FeatureMatrix, pool: SearchPool) -> Method:
-    """Copies all features, block by block, to a buffer that stays in the processor's cache. Returns no rows."""
+    """Copy all features, block by block, to a buffer that stays in the processor's cache. Returns no rows."""
     parts = np.array_split(np.arange(len(features)), available_cpus())
 
     def read(part: NDArray[np.int64]) -> None:
@@ -74,7 +74,7 @@ def create_ours(file: FeatureFile, rows: int, pool: SearchPool) -> Method:
 
 
 def create_full_scan(features: FeatureMatrix, pool: SearchPool) -> Method:
-    """This program's search of rows that have no 8-bit copies yet."""
+    """This program's search in rows that have no 8-bit copies yet."""
     return lambda query: nearest(features, query, NUM_NEIGHBORS, pool).rows
 
 
@@ -86,7 +86,7 @@ def create_faiss_flat(features: FeatureMatrix) -> Method:
 
 
 def create_faiss_ivf(features: FeatureMatrix) -> Method:
-    """FAISS's inverted file with its defaults: one list is searched."""
+    """FAISS's inverted file with its defaults, which search one list."""
     index = faiss.index_factory(DIM, f"IVF{int(4 * len(features) ** 0.5)},Flat")
     index.train(features)
     index.add(features)
@@ -119,7 +119,7 @@ def create_methods(files: dict[str, FeatureFile], rows: int, approximate: bool, 
 
 
 def measure(methods: dict[str, Method], queries: FeatureMatrix) -> dict[str, dict[str, float]]:
-    """Median milliseconds per query, and recall of the exact ten, for each method; they take turns."""
+    """Median milliseconds per query, and recall of the exact ten neighbors, for each method; the methods take turns."""
     times: dict[str, list[float]] = {name: [] for name in methods}
     recall: dict[str, list[float]] = {name: [] for name in methods}
     for query in queries:
@@ -139,7 +139,7 @@ def measure(methods: dict[str, Method], queries: FeatureMatrix) -> dict[str, dic
 
 
 def measure_batch(file: FeatureFile, rows: int, queries: FeatureMatrix, pool: SearchPool) -> dict[str, float]:
-    """Milliseconds of queries one by one and as one batch: medians of five repeats after a warm-up."""
+    """Milliseconds for all queries, one by one and as one batch: medians of five repeats after a warm-up."""
     features = file.matrix()[:rows]
     repeats = []
     for _ in range(1 + BATCH_REPEATS):
@@ -154,7 +154,7 @@ def measure_batch(file: FeatureFile, rows: int, queries: FeatureMatrix, pool: Se
 
 
 def draw_plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
-    """Time and recall of every method."""
+    """Plot time and recall of every method."""
     figure = Figure(figsize=(6 * len(results), 3.6), layout="constrained")
     for axis, (title, methods) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
         for name, row in methods.items():
@@ -166,7 +166,7 @@ def draw_plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> No
 
 
 def create_features(index: Path | None, rows: int, num_queries: int) -> tuple[FeatureMatrix, FeatureMatrix]:
-    """`rows` features and those of the queries: synthetic, or the real ones of an index with mixtures of them."""
+    """`rows` features, and the queries' features: synthetic, or an index's real features plus mixtures of them."""
     if index is None:
         return draw_features(rows, 1), draw_features(num_queries, 2)
     features, labels = read_labeled_features(index)
@@ -175,7 +175,7 @@ def create_features(index: Path | None, rows: int, num_queries: int) -> tuple[Fe
 
 
 def write_features(folder: Path, features: FeatureMatrix) -> dict[str, FeatureFile]:
-    """Files of the same features in float32 and in float16."""
+    """Write the same features to files in float32 and in float16."""
     files = {dtype: FeatureFile(folder / dtype, DIM, 0, dtype) for dtype in ("float32", "float16")}
     for file in files.values():
         for start in range(0, len(features), CHUNK_ROWS):
@@ -199,7 +199,7 @@ def main(
     """Measure, print and write a dated result."""
     if approximate_rows > rows:
         raise typer.BadParameter(f"--approximate-rows is {approximate_rows:,}, more than the {rows:,} of --rows")
-    faiss.omp_set_num_threads(available_cpus())  # whatever OMP_NUM_THREADS says, which this program's search ignores
+    faiss.omp_set_num_threads(available_cpus())  # overrides OMP_NUM_THREADS, which our search ignores, too
     features, queries = create_features(index, rows, max(num_queries, BATCH_QUERIES) + WARM_UP_QUERIES)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=".") as folder, SearchPool() as pool:

@@ -1,4 +1,4 @@
-"""Samples of a measurement while something runs."""
+"""Sample a measurement while something runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @contextmanager
 def sample_repeatedly(measure: Callable[[], T], interval: float) -> Iterator[list[T]]:
-    """A list that grows by the result of `measure`, from a thread with pauses of `interval` seconds, until the end."""
+    """A list to which a thread appends the result of `measure` every `interval` seconds while the context is open."""
     samples: list[T] = []
     stop = threading.Event()
 

@@ -1,10 +1,10 @@
-"""Latency of searches while images are added, compared with an idle index.
+"""Measure search latency while images are added, compared with an idle index.
 
     python -m benchmarks.search_during_writes
 
-20,000 images; one thread searches without a pause while four add images, 200 per second together. Every addition is
-durable when it returns, and its time counts from when it was due. The idle index is measured before and after, since it
-has grown.
+The index has 20,000 images; one thread searches without a pause while four add images, 200 per second in total. Every
+addition is durable when it returns, and its time counts from when it was due. The idle index is measured before and
+after, because the index grows.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from index.search import Query
 NUM_NEIGHBORS = 6
 NUM_QUERIES = 50
 MIN_SEARCHES = 200
-"""Of the idle index, and while images are added: fewer have no 99th percentile."""
+"""Minimum on the idle index, and while images are added: fewer searches give no 99th percentile."""
 WARM_UP_SECONDS = 2.0
 
 
 def search_repeatedly(index: FolderIndex, queries: Array, seconds: float) -> list[float]:
-    """Search without a pause for so long. Returns the milliseconds of each search."""
+    """Search for `seconds` without a pause. Returns the milliseconds of each search."""
     times: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -45,7 +45,7 @@ def search_repeatedly(index: FolderIndex, queries: Array, seconds: float) -> lis
 
 
 def add_at_rate(index: FolderIndex, features: Array, first: int, rate: float, times: list[float]) -> None:
-    """Add images one by one, `rate` per second. Appends the milliseconds of each to `times`, since it was due."""
+    """Add images one by one, `rate` per second. Append to `times` the milliseconds since each was due."""
     start = time.perf_counter()
     for number in range(len(features)):
         due = start + number / rate
@@ -57,7 +57,7 @@ def add_at_rate(index: FolderIndex, features: Array, first: int, rate: float, ti
 def search_while_adding(
     index: FolderIndex, queries: Array, features: Array, rate: float, seconds: float, num_threads: int
 ) -> tuple[list[float], list[float], float]:
-    """Milliseconds of each search and of each addition, and the additions per second that were reached."""
+    """Milliseconds of each search and of each addition, and the achieved additions per second."""
     times: list[float] = []
     rows, parts = len(index), np.array_split(features, num_threads)
     threads = []

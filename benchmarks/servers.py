@@ -46,18 +46,18 @@ class Server:
 
     @property
     def memory(self) -> int:
-        """Resident bytes of all its processes; what several share counts once (Pss)."""
+        """Resident bytes of all its processes; shared pages count once (Pss)."""
         rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.process_ids)
         return sum(1024 * int(kilobytes) for text in rollups for kilobytes in re.findall(r"^Pss:\s+(\d+)", text, re.M))
 
     def require_alive(self) -> None:
-        """Raise SystemExit if its process has ended: then what was measured says nothing."""
+        """Raise SystemExit if the process has ended, which makes the measurement meaningless."""
         if self.process.poll() is not None:
             raise SystemExit(f"a server ended during the measurement with status {self.process.returncode}")
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let it run; it is stopped otherwise, so that an idle server doesn't slow the others."""
+        """Let the server run in this context; otherwise it is stopped, so that it doesn't slow the others."""
         self.require_alive()
         self._signal(signal.SIGCONT)
         try:
@@ -80,10 +80,10 @@ def process_tree(pid: int) -> list[int]:
 
 @contextmanager
 def start_server(command: Sequence[str], image: bytes) -> Iterator[Server]:
-    """Start Python with the arguments `command`, whose `{port}` becomes a free port; it is terminated at the end.
+    """Start Python with the arguments `command`, whose `{port}` becomes a free port, and terminate it at the end.
 
-    The server is ready, and stopped, when it has classified `image`. Raises SystemExit if it exits before, or isn't
-    ready after two minutes.
+    The server is yielded, stopped, once it has classified `image`. Raises SystemExit if it exits before, or isn't ready
+    after two minutes.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

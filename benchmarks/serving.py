@@ -1,10 +1,10 @@
-"""Throughput, latency and memory of the server for ten-crop classification over HTTP, compared with other servers.
+"""Measure the server's throughput, latency and memory for ten-crop classification over HTTP, against other servers.
 
     python -m benchmarks.serving --artifact ARTIFACT --data grocery
 
-All servers decode with the same function and have the same weights and cores; those that aren't measured are stopped.
-Throughput is measured in turns with four clients, and a ratio is the median of the ratios of the same turn. Then our
-server alone: an open loop below, at and above its peak.
+All servers use the same decoder, weights and cores; while one is measured, the others are stopped. Throughput is
+measured in turns with four clients, and a ratio is the median of the ratios within a turn. Then our server alone gets
+an open loop below, at and above its peak.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ from model.runtime import OnnxModel
 NUM_IMAGES = 100
 NUM_COMPARED_IMAGES = 50
 MAX_DIFFERENCE = 1e-4
-"""Of the probabilities of two servers, beyond which a comparison of their speed says nothing."""
+"""If the probabilities of two servers differ by more, comparing their speed is meaningless."""
 PAUSE = 0.05
 LOAD_FRACTIONS = (0.1, 0.5, 0.8, 1.0, 1.5)
 
 
 def server_commands(artifact: Artifact) -> dict[str, list[str]]:
-    """Arguments for Python of each server; `{port}` is the port. int8 only if the artifact has it."""
+    """Each server's arguments for Python; `{port}` stands for the port. int8 is included if the artifact has it."""
     ours = ["-m", "alexnet", "serve", "--artifact", str(artifact.path), "--port", "{port}"]
     network = ["--network", str(artifact.network), "--contract", artifact.image_contract.name, "--port", "{port}"]
     fastapi = ["-m", "benchmarks.baselines.fastapi_server", *network, "--runtime"]
@@ -75,9 +75,9 @@ def server_commands(artifact: Artifact) -> dict[str, list[str]]:
 def measure_throughput(
     servers: dict[str, Server], images: Sequence[bytes], rounds: int, seconds: float
 ) -> dict[str, dict[str, float]]:
-    """Responses per second and CPU time per response of every server, in turns after a warm-up round.
+    """Responses per second, CPU time per response and memory of every server, in turns after a warm-up round.
 
-    Raises SystemExit if a server ends, or refuses a request.
+    Raises SystemExit if a server ends or refuses a request.
     """
     rates: dict[str, list[float]] = {name: [] for name in servers}
     cpu_times: dict[str, list[float]] = {name: [] for name in servers}
@@ -106,7 +106,7 @@ def measure_throughput(
 
 
 def largest_difference(ours: Server, other: Server, images: Sequence[bytes]) -> float:
-    """Largest difference of the probability of any class that the other server names; LitServe names five."""
+    """Largest difference in the probability of any class that the other server returns; LitServe returns five."""
 
     def request_probabilities(url: str, image: bytes) -> dict[int, float]:
         predictions = httpx2.post(url, files={"image": image}).json()["predictions"]
@@ -122,9 +122,9 @@ def largest_difference(ours: Server, other: Server, images: Sequence[bytes]) -> 
 
 
 def measure_overhead(server: Server, model: OnnxModel, images: Sequence[bytes]) -> dict[str, float]:
-    """Milliseconds of a single request, and of the network alone on the same image; medians, in turns.
+    """Median milliseconds of a single request and of the network alone on the same image, measured in turns.
 
-    With Python's own HTTP client: httpx adds two milliseconds.
+    Uses Python's own HTTP client, because httpx adds two milliseconds.
     """
     address = urlsplit(server.url)
     client = http.client.HTTPConnection(address.netloc)
@@ -156,7 +156,7 @@ def measure_overhead(server: Server, model: OnnxModel, images: Sequence[bytes]) 
 def measure_under_load(
     server: Server, images: Sequence[bytes], seconds: float, fractions: Sequence[float] = LOAD_FRACTIONS
 ) -> list[dict[str, Any]]:
-    """Open loop at fractions of the peak measured just before: latency, goodput within the deadline, statuses."""
+    """Run open loops at fractions of the peak measured just before: latency, goodput within the deadline, statuses."""
     rows = []
     for fraction in fractions:
         with server.running():
@@ -178,7 +178,7 @@ def measure_under_load(
 
 
 def decode_at_full_scale(image: bytes) -> NDArray[np.uint8]:
-    """The 256 x 256 center square of a landscape JPEG, decoded without reducing it first."""
+    """The 256 x 256 center square of a landscape JPEG, decoded at full size before resizing."""
     with Image.open(io.BytesIO(image)) as opened:
         resized = IMAGE_SIZE * opened.width // opened.height
         start = (resized - IMAGE_SIZE) // 2
@@ -187,9 +187,9 @@ def decode_at_full_scale(image: bytes) -> NDArray[np.uint8]:
 
 
 def measure_decoding(model: OnnxModel, images: Sequence[bytes]) -> dict[str, float]:
-    """CPU milliseconds to decode a 12-megapixel JPEG, reduced and at full scale; fraction of equal top-5.
+    """CPU milliseconds to decode a 12-megapixel JPEG, reduced and at full scale, and the fraction of equal top-5.
 
-    Both by the default contract, whatever detail the network asks for: it only compares the pixels.
+    Both use the default contract, whatever detail the network asks for: it only serves to compare the pixels.
     """
 
     def decode_and_time(decode: Callable[[bytes], NDArray[np.uint8]], image: bytes) -> tuple[float, NDArray[np.uint8]]:

@@ -1,8 +1,8 @@
-"""Soak test: memory and responses of a server at its capacity for ten minutes; its memory must not grow.
+"""Soak test: run a server at its capacity for ten minutes and record its memory, which must not grow, and responses.
 
     python -m benchmarks.soak --artifact ARTIFACT --data grocery
 
-Open loop at the peak measured just before, with small and large JPEGs; one body in twenty is truncated.
+The load is an open loop at the peak measured just before, with small and large JPEGs; one body in twenty is truncated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PEAK_SECONDS = 20.0
 
 
 def measure_memory(server: Server) -> float:
-    """Megabytes of a server; 0 if it has ended, which ends the benchmark when the load does."""
+    """Memory of a server in MB; 0 if it has ended, and then the benchmark fails when the load ends."""
     return server.memory / 1e6 if server.process.poll() is None else 0.0
 
 
@@ -38,7 +38,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=60, help="Duration.")] = 600.0,
     output: OutputOption = RESULTS,
 ) -> None:
-    """Load the server; print and write a dated result."""
+    """Put the server under load; print and write a dated result."""
     images = read_images(data, archive, 100)
     bodies = [body[: len(body) // 2] if number % 20 == 7 else body for number, body in enumerate(images)]
     command = ["-m", "alexnet", "serve", "--artifact", str(artifact), "--port", "{port}"]

@@ -1,4 +1,4 @@
-"""Features for the benchmarks of search: synthetic ones, and mixtures of an index's real ones."""
+"""Make features for the search benchmarks: synthetic ones, and mixtures of an index's real ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from index.folder.store import FolderIndex
 Array = NDArray[np.float32]
 DIM = 4096
 CHUNK_ROWS = 8192
-"""Features that are made at once."""
+"""Features made at once."""
 NUM_CLUSTERS = 500
 NOISE = 0.3
 """Standard deviation of a mixture's noise, relative to the value."""
@@ -43,7 +43,7 @@ def read_labeled_features(path: Path) -> tuple[Array, NDArray[np.int64]]:
 
 
 def mix_features(features: Array, labels: NDArray[np.int64], count: int, seed: int) -> Array:
-    """(count, dim): weighted means of two images of the same label, with noise where a value isn't zero."""
+    """(count, dim): weighted means of the features of two images with the same label; noise on nonzero values."""
     generator = np.random.default_rng(seed)
     order = np.argsort(labels, kind="stable")
     first = generator.integers(len(order), size=count)
@@ -57,7 +57,7 @@ def mix_features(features: Array, labels: NDArray[np.int64], count: int, seed: i
 
 
 def iter_mixed_features(features: Array, labels: NDArray[np.int64], rows: int) -> Iterator[Array]:
-    """Chunks of `rows` features in all: the real ones, then mixtures, made in two threads."""
+    """Yield chunks, `rows` features in all: first the real ones, then mixtures, made in two threads."""
     yield from np.array_split(features, -(-len(features) // CHUNK_ROWS))
     num_mixtures = rows - len(features)
     counts = [min(CHUNK_ROWS, num_mixtures - start) for start in range(0, num_mixtures, CHUNK_ROWS)]

@@ -1,4 +1,4 @@
-"""Indexes of given features, without images, for the benchmarks of search."""
+"""Create indexes of given features, without images, for the search benchmarks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.artifacts.packed import unpack_bundled
 from model.encoder import Encoder
 
 THUMBNAIL_BYTES = 4000
-"""As large as a usual one, but no image."""
+"""As large as a typical thumbnail, but not an image."""
 NUM_LABELS = 100
 
 

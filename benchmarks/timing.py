@@ -1,4 +1,4 @@
-"""Timing: calls in turns, latencies, and the speed of the machine's matrix products."""
+"""Time calls in turns, summarize latencies, and measure the speed of the machine's matrix products."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 GFLOP_PER_CROP = 2 * 0.7244
-"""Of the forward pass: 724.4 million multiply-adds with 1000 classes, of which fc8 is less than 1 %."""
+"""GFLOP of the forward pass: 724.4 million multiply-adds with 1000 classes, of which fc8 is less than 1 %."""
 GFLOP_PER_IMAGE = 3 * GFLOP_PER_CROP
-"""Of a training step: the backward pass takes twice as many operations as the forward pass."""
+"""GFLOP of a training step: the backward pass takes twice as many operations as the forward pass."""
 
 
 def time_call(
@@ -33,9 +33,9 @@ def time_in_turns(
     pause: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each call in each round; the calls take turns, so that a change of the machine's speed affects all.
+    """Seconds of each call in each round; the calls take turns, so that a change in the machine's speed affects all.
 
-    Each is called once untimed right before, so that its data is in the processor's cache. `pause`: seconds before.
+    Each call first runs once untimed, so that its data is in the processor's cache. `pause`: seconds before that.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -52,14 +52,14 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
 
 
 def summarize_latencies(milliseconds: Sequence[float]) -> dict[str, Any]:
-    """Number of latencies and their percentiles; none of an empty list, and p99.9 of a thousand or more."""
+    """Number of latencies and their percentiles; no percentiles for an empty list, and p99.9 only for 1,000 or more."""
     percentiles = [p for p, least in ((50, 1), (95, 1), (99, 1), (99.9, 1000)) if len(milliseconds) >= least]
     summary: dict[str, Any] = {f"p{p:g}": float(np.percentile(milliseconds, p)) for p in percentiles}
     return summary | {"count": len(milliseconds)}
 
 
 def measure_matrix_tflops(device: torch.device, dtype: torch.dtype = torch.float32, size: int | None = None) -> float:
-    """TFLOP/s of products of square matrices, the best of ten: no program in this precision can be faster.
+    """TFLOP/s of square matrix products, the best of ten: no program in this precision can be faster.
 
     `size`: rows of a matrix; without it, 2048 on a CPU and 8192 on a GPU.
     """

@@ -1,10 +1,10 @@
-"""Speed of a training step, of response normalization and of data loading, compared with PyTorch's own modules.
+"""Measure a training step, response normalization and data loading, compared with PyTorch's own modules.
 
     python -m benchmarks.training
 
-Both implementations take turns on the same batch, so that a change of the machine's speed affects both. They run in
+Both implementations take turns on the same batch, so that a change in the machine's speed affects both. They run in
 separate processes, because training/run.py tells the allocator to keep memory and a plain PyTorch program doesn't. Each
-figure is the median of its rounds; a ratio is the median of the ratios of the rounds.
+figure is the median over rounds; a ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CreateStep = Callable[..., Callable[[], None]]
 
 
 def measure_pair(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> dict[str, float]:
-    """Median seconds of both, which take turns, and how many times faster ours is; one warm-up round."""
+    """Run both in turns, after a warm-up round. Returns their median seconds and how many times faster ours is."""
     pairs = [(ours(), theirs()) for _ in range(rounds + 1)][1:]
     our_times, their_times = zip(*pairs, strict=True)
     return {
@@ -91,9 +91,9 @@ def separate_process(
 ) -> Iterator[Callable[[], float]]:
     """A function that runs one step in a separate process and returns its seconds.
 
-    `keeps_memory`: the allocator's setting of training/run.py. `arguments`: of `create_step`; the second is the device.
-    `huge_pages`: whether it moves its memory to them, as training/run.py does; by default with `keeps_memory`. Raises
-    SystemExit if the process ends.
+    `keeps_memory`: use the allocator setting of training/run.py. `arguments`: of `create_step`; the second is the
+    device. `huge_pages`: move the process's memory to huge pages, as training/run.py does; by default as
+    `keeps_memory`. Raises SystemExit if the process ends.
     """
     context = get_context("spawn")
     connection, remote = context.Pipe()
@@ -127,7 +127,7 @@ def create_our_step(
     frozen: Collection[str] = (),
     is_cached: bool = False,
 ) -> Callable[[], None]:
-    """One step of our network and optimizer on a fixed batch. `is_cached`: the outputs of `frozen` layers are given."""
+    """One step of our network and optimizer on a fixed batch. `is_cached`: outputs of `frozen` layers are cached."""
     recipe = RECIPES["paper"]
     spec = build_spec(recipe.network)
     network = AlexNet(spec)
@@ -163,8 +163,8 @@ def create_our_step(
 def create_torch_step(batch_size: int, device: torch.device, is_tuned: bool = False) -> Callable[[], None]:
     """One eager step of PyTorch's modules and torch.optim.SGD on a fixed batch.
 
-    In float32 with defaults; `is_tuned`: channels-last, bfloat16 autocast and the fused optimizer, as PyTorch's guide
-    advises.
+    By default in float32 with PyTorch's defaults. `is_tuned`: channels-last, bfloat16 autocast and the fused optimizer,
+    as PyTorch's guide advises.
     """
     network, x = TorchAlexNet(norm=nn.LocalResponseNorm).to(device), _draw_images(batch_size, device)
     if is_tuned:
@@ -184,7 +184,7 @@ def create_torch_step(batch_size: int, device: torch.device, is_tuned: bool = Fa
 
 
 def create_normalization(normalize: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> Callable[[], None]:
-    """Forward and backward pass of a normalization of `x`. `gradient`: of the output."""
+    """Forward and backward pass of a normalization of `x`. `gradient`: with respect to the output."""
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
 
     def step() -> None:
@@ -199,14 +199,14 @@ def _draw_images(batch_size: int, device: torch.device) -> Tensor:
 
 
 def choose_precisions(device: torch.device) -> tuple[TrainingPrecision, ...]:
-    """Those that are measured: without bfloat16 where the machine computes it in software."""
+    """The precisions to measure: without bfloat16 if the machine computes it in software."""
     return PRECISIONS if pick_precision("auto", device) == "bfloat16" else ("float32",)
 
 
 def measure_steps(
     batch_size: int, device: torch.device, is_compiled: bool, rounds: int, precisions: Sequence[TrainingPrecision]
 ) -> dict[str, dict[str, float]]:
-    """A step of ours in each of `precisions`, and of PyTorch's modules."""
+    """Measure a step of ours in each of `precisions`, and of PyTorch's modules."""
     rows = {}
     for precision, is_tuned, keeps_memory in COMPARISONS:
         if precision not in precisions:
@@ -227,7 +227,7 @@ def measure_steps(
 def measure_frozen_steps(
     batch_size: int, device: torch.device, is_compiled: bool, rounds: int, precisions: Sequence[TrainingPrecision]
 ) -> dict[str, dict[str, float]]:
-    """A step with frozen convolutions, compared with a step of all layers."""
+    """Measure a step with frozen convolutions, compared with a step that trains all layers."""
     rows = {}
     for name, is_cached in (("frozen", False), ("frozen, their outputs cached", True)):
         for precision in precisions:
@@ -243,7 +243,7 @@ def measure_frozen_steps(
 
 
 def measure_normalizations(batch_size: int, device: torch.device, rounds: int) -> dict[str, dict[str, float]]:
-    """Forward and backward pass of response normalization in float32, ours and PyTorch's."""
+    """Measure forward and backward pass of response normalization in float32, ours and PyTorch's."""
     rows = {}
     for shape in ((batch_size, 96, 55, 55), (batch_size, 256, 27, 27)):
         x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device)

@@ -1,8 +1,8 @@
-"""`make images`: build the Dockerfile's stages with podman, and run them. Needs root on Debian, and no registry.
+"""`make images`: build the Dockerfile's stages with podman, and run them. Needs root on Debian, but no registry.
 
-The base image is made by debootstrap, and named as the Dockerfile names it. The builds use this machine's configuration
-of pip (another index, certificates), which doesn't get into the images. Each image runs as in production: as its own
-user, read-only but for /tmp, with a limit of memory; the server's image serves the demo, and must become healthy.
+debootstrap makes the base image, which gets the name that the Dockerfile expects. The builds use this machine's pip
+configuration (another index, certificates) without copying it into the images. Each image runs as in production: as its
+own user, read-only except for /tmp; the server's image serves the demo with a memory limit, and must become healthy.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SOURCE = Path(__file__).parents[1]
 WORK = SOURCE / "build" / "images"
 BASE, RELEASE = "docker.io/library/debian:bookworm-slim", "bookworm"
 NOT_IN_SLIM = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
-"""What debootstrap brings and Debian's own slim image leaves out."""
+"""Folders that debootstrap creates and Debian's own slim image leaves out."""
 NO_CACHE = """\
 APT::Update::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };
 DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 """
-"""apt keeps no package that it has installed, nor its tables, as in Debian's own image."""
+"""Makes apt keep neither package files nor its caches, as in Debian's own image."""
 MAX_CPU_IMAGE_BYTES = 450e6
 PODMAN = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
 PRODUCTION = (
@@ -44,7 +44,7 @@ PIP_CONFIGURATIONS = (Path("/etc/pip.conf"), Path("/etc/xdg/pip/pip.conf"))
 
 
 def report(*words: object) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
 
@@ -59,7 +59,7 @@ def read(*command: object) -> str:
 
 
 def make_base() -> None:
-    """Import a minimal Debian, unless there is one."""
+    """Import a minimal Debian as the base image, unless it exists."""
     if subprocess.run([*PODMAN, "image", "exists", BASE], check=False).returncode == 0:
         return
     root = WORK / "debian"
@@ -76,7 +76,7 @@ def make_base() -> None:
 
 
 def pip_volumes() -> Iterator[str]:
-    """Mounts that give a build the configuration of pip on this machine, and the files and folders that it names."""
+    """Mounts that give a build this machine's pip configuration, and the files and folders that it names."""
     settings: dict[str, str] = {}
     for path in PIP_CONFIGURATIONS:
         parser = configparser.ConfigParser(interpolation=None)
@@ -91,7 +91,7 @@ def pip_volumes() -> Iterator[str]:
     for name, value in settings.items():
         for word in value.split():
             path = Path(word.removeprefix("file://"))
-            if path.is_absolute() and path.exists():  # certificates would be replaced by those of the image
+            if path.is_absolute() and path.exists():  # at their own path, the image would replace certificates
                 inside = Path("/run/pip") / path.name
                 yield f"{path.resolve()}:{inside}:ro"
                 settings[name] = settings[name].replace(str(path), str(inside))
@@ -116,7 +116,7 @@ def image_bytes(image: str) -> int:
 
 @contextmanager
 def container(image: str, options: list[str], command: list[str]) -> Iterator[str]:
-    """A running container; its log is printed at the end, and SIGTERM must end it with status 0."""
+    """Run a container; SIGTERM must end it with status 0, and its log is printed at the end."""
     identifier = read(*PODMAN, "run", "--detach", *PRODUCTION, *options, image, *command)
     try:
         yield identifier
@@ -160,7 +160,7 @@ def free_port() -> int:
 
 
 def serve_demo(image: str, memory: str) -> None:
-    """The demo, in a volume of its own: classify and find an image, and be healthy."""
+    """Serve the demo in its own volume; it must classify and find an image, and be healthy."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     options = ["--volume", "/data", "--env", f"ALEXNET_PORT={port}", *(["--memory", memory] if memory else [])]
@@ -182,7 +182,7 @@ def serve_demo(image: str, memory: str) -> None:
 
 
 def train(image: str) -> None:
-    """A small network, trained on a few images of the gallery and exported to a volume."""
+    """Train a small network on a few drawn images, and publish it to a volume."""
     data = WORK / "data"
     shutil.rmtree(data, ignore_errors=True)
     run(sys.executable, "-c", MAKE_IMAGES, SOURCE, data / "images")

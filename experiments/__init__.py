@@ -1,1 +1,1 @@
-"""Experiments of the paper: one command each, which can be stopped and resumed, and writes JSON and a plot."""
+"""Experiments of the paper: each is a command that can be stopped and resumed, and writes JSON and a plot."""

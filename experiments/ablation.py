@@ -1,7 +1,7 @@
-"""Ablations: how the error changes without a part of the network or of its training, as a table and a plot.
+"""Run ablations: how the error changes without a part of the network or of its training, as a table and a plot.
 
 Each row of a grid is trained with several seeds: `ablation.toml` on Grocery Store, `ablation_photos.toml` on many
-photographs. In addition: one crop instead of ten, and an ensemble.
+photographs. In addition, one crop instead of ten and an ensemble are measured.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ REPORTED = {
     CENTER_CROP: {"paper": "+1.5 / +1.3", "authors": "+1.6 / +1.3"},
     ENSEMBLE: {"paper": "-2.6 / -1.8"},
 }
-"""Changes of the top-1 / top-5 error in percentage points, of the paper's text and of the authors' logs, by row."""
+"""Changes of the top-1 / top-5 error in percentage points by row, from the paper's text and from the authors' logs."""
 
 
 def read_grid(path: Path) -> dict[str, Any]:
-    """The grid in a TOML file; its rows also have what was reported, as in the result files. Raises TrainingError."""
+    """Read a grid from a TOML file and add `REPORTED` changes to its rows, as in result files. Raises TrainingError."""
     try:
         grid = tomllib.loads(path.read_text())
     except OSError as error:
@@ -64,8 +64,8 @@ def read_grid(path: Path) -> dict[str, Any]:
 
 
 def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, environment: Environment) -> dict[str, Any]:
-    """Train and measure one network: its top-1 and top-5 errors from 0 to 1 by number of crops, and the training and
-    validation `losses` of the last epoch."""
+    """Train and measure one network. Returns its top-1 and top-5 errors from 0 to 1 by number of crops, and the
+    training and validation `losses` of the last epoch."""
     config = TrainConfig.create(
         RecipeOptions(**base.get("recipe", {}) | row.get("recipe", {})),
         NetworkOptions(**base.get("network", {}) | row.get("network", {})),
@@ -80,13 +80,13 @@ def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, enviro
 
 
 def measure_ensemble(data: str, members: Sequence[Path]) -> dict[str, Any]:
-    """Errors of the mean of the probabilities of several artifacts."""
+    """Errors of the averaged probabilities of several artifacts."""
     measurements = evaluate_ensemble(members, data, "test", None, False, "auto", "float32", typer.echo)
     return command.list_errors(measurements) | {"members": len(members)}
 
 
 def compare_errors(results: Results, row: str) -> Errors:
-    """(seeds, 2): top-1 and top-5 errors of a row minus those of the whole network with the same seed, in points."""
+    """(seeds, 2): top-1 and top-5 errors of a row minus the whole network's with the same seed, in points."""
     runs = results.runs
     if row == ENSEMBLE:
         members = [runs[f"{WHOLE}, seed {seed}"]["10"] for seed in range(runs[ENSEMBLE]["members"])]
@@ -101,9 +101,9 @@ def compare_errors(results: Results, row: str) -> Errors:
 
 
 def format_table(grid: Mapping[str, Any], results: Results) -> str:
-    """Markdown: a row's change in points, minimum and maximum over the seeds, and what was reported elsewhere.
+    """A Markdown table: each row's mean change in points, minimum and maximum over seeds, and the reported changes.
 
-    Losses are those of the training and the validation images in the last epoch, seed 0.
+    Losses are the training and validation losses of the last epoch, seed 0.
     """
     whole = [run["10"] for name, run in results.runs.items() if name.startswith(f"{WHOLE}, ")]
     errors = [f"{e.mean():.2f} ({e.min():.2f} to {e.max():.2f})" for e in 100 * np.array(whole).T]
@@ -128,7 +128,7 @@ def format_table(grid: Mapping[str, Any], results: Results) -> str:
 
 
 def format_losses(results: Results, row: str) -> str:
-    """Training and validation loss of the last epoch, seed 0; empty where there are none."""
+    """Training and validation loss of the last epoch, seed 0; empty if there are none."""
     losses = results.runs.get(f"{row}, seed 0", {}).get("losses", [])
     return " / ".join("not finite" if loss is None else f"{loss:.2f}" for loss in losses)
 
@@ -139,13 +139,13 @@ def list_rows(grid: Mapping[str, Any]) -> list[str]:
 
 
 def list_measured_rows(grid: Mapping[str, Any], results: Results) -> list[str]:
-    """Those of `list_rows` that have a run; of one crop, each network has one."""
+    """The rows of `list_rows` that have a run; the row for one crop always counts, since every run measures it."""
     runs = results.runs
     return [row for row in list_rows(grid) if row == CENTER_CROP or row in runs or f"{row}, seed 0" in runs]
 
 
 def draw(grid: Mapping[str, Any], results: Results) -> Figure:
-    """Changes of the top-1 error: mean, minimum and maximum over the seeds.
+    """Plot the changes of the top-1 error: mean, minimum and maximum over seeds.
 
     The gray band is the range of the whole network's seeds around their mean.
     """
@@ -166,12 +166,12 @@ def draw(grid: Mapping[str, Any], results: Results) -> Figure:
 
 
 def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment: Environment) -> None:
-    """Run what isn't in `results`: one seed of every row, then the next, so that it may be stopped at any time.
+    """Run what isn't in `results`: every row with one seed, then with the next, so that it can be stopped at any time.
 
-    A grid of one member has no ensemble.
+    A grid with one member has no ensemble.
 
     `environment`: data and cache; artifacts of the whole network are written to `environment.artifacts`, runs and other
-    artifacts to folders in `environment.home`, which are deleted when a run is finished.
+    artifacts to folders in `environment.home`, each of which is deleted when its run is finished.
     """
     members = environment.artifacts_folder
     for seed in range(max(seeds, grid["members"])):
@@ -211,7 +211,7 @@ def main(
         table["rows"] = {row: table["rows"][row] for row in (WHOLE, "no cross-tower connection")}
     results = Results(output / f"{grid.stem}.json", {"base": base, "rows": table["rows"]})
     if not finished:
-        split = output / f"{grid.stem}-split.csv"  # one for all seeds, also of a folder
+        split = output / f"{grid.stem}-split.csv"  # one split for all seeds, also for a folder
         write_split(base["data"], archive, base.get("source", ""), split)
         runs, members = output / f"{grid.stem}-runs", output / f"{grid.stem}-members"
         environment = Environment(str(split), home=runs, artifacts=members, cache=cache, threads=threads)

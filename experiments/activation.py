@@ -1,8 +1,8 @@
 """Figure 1: epochs to a training error of 25 % on CIFAR-10 for a four-layer network with ReLU, tanh and the sigmoid.
 
-Three convolutions and a fully connected layer (of the authors' public networks, the nearest to the figure), no
-regularization, and for each activation the learning rate that reaches the error first, as in the paper. The initial
-weights, the scale of the pixels and the number of images, any of which may explain the figure, are options.
+The network has three convolutions and a fully connected layer (of the authors' public networks, the closest to the
+figure) and no regularization. As in the paper, each activation gets the learning rate that reaches the error first. The
+initial weights, the pixel scale and the number of images, any of which may explain the figure, are options.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from model.network.torch_module import ACTIVATIONS
 
 Initialization = Literal["authors", "variance-preserving"]
 PAPER_RATIO = 6.0
-"""How many times as many epochs tanh needs (section 3.1)."""
+"""Epochs that tanh needs, as a multiple of those of ReLU (section 3.1)."""
 NUM_MEASURED = 5_000
-"""Training images that the error is measured on, the same ones each time."""
+"""Number of training images to measure the error on, the same each time."""
 CHANCE_ERROR, GIVE_UP_AFTER_STEPS = 0.85, 3_000
-"""A run that still has an error near that of guessing after so many steps is given up."""
+"""A run whose error is still above this, near chance, after this many steps is given up."""
 GAINS = {"relu": 2.0, "tanh": 1.0, "sigmoid": 16.0}
-"""Variance of the initial weights times the inputs of a neuron (He et al. 2015; Glorot and Bengio 2010); 16 for the
-sigmoid, whose slope at zero is 1/4."""
+"""Variance of the initial weights times a neuron's number of inputs (He et al. 2015; Glorot and Bengio 2010); 16 for
+the sigmoid, whose slope at zero is 1/4."""
 STDS = {"conv1": 1e-4, "conv2": 0.01, "conv3": 0.01, "fc": 0.01}
 """Standard deviations of the initial weights in the authors' public configuration (layers-19pct)."""
 LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
@@ -43,10 +43,10 @@ COLORS = {"relu": "black", "tanh": "tab:red", "sigmoid": "tab:blue"}
 class Settings:
     """Settings of the experiment.
 
-    `initialization`: of the weights, by `STDS` (`authors`) or by `GAINS`. `pixel_scale`: factor of pixels of 0 to 255
-    minus their mean. `images`: number of training images. `seeds`: runs at the best learning rate. `learning_rates`:
-    those that may be tried, in order. `first_rate`: where the search begins. `max_epochs`: epochs after which a run is
-    given up. `interval`: epochs between measurements.
+    `initialization`: of the weights, by `STDS` (`authors`) or by `GAINS`. `pixel_scale`: factor for pixels of 0 to 255
+    minus their mean. `images`: number of training images. `target`: training error to reach. `seeds`: number of runs at
+    the best learning rate. `learning_rates`: candidates in ascending order. `first_rate`: where the search begins.
+    `max_epochs`: epochs after which a run is given up. `interval`: epochs between measurements.
     """
 
     initialization: Initialization = "authors"
@@ -62,14 +62,14 @@ class Settings:
 
 
 class Outcome(NamedTuple):
-    """Of one activation: the best learning rate, and by seed the epochs that it needed; None: not reached."""
+    """One activation's best learning rate, and the epochs to the target by seed; None if it wasn't reached."""
 
     learning_rate: float
     epochs: list[float | None]
 
 
 class FourLayers(nn.Module):
-    """(N, 3, 32, 32) -> logits (N, 10); pooling windows of 3 with stride 2, the first by maximum, in ceil mode."""
+    """(N, 3, 32, 32) -> logits (N, 10); 3x3 pooling with stride 2 in ceil mode, first maximum, then average."""
 
     def __init__(self, activation: str, initialization: Initialization, pixel_scale: float) -> None:
         super().__init__()
@@ -97,8 +97,8 @@ def train_to_error(
 ) -> dict[str, Any]:
     """Train until the error on training images reaches the target, or for `max_epochs`.
 
-    `epochs` of the result: where a straight line between two measurements crosses the target; null if none did. A run
-    that diverged is given up early.
+    `epochs` in the result: where a straight line between two measurements crosses the target; None if it wasn't
+    reached. A run that diverges or stays near chance is given up early.
     """
     torch.manual_seed(seed)
     network = FourLayers(activation, settings.initialization, settings.pixel_scale)
@@ -128,14 +128,14 @@ def train_to_error(
 
 @torch.no_grad()
 def measure_error(network: nn.Module, images: Images) -> float:
-    """The top-1 error on the first training images."""
+    """The top-1 error on the first `NUM_MEASURED` training images."""
     pixels, labels = images.pixels[:NUM_MEASURED], images.labels[:NUM_MEASURED]
     predicted = torch.cat([cifar.compute_logits(network, batch).argmax(1) for batch in torch.split(pixels, 1000)])
     return round(float((predicted != labels).float().mean()), 4)
 
 
 def measure_epochs(settings: Settings, images: Images, results: Results) -> dict[str, Outcome]:
-    """The outcome of each activation; finished runs aren't run again."""
+    """The outcome for each activation; finished runs aren't repeated."""
     outcomes = {}
     for activation in GAINS:
         rate = _search_rate(activation, settings, images, results)
@@ -148,9 +148,10 @@ def measure_epochs(settings: Settings, images: Images, results: Results) -> dict
 
 
 def _search_rate(activation: str, settings: Settings, images: Images, results: Results) -> float:
-    """The learning rate that is better than the next smaller and the next larger one, seed 0.
+    """The learning rate that beats the next smaller and the next larger one with seed 0.
 
-    Better: fewer epochs to the target; if it isn't reached, a lower error. A run ends when it can no longer be better.
+    A rate is better if it needs fewer epochs to the target, or, if neither reaches it, has a lower error. A run ends
+    when it can no longer be the best.
     """
     rates = settings.learning_rates
     scores = dict[int, tuple[float, float]]()  # by place in `rates`
@@ -182,7 +183,7 @@ def _run_name(activation: str, rate: float, seed: int) -> str:
 
 
 def draw(outcomes: dict[str, Outcome], results: Results, target: float) -> Figure:
-    """Error by epoch: all seeds of each activation's best learning rate."""
+    """Plot the error by epoch for all seeds at each activation's best learning rate."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for activation, (rate, by_seed) in outcomes.items():

@@ -1,6 +1,6 @@
 """CIFAR-10 in memory at 32 x 32 pixels, and a training loop for the small networks of section 3.
 
-This doesn't use the image contract of 256 x 256: the networks of the paper's Figure 1 and section 3.3 saw small images.
+It doesn't use the 256 x 256 image contract: the networks of the paper's Figure 1 and section 3.3 saw small images.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Images(NamedTuple):
 
 
 def load_cifar(archive: Path | None, cache: Path, max_images: int) -> tuple[Images, Images]:
-    """Training images (with the validation split: these experiments don't need one) and test images, in an order drawn
-    with seed 0. `max_images`: maximum number of training images.
+    """Training images (including the validation split, which these experiments don't need) and test images, in an order
+    drawn with seed 0. `max_images`: maximum number of training images.
     """
     dataset = load_dataset("cifar10", archive=archive)
     (train, train_labels), (test, test_labels) = (
@@ -69,7 +69,7 @@ def _to_images(pixels: NDArray[np.float32], labels: NDArray[np.int64]) -> Images
 def iter_batches(
     images: Images, generator: torch.Generator, crop_size: int = IMAGE_SIZE
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in a new order. `crop_size` below 32: a random crop of each image, half of them mirrored."""
+    """Yield one epoch's batches in a new order. `crop_size` below 32: a random crop of each image, half mirrored."""
     order = torch.randperm(len(images.labels), generator=generator)
     for batch in torch.split(order, BATCH_SIZE):
         pixels = images.pixels[batch]
@@ -79,7 +79,7 @@ def iter_batches(
 
 
 def cut_random_crops(pixels: Tensor, crop_size: int, generator: torch.Generator) -> Tensor:
-    """(N, 3, 32, 32) -> (N, 3, crop_size, crop_size), channels-last."""
+    """(N, 3, 32, 32) -> (N, 3, crop_size, crop_size), channels-last; half of the crops are mirrored."""
     count, margin = len(pixels), IMAGE_SIZE - crop_size
     top, left = torch.randint(0, margin + 1, (2, count, 1), generator=generator)
     mirrored = torch.rand(count, 1, generator=generator) < 0.5
@@ -91,7 +91,7 @@ def cut_random_crops(pixels: Tensor, crop_size: int, generator: torch.Generator)
 
 
 def train_step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:
-    """One step of gradient descent; the loss before it."""
+    """Run one step of gradient descent. Returns the loss before it."""
     loss = F.cross_entropy(compute_logits(network, pixels), labels)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -100,7 +100,7 @@ def train_step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Ten
 
 
 def compute_logits(network: nn.Module, pixels: Tensor) -> Tensor:
-    """Float32, computed in bfloat16 where the processor has it."""
+    """Float32 logits, computed in bfloat16 if the processor has it."""
     with torch.autocast("cpu", torch.bfloat16, enabled=pick_precision("auto", torch.device("cpu")) == "bfloat16"):
         logits: Tensor = network(pixels)
     return logits.float()

@@ -1,4 +1,4 @@
-"""Shared by the commands of experiments: options, errors on one line, training of a network."""
+"""What the experiments' commands share: options, errors on one line, training a network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.train import FinishedRun, train_run
 RESULTS = Path("runs/experiments")
 """Default folder of results; not docs/results, whose files have other settings."""
 QUICK = "quick"
-"""Folder in it for results of `--quick`, which must not be mistaken for others."""
+"""Subfolder for results of `--quick`, which must not be mistaken for real ones."""
 OutputOption = Annotated[Path, typer.Option(help="Folder of the results.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder of decoded images.")]
 ArchiveOption = Annotated[Path | None, typer.Option(help="Archive of the data set (default: it is downloaded).")]
@@ -30,9 +30,9 @@ CACHE = Path("cache")
 
 
 def train_or_resume(config: TrainConfig) -> FinishedRun:
-    """Train a network of an experiment; a run that was stopped before is resumed. Raises StoppedError.
+    """Train a network of an experiment, or resume its run if it was stopped. Raises StoppedError.
 
-    The folder of runs must be this run's own (`run_home`).
+    The folder of runs must belong to this run alone (`run_home`).
     """
     folder = config.environment.runs_folder
     resumed = next(folder.glob(f"*/{CHECKPOINT}"), None)
@@ -43,7 +43,7 @@ def train_or_resume(config: TrainConfig) -> FinishedRun:
             finished = train_run(config)
         else:
             finished = train_run(resume_config(resumed.parent, config.environment, set()), resumed.parent)
-    except StoppedError:  # it names the command that resumes the run alone, not the experiment
+    except StoppedError:  # its message would resume the run alone, not the experiment
         raise StoppedError("stopped; finished runs are kept: resume with the same command") from None
     assert finished is not None
     return finished
@@ -51,8 +51,8 @@ def train_or_resume(config: TrainConfig) -> FinishedRun:
 
 @contextmanager
 def run_home(folder: Path, name: str) -> Iterator[Path]:
-    """A folder for the files of one run, below `folder`: deleted when the block ends, but kept where the run is stopped
-    or fails, so that it can be resumed."""
+    """A folder below `folder` for the files of one run: deleted after the block, but kept if the run is stopped or
+    fails, so that it can be resumed."""
     home = folder / re.sub(r"\W+", "-", name)
     yield home
     shutil.rmtree(home)
@@ -64,5 +64,5 @@ def list_errors(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
 
 
 def run(main: Callable[..., None]) -> None:
-    """Run `main` with the options of the command line; an AlexNetError ends with exit status 1."""
+    """Run `main` with the command line's options; an AlexNetError ends it with exit status 1."""
     run_typer(main, AlexNetError)

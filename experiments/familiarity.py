@@ -1,11 +1,11 @@
-"""Detection of unfamiliar images: areas under the ROC curve of familiarity and of other scores.
+"""Measure the detection of unfamiliar images: area under the ROC curve of familiarity and of other scores.
 
     python -m experiments.familiarity --artifact ARTIFACT --data elpv --other photos=FOLDER --name elpv
 
-Familiar are held-out (test) images of the data that the network was trained on. Unfamiliar are noise, rendered text and
-drawings made here; the images of folders (`--other`); and with `--gallery` the photographs of the bundled gallery that
-show none of the network's classes. Beside the familiarity of the artifact: the largest probability, and other scores
-that were tried, from the center crop; those that need training features have at most --max-training-images.
+Familiar images are held-out (test) images of the network's own data. Unfamiliar images are noise, rendered text and
+drawings made here, test images of other data (`--other`), and with `--gallery` the photographs of the bundled gallery
+that show none of the network's classes. The artifact's familiarity is compared with the largest probability and, from
+the center crop, with other scores; those that need training features use at most --max-training-images.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BATCH = 8
 
 
 def draw_noise(number: int, generator: np.random.Generator) -> Pixels:
-    """Noise of each pixel in colors, in gray, or around gray; or random colors of 8 to 64 squares a side, smoothed."""
+    """Per-pixel noise in colors, in gray, or around gray; or 8 to 64 squares per side in random colors, smoothed."""
     if number % 4 == 0:
         return generator.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     if number % 4 == 1:
@@ -107,8 +107,8 @@ DRAWN: dict[str, Callable[[int, np.random.Generator], Pixels]] = {
 
 
 class Outputs(NamedTuple):
-    """Of N images: logits (N, classes) and features (N, dim) of the center crop, and largest probabilities (N,) and
-    features of ten crops."""
+    """Outputs for N images: logits (N, classes) and features (N, dim) of the center crop; largest probabilities (N,)
+    and features of ten crops."""
 
     logits: Array
     features: Array
@@ -117,7 +117,7 @@ class Outputs(NamedTuple):
 
 
 def run_network(model: OnnxModel, images: Sequence[Pixels], temperature: float, ten_crop: bool = True) -> Outputs:
-    """Outputs of images (256, 256, 3); without `ten_crop` only those of the center crop."""
+    """Outputs for images (256, 256, 3); without `ten_crop`, only the fields of the center crop are meaningful."""
     parts = []
     for start in range(0, len(images), BATCH):
         batch = np.stack(images[start : start + BATCH])
@@ -132,7 +132,7 @@ def decode(files: Sequence[Path], contract: ImageContract) -> list[Pixels]:
 
 
 def encode_and_decode(images: Sequence[Pixels], contract: ImageContract) -> list[Pixels]:
-    """Pixels as a server decodes them from PNG files of the images."""
+    """Encode images as PNG and decode them as a server does."""
     decoded = []
     for image in images:
         buffer = io.BytesIO()
@@ -212,7 +212,7 @@ def measure(
 
 
 def draw_test_images(dataset: Dataset, count: int, generator: np.random.Generator) -> list[Example]:
-    """At most `count` test images at random. Raises InvalidRequestError if there are none."""
+    """Draw at most `count` test images at random. Raises InvalidRequestError if there are none."""
     if not dataset.test:
         raise InvalidRequestError(f"{dataset.name} has no test images: choose data with a test split")
     return [dataset.test[row] for row in generator.permutation(len(dataset.test))[:count]]

@@ -1,8 +1,8 @@
 """Fine-tuning: which layers to train, at which rates, compared with training from scratch.
 
-Solar cells (ELPV; eight classes, and functional against defective), groceries (Grocery Store, published split) and
-12,000 images of CIFAR-10. Each of `METHODS` is a training as `alexnet train` does it. A run is resumed where it was
-stopped: the experiment may take days at the lowest priority. The first methods are the cheap ones.
+The tasks are solar cells (ELPV; eight classes, and functional against defective), groceries (Grocery Store, published
+split) and 12,000 images of CIFAR-10. Each of `METHODS` trains as `alexnet train` does. A run resumes where it was
+stopped: the experiment may take days at the lowest priority. The cheap methods come first.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from training.evaluation.baselines import read_baselines
 from training.train import FinishedRun
 
 LEARNING_RATE = 0.002
-"""Of a batch of 32: that of the start network, in proportion to the batch."""
+"""For a batch of 32: the start network's learning rate in proportion to the batch size."""
 SCRATCH = "from scratch"
 SPLIT_SIZES = {"train": 9_000, "validation": 1_000, "test": 2_000}
-"""Images of CIFAR-10."""
+"""Numbers of images of CIFAR-10."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def load_task(name: str, archive: Path | None) -> Dataset:
 
 
 def sample(dataset: Dataset, sizes: dict[str, int]) -> Dataset:
-    """At most so many images of each split, drawn with seed 0."""
+    """At most `sizes` images of each split, drawn with seed 0."""
     generator = np.random.default_rng(0)
 
     def draw(split: str) -> tuple[Example, ...]:
@@ -123,7 +123,7 @@ def create_config(
 
 
 def measure(run: FinishedRun) -> dict[str, Any]:
-    """Errors by number of crops, the accuracy of groups of classes, epochs, and baselines."""
+    """Errors and accuracies of groups of classes by number of crops, epochs, and baselines."""
     measured: dict[str, Any] = {}
     for m in run.artifact.manifest.measurements:
         groups = {name: round(accuracy, 4) for name, accuracy in m.groups.items()}
@@ -138,7 +138,7 @@ def measure(run: FinishedRun) -> dict[str, Any]:
 
 
 def format_table(results: Results) -> str:
-    """Markdown: the mean error of each method by task, and the number of its seeds."""
+    """A Markdown table of each method's mean error by task, and the number of seeds."""
     lines = [f"| | {' | '.join(TASKS)} |", f"|---{'|---' * len(TASKS)}|"]
     for method in METHODS:
         cells = []
@@ -162,7 +162,7 @@ class Run(NamedTuple):
 
 
 def iter_runs(seeds: int) -> Iterator[Run]:
-    """All trainings: every method on every task with one seed, then the next seed; without training only once."""
+    """Every method on every task with one seed, then with the next; methods that don't train run only once."""
     for seed in range(seeds):
         for name, method in METHODS.items():
             if seed == 0 or method.trains:
@@ -170,7 +170,7 @@ def iter_runs(seeds: int) -> Iterator[Run]:
 
 
 def train_and_measure(run: Run, start: Path, archive: Path | None, environment: Environment) -> dict[str, Any]:
-    """Train in the folder `environment.home`, or resume a training there; the measures."""
+    """Train in the folder `environment.home`, or resume a training there. Returns what was measured."""
     home = environment.home
     table = home / f"{run.task}.csv"
     home.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Local response normalization (section 3.3) on CIFAR-10: test error with and without (the paper: 11 % and 13 %).
 
 The network and the schedule are those of the authors' public configuration for 13 %: two convolutions and two locally
-connected layers, 24 x 24 crops and mirror images, nine crops at test. With normalization, it is that of their
-configuration for 11 %, and nothing else differs; in theirs, the locally connected layers differed, too.
+connected layers, 24 x 24 crops and mirror images, nine crops at test. The normalization is that of their configuration
+for 11 %. Nothing else differs here; in theirs, the locally connected layers differed, too.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Kind = Literal["with", "without"]
 PAPER_ERRORS: dict[Kind, float] = {"with": 0.11, "without": 0.13}
 CROP_SIZE = 24
 NINE_CROPS = (0, 4, 8)
-"""Rows and columns of the nine crops at test."""
+"""First rows and columns of the nine crops at test."""
 WINDOW, ALPHA = 9, 1e-3
-"""Channels of a window, and alpha; k is 1, beta is 0.75, and the sum is divided by the window."""
+"""Channels of a window, and alpha; k is 1, beta is 0.75, and the sum is divided by the window's channels."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LocallyConnected(nn.Module):
 
 
 class ResponseNorm(nn.Module):
-    """x / (1 + alpha / n * the sum of x^2 over n channels)^beta, by a banded 1x1 convolution."""
+    """x / (1 + alpha / n * sum of x^2 over n channels)^beta, computed by a banded 1x1 convolution."""
 
     band: Tensor
 
@@ -108,9 +108,9 @@ class FourLayers(nn.Module):
 def train_network(
     normalized: bool, seed: int, data: tuple[Images, Images], settings: Settings, checkpoint: Path
 ) -> dict[str, Any]:
-    """One run: the loss of each epoch, and the test error at the end, of the center crop and of nine.
+    """Train one network. Returns the loss of each epoch, and the final test error with the center crop and with nine.
 
-    `checkpoint`: file that is written after each epoch and deleted at the end; if it is there, the run goes on from it.
+    `checkpoint`: file that is written after each epoch and deleted at the end; if it exists, the run resumes from it.
     """
     torch.manual_seed(seed)
     network = FourLayers(normalized)
@@ -141,7 +141,7 @@ def train_network(
 
 
 def _group_parameters(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
-    """Weights of the last three layers decay; biases don't, and have twice the learning rate."""
+    """Parameter groups: weights of the last three layers alone decay; biases learn faster (`bias_lr_multiplier`)."""
     groups = []
     for name, parameter in network.named_parameters():
         bias, convolution = name.endswith("bias"), name.startswith("conv")
@@ -163,7 +163,7 @@ def measure_error(network: nn.Module, images: Images, offsets: tuple[int, ...]) 
 
 
 def draw(results: Results) -> Figure:
-    """The loss of every run by epoch."""
+    """Plot the loss of every run by epoch."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, run in results.runs.items():

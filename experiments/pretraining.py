@@ -1,9 +1,9 @@
-"""Table 2 and section 6: ensembles, pre-training on more classes, and a split in halves.
+"""Reproduce Table 2 and section 6: ensembles, pre-training on more classes, and a split in halves.
 
-Five networks from scratch on images of few classes (the paper's ILSVRC-2012); two networks with a sixth convolution,
-pre-trained on images of more classes (its ImageNet of Fall 2011) and then fine-tuned on the few; the means of their
-ten-crop probabilities. One more with a sixth convolution learns the many classes from half of each one's images (Fall
-2009).
+Trains five networks from scratch on images of few classes (the paper's ILSVRC-2012), and two networks with a sixth
+convolution, pre-trained on images of many classes (the paper's ImageNet Fall 2011) and then fine-tuned on the few;
+averages their ten-crop probabilities. One more network with a sixth convolution learns the many classes from half of
+each class's images (Fall 2009).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ENSEMBLES = {
         [f"{SCRATCH}-{seed}" for seed in SCRATCH_SEEDS] + [f"{FINE_TUNED}-{seed}" for seed in PRETRAINED_SEEDS]
     ),
 }
-"""Rows of Table 2: the networks whose probabilities are averaged. *: with networks that were pre-trained."""
+"""Rows of Table 2: the networks whose probabilities are averaged. *: with pre-trained networks."""
 PAPER = {
     "1 CNN": "40.7 / 18.2 %",
     "5 CNNs": "38.1 / 16.4 %",
@@ -57,8 +57,8 @@ class Settings:
     """What the experiment trains on, and how; read from a TOML file.
 
     `data`, `wider_data`: images of the few and of the many classes, as `alexnet train --data` takes them. `source`: the
-    source of `data` that is used; "" for all. `network`: changes to every network. `recipe`, `pretraining`,
-    `fine_tuning`: changes to the recipe of the networks from scratch, of those on the many classes, and of fine-tuning.
+    source of `data` to use; "" for all. `network`: changes to every network. `recipe`, `pretraining`, `fine_tuning`:
+    changes to the recipes for training from scratch, for pre-training on the many classes, and for fine-tuning.
     """
 
     data: str
@@ -71,7 +71,7 @@ class Settings:
 
 
 def read_settings(path: Path) -> Settings:
-    """Raises TrainingError."""
+    """Read the settings from a TOML file. Raises TrainingError."""
     try:
         return TypeAdapter(Settings).validate_python(tomllib.loads(path.read_text()))
     except ValidationError as error:
@@ -83,7 +83,7 @@ def read_settings(path: Path) -> Settings:
 
 
 def check_held_out(data: Dataset, wider: Dataset) -> None:
-    """Raise TrainingError if networks are pre-trained on images that the others are measured on."""
+    """Raise TrainingError if networks would be pre-trained on test images of the few classes."""
     trained = {example.file for example in (*wider.train, *wider.validation)}
     if common := [example.file for example in data.test if example.file in trained]:
         raise TrainingError(
@@ -94,8 +94,8 @@ def check_held_out(data: Dataset, wider: Dataset) -> None:
 
 @dataclass(frozen=True)
 class Experiment:
-    """`table`, `wider_table`, `half_table`: the few images with their splits, the many, and the many half and half.
-    `environment`: `home`, `cache` and threads."""
+    """`table`, `wider_table`, `half_table`: images with their splits, of the few classes, of the many, and of the many
+    split in halves. `environment`: `home`, `artifacts`, `cache` and threads."""
 
     settings: Settings
     results: Results
@@ -144,7 +144,7 @@ class Experiment:
 
 
 def format_table(results: Results) -> str:
-    """Markdown: errors with ten crops, and the paper's."""
+    """A Markdown table of our errors with ten crops and the paper's."""
     lines = ["| networks | top-1 / top-5 error | the paper |", "|---|---|---|"]
     for row, paper in PAPER.items():
         run = results.runs.get(row)

@@ -1,4 +1,4 @@
-"""Result files of experiments: JSON with machine, date and commit, also of experiments that are resumed run by run."""
+"""Write experiments' results as JSON with machine, date and commit, also for experiments that resume run by run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.files import atomic_write
 from training.publish.provenance import commit, machine
 
 VARIABLE_SETTINGS = ("seeds", "first_rate")
-"""Settings that may differ from the file's: more seeds are more runs, and a search may begin elsewhere."""
+"""Settings that may differ from the file's: more seeds only add runs, and a search may start elsewhere."""
 
 
 def today() -> str:
@@ -33,10 +33,10 @@ def write_report(target: Path, content: Mapping[str, Any]) -> None:
 
 
 class Results:
-    """Runs of an experiment by name.
+    """An experiment's runs by name.
 
-    `settings`: what all runs have in common; an existing file must have the same, except for `VARIABLE_SETTINGS`.
-    Raises TrainingError.
+    `settings`: common to all runs; an existing file must have the same, except for `VARIABLE_SETTINGS`. Raises
+    TrainingError.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -59,12 +59,12 @@ class Results:
         self._started = time.monotonic()
 
     def start(self) -> None:
-        """Write the settings before the first run, so that one that is stopped isn't resumed with others."""
+        """Write the settings before the first run, so that a stopped run isn't resumed with other settings."""
         if not self.path.is_file():
             self._write()
 
     def add(self, name: str, run: dict[str, Any]) -> None:
-        """Write a run to the file. Its seconds are those since the run before, or since the start."""
+        """Write a run to the file. Its seconds count from the previous run, or from the start."""
         now = time.monotonic()
         added = {name: run | {"seconds": round(now - self._started), "commit": commit()}}
         self._started = now
@@ -81,6 +81,6 @@ class Results:
 
 
 def format_json(head: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str:
-    """JSON with one run per line, so that the difference of two versions shows which runs are new."""
+    """JSON with one run per line, so that a diff of two versions shows which runs are new."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(run)}" for name, run in runs.items())
     return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "runs": {{\n{lines}\n }}\n}}\n'

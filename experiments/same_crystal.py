@@ -1,9 +1,9 @@
-"""`python -m experiments.same_crystal`: errors on solar cells whose crystal was in the training, and on others.
+"""`python -m experiments.same_crystal`: compare errors on solar cells whose crystal was and wasn't trained on.
 
-Neighboring wafers of a silicon brick show the same grains, so cells of the data set elpv come in twins. Two cells are
-twins if their brightness, without the busbars and the patterns that all cells share, correlates by over 0.7 in one of
-eight orientations. Writes same_crystal.json: the share of test cells with a twin in training or validation, how far
-twins are apart in the data set's numbers, and the errors on test cells with and without a twin.
+Neighboring wafers of a silicon brick show the same grains, so polycrystalline cells of the data set elpv come in twins.
+Two cells are twins if their brightness, without the busbars and the patterns that all cells share, has a correlation
+over 0.7 in one of eight orientations. Writes same_crystal.json: the share of test cells with a twin in training or
+validation, how far apart twins are in the data set's numbering, and the errors on test cells with and without a twin.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.predictions import Predictions
 
 SIZE, MARGIN, SHIFTS = 64, 6, (-1, 0, 1)
-"""Pixels per side of a compared cell, the border that is cut off, and the shifts that are tried."""
+"""Pixels per side of a compared cell, the border to cut off, and the shifts to try."""
 NUM_SHARED = 6
-"""Principal components that all cells share, such as shadows of the frame; they say nothing about a crystal."""
+"""Number of principal components that all cells share, such as shadows of the frame; they don't show a crystal."""
 THRESHOLD = 0.7
 
 
 def read_grains(files: list[str]) -> NDArray[np.float32]:
-    """(N, 52, 52) brightness of cells without what isn't their crystal's, of mean 0 and deviation 1."""
+    """(N, 52, 52) brightness of the cells' crystals alone, with mean 0 and standard deviation 1."""
     rows = []
     for file in files:
         with Image.open(file) as image:
@@ -70,7 +70,7 @@ def correlate(cells: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def compare_errors(predictions: Predictions, has_twin: NDArray[np.bool_]) -> dict[str, list[float]]:
-    """Number of cells, top-1 error and its 95 % interval: of all cells, those with a twin and those without."""
+    """Number of cells, top-1 error and its 95 % interval: for all cells, those with a twin and those without."""
     errors = {}
     for name, mask in (("all", np.ones_like(has_twin)), ("with a twin", has_twin), ("without a twin", ~has_twin)):
         for crops, scores in (("center crop", predictions.center), ("ten crops", predictions.probabilities)):

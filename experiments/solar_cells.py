@@ -1,10 +1,10 @@
-"""Accuracy on functional or defective solar cells (ELPV), from scratch and fine-tuned, and of Deitsch et al. 2019.
+"""Compare accuracy on functional and defective solar cells (ELPV), from scratch or fine-tuned, to Deitsch et al. 2019.
 
-As they did, 75 % of the cells to train and 25 % to test, split by type and defect probability. The network has eight
-classes, type times probability. Two readings of these probabilities, ten crops each: a cell is defective if its
-probability is above a half, and is weighted by how certain that is, 1 for 0 and 1, 2/3 for 1/3 and 2/3; or any
-probability above zero is a defect, weighted by it. The predicted probability of a defect is the sum over the classes
-that are defective.
+As in that paper, 75 % of the cells are for training and 25 % for testing, split by type and defect probability. The
+network has eight classes, type times probability. These probabilities are read in two ways, with ten crops each: either
+a cell is defective if its probability is above a half, and its weight is how certain that is (1 for 0 and 1, 2/3 for
+1/3 and 2/3); or any probability above zero is a defect, weighted by it. The predicted probability of a defect is the
+sum over the defective classes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NARROW = NetworkOptions(hidden=256, channels=(16, 40, 64, 64, 40))
 
 
 class Truth(NamedTuple):
-    """Of M cells, or of classes of them: `defective` (M,), and the weight of each, `weights` (M,)."""
+    """The truth about M cells, or classes of cells: `defective` (M,), and their `weights` (M,)."""
 
     defective: NDArray[np.bool_]
     weights: NDArray[np.float64]
@@ -59,7 +59,7 @@ def create_truth(dataset: Dataset, any_doubt: bool) -> Truth:
 
 
 def measure(artifact: Artifact, dataset: Dataset) -> dict[str, Any]:
-    """Accuracies on the test split by both readings; by the first, also confusion matrix and ROC curve.
+    """Accuracies on the test split in both readings, and confusion matrix and ROC curve in the first.
 
     Rows of the matrix are the truth, functional first.
     """
@@ -93,7 +93,7 @@ def _measure_accuracy(probability: NDArray[np.float64], truth: Truth) -> float:
 def compute_roc_curve(
     probability: NDArray[np.floating], truth: Truth
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Weighted false and true positive rates at `CURVE_POINTS`, and the area below."""
+    """Weighted false and true positive rates at `CURVE_POINTS` points, and the area under the curve."""
     order = np.argsort(-probability, kind="stable")
     positive, weights, ranked = truth.defective[order], truth.weights[order], probability[order]
     true, false = np.cumsum(weights * positive), np.cumsum(weights * ~positive)
@@ -104,7 +104,7 @@ def compute_roc_curve(
 
 
 def draw(results: Results, starts: Mapping[str, Any]) -> Figure:
-    """All curves, and the sum of the confusion matrices of each start."""
+    """Plot all ROC curves, and for each start the sum of its confusion matrices."""
     figure = Figure(figsize=(4 + 2.6 * len(starts), 4), layout="constrained")
     curves, *matrices = figure.subplots(1, 1 + len(starts), width_ratios=[4, *[2.6] * len(starts)])
     for number, (start, axes) in enumerate(zip(starts, matrices, strict=True)):
@@ -143,9 +143,9 @@ def format_summary(results: Results, start: str) -> str:
 
 
 def list_starts(paths: Sequence[Path]) -> dict[str, RunOptions]:
-    """Training from scratch, and from each artifact, by name.
+    """Options for training from scratch and from each artifact, by name.
 
-    Copied layers learn at the full rate, since cells look like nothing else.
+    Copied layers learn at the full rate, since solar cells look like nothing else.
     """
     starts = {"from scratch": RunOptions(init_from="none")}
     for path in paths:

@@ -1,4 +1,4 @@
-"""Images of one source of a data set that was put together from several."""
+"""Select the images of one source from a data set that combines several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.data.loading import load_dataset
 
 
 def write_split(data: str, archive: Path | None, source: str, target: Path) -> Dataset:
-    """Write a table of the images of `data` with their splits, only those of `source` unless it is ""; the dataset.
+    """Write a table of the images of `data` with their splits, of `source` alone unless it is "". Returns the data set.
 
     Raises DatasetError, TrainingError.
     """
@@ -26,9 +26,9 @@ def write_split(data: str, archive: Path | None, source: str, target: Path) -> D
 
 
 def select_source(dataset: Dataset, source: str) -> Dataset:
-    """The images of one source, in the classes most of whose training images are from it.
+    """The images of one source, in the classes whose training images are mostly from that source.
 
-    Within a source, nothing but what an image shows tells classes apart; between sources, format and sharpness do.
+    Within a source, only what an image shows tells classes apart; between sources, format and sharpness do, too.
     """
     total = Counter(example.label for example in dataset.train)
     own = Counter(example.label for example in dataset.train if example.group == source)

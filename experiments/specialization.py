@@ -1,7 +1,7 @@
-"""Specialization of the towers in color (section 6.1), measured on the kernels of conv1.
+"""Measure how the towers specialize in color (section 6.1), on the kernels of conv1.
 
 A kernel's color is the fraction of its energy that remains when the mean of its three planes is subtracted at every
-pixel: 0 if it sees gray alone, 2/3 on average where its planes are independent. Figure 3 has it in images.
+pixel: 0 if it sees only gray, 2/3 on average if its planes are independent. Figure 3 shows it in images.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from model.exceptions import TrainingError
 
 Array = NDArray[np.float64]
 NUM_PERMUTATIONS = 10_000
-"""Random divisions of the kernels into two towers, for the probability of so large a difference by chance."""
+"""Random divisions of the kernels into two towers, to estimate the p-value of the difference."""
 
 
 class Specialization(NamedTuple):
     """How different the towers are in color.
 
-    `means`: mean color of each tower's kernels. `separation`: the probability that a kernel of one tower has more color
-    than one of the other, as its distance from a half, times two: 0 if the towers are alike, 1 if each kernel of one
-    has more. `p_value`: how often towers drawn at random are as different.
+    `means`: mean color of each tower's kernels. `separation`: |2p - 1|, where p is the probability that a kernel of one
+    tower has more color than a kernel of the other: 0 if the towers are alike, 1 if every kernel of one tower has more.
+    `p_value`: how often towers drawn at random are at least as different.
     """
 
     means: tuple[float, float]
@@ -40,7 +40,7 @@ class Specialization(NamedTuple):
 
 
 def measure_color(kernels: NDArray[np.float32]) -> Array:
-    """(N, h, w, 3) -> (N,), from 0 to 1."""
+    """The color of kernels, from 0 to 1: (N, h, w, 3) -> (N,)."""
     gray = kernels.mean(3, keepdims=True)
     energy = np.maximum((kernels.astype(np.float64) ** 2).sum((1, 2, 3)), 1e-30)
     colors: Array = ((kernels - gray).astype(np.float64) ** 2).sum((1, 2, 3)) / energy
@@ -48,27 +48,27 @@ def measure_color(kernels: NDArray[np.float32]) -> Array:
 
 
 def measure_specialization(colors: Array) -> Specialization:
-    """`colors` (N,): the first half of them the first tower's."""
+    """The specialization by `colors` (N,), whose first half is the first tower's."""
     half = len(colors) // 2
     ranks = colors.argsort(kind="stable").argsort(kind="stable")
     generator = np.random.default_rng(0)
     separation = _measure_separation(ranks[:half], len(ranks))
     permuted = np.stack([generator.permutation(ranks)[:half] for _ in range(NUM_PERMUTATIONS)])
     as_different = (_measure_separation(permuted, len(ranks)) >= separation - 1e-12).sum()
-    p_value = float((as_different + 1) / (NUM_PERMUTATIONS + 1))  # the towers as they are count, too: never 0
+    p_value = float((as_different + 1) / (NUM_PERMUTATIONS + 1))  # the actual towers count, too: never 0
     means = (float(colors[:half].mean()), float(colors[half:].mean()))
     return Specialization(means, float(separation), p_value)
 
 
 def _measure_separation(ranks: NDArray[np.int64], count: int) -> Array:
-    """From the ranks of one tower's kernels among all (Mann and Whitney's statistic)."""
+    """The separation by the ranks of one tower's kernels among all kernels (Mann and Whitney's statistic)."""
     half = ranks.shape[-1]
     greater = ranks.sum(-1) - half * (half - 1) / 2
     return np.asarray(np.abs(2 * greater / (half * (count - half)) - 1))
 
 
 def draw(colors: dict[str, Array]) -> Figure:
-    """One point per kernel, the towers side by side."""
+    """Plot one point per kernel, with the towers side by side."""
     figure = Figure(figsize=(1.5 + 1.1 * len(colors), 4), layout="constrained")
     axes = figure.subplots()
     for number, values in enumerate(colors.values()):

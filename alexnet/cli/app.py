@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _accept_every_name(stream: TextIO) -> None:
-    """Let a stream take any file's name: escaped where its encoding lacks a character, as its bytes if not UTF-8."""
+    """Let a stream accept any file name: escape characters that its encoding lacks, keep bytes that aren't UTF-8."""
     if not isinstance(stream, io.TextIOWrapper):
         return
     if stream.encoding.lower() != "utf-8":

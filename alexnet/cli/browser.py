@@ -1,4 +1,4 @@
-"""Opening an address in the user's browser."""
+"""Open an address in the user's browser."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ OpenReportOption = Annotated[bool, typer.Option("--open", help="Open the report 
 
 
 def open_in_browser(url: str) -> None:
-    """Open an address in the browser; where there is none, say so on standard error."""
+    """Open an address in the browser; if there is none, say so on standard error."""
     if not webbrowser.open(url):
         typer.echo(f"no browser here: open {url} yourself", err=True)

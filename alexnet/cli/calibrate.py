@@ -1,4 +1,4 @@
-"""`alexnet calibrate`: temperature and familiarity of an artifact that was published without."""
+"""`alexnet calibrate`: fit the temperature and familiarity of an artifact that was published without them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def calibrate(
 ) -> None:
     """Calibrate a network on its own data.
 
-    Afterwards a probability says how often such an answer is right, and the network says which images are unlike its
-    training images. The result is the next version of the artifact, with the same weights. `alexnet train` does this
-    for every network. Needs the extra `train`.
+    Afterwards, a probability tells how often such an answer is right, and the network recognizes images that are unlike
+    its training images. Publishes the result as the next version of the artifact, with the same weights.
+    `alexnet train` calibrates every network that it publishes. Needs the extra `train`.
     """
     from model.artifacts.default import is_unpacked_bundled
     from training.publish.calibrate import calibrate_artifact

@@ -51,10 +51,10 @@ def check(
 ) -> None:
     """Check labeled images before training.
 
-    Finds copies and near-duplicates across the split, images under several labels, classes that are too small to be
-    measured, unequal classes, and classes that the file (its size, format or camera) gives away. The split is that of
-    the data, or the one that `alexnet train` draws with the same --seed. Exit status 1 if training would refuse the
-    data.
+    Finds copies and near-duplicates across splits, images with several labels, classes that are too small to measure,
+    imbalanced classes, and classes that can be told from the file alone (its size, format or camera). Uses the split
+    of the data, or else the one that `alexnet train` draws with the same --seed. Exits with status 1 if training would
+    refuse the data.
     """
     with log_to_stderr(as_json):
         network = None if artifact is None else load_artifact(artifact, home)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from model.images.info import WarningKind
 
 MAX_OTHERS_IN_LINE = 2
-"""Classes after the first one, where each image has one line."""
+"""Classes shown after the first one when each image has one line."""
 COLUMNS = ("image", "rank", "index", "id", "name", "probability", "familiarity", "familiar", "error")
 
 
@@ -58,8 +58,8 @@ def classify(
 ) -> None:
     """Say what is in images.
 
-    Prints the most probable classes of each image, and says when an image is unlike those that the network was trained
-    on. Exits with status 1 if an image can't be read; the others are classified.
+    Prints the most probable classes of each image, and a note if the image is unlike the network's training images.
+    Exits with status 1 if an image can't be read; the others are still classified.
 
     \b
     Examples:
@@ -93,9 +93,9 @@ def _to_result(name: str, result: Classification | Skipped) -> Result:
 
 
 def _format(result: Result, name_width: int, calibration: Calibration | None) -> str:
-    """The classes of the only image one below the other, those of one of several images in a line.
+    """The classes of a single image, one per line; with several images, those of one image in a single line.
 
-    `calibration`: the network's, which has the number of validation images that familiarity compares with.
+    `calibration`: of the network; it has the number of validation images that familiarity compares with.
     """
     unfamiliar = "unlike the images that the network was trained on" if result.extra["familiar"] is False else ""
     if not name_width:
@@ -110,6 +110,6 @@ def _format(result: Result, name_width: int, calibration: Calibration | None) ->
 
 
 def _count_less_familiar(familiarity: float, num_held_out: int) -> str:
-    """A number of images, not a percentage: of few images, a small percentage would claim more than is known."""
+    """A number of images, not a percentage: with few images, a small percentage would claim more than is known."""
     count = round(familiarity * num_held_out)
     return f"{count or 'none'} of its {count_of(num_held_out, 'validation image')} {'are' if count > 1 else 'is'}"

@@ -1,4 +1,4 @@
-"""`alexnet codes`: binary codes of features."""
+"""`alexnet codes`: train binary codes of features."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def train(
 ) -> None:
     """Train a binary code on the features of an index.
 
-    Adds its encoder to the artifact that made the features. The index must have over 400 images. A server that is
-    started or reloaded afterwards keeps the codes of all images and accepts search=binary. Needs the extra `train`.
+    Adds the code's encoder to the artifact that computed the features. The index must have over 400 images. A server
+    that is started or reloaded afterwards keeps the codes of all images and accepts search=binary. Needs the extra
+    `train`.
     """
     from alexnet.code_training import make_codes, train_codes
     from model.artifacts.artifact import ENCODER

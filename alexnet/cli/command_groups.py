@@ -1,6 +1,6 @@
-"""Commands in groups: help as plain text in sections, and commands that are imported when they are used.
+"""Group commands: their help is plain text in sections, and each is imported only when it is used.
 
-Plain text instead of typer's panels: importing what draws them takes longer than all of `alexnet --help` may.
+Plain text instead of typer's panels: importing what draws panels takes longer than `alexnet --help` may take in all.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from typer.main import get_command
 Context = Any
 Formatter = Any
 AnyCommand = Any
-"""Classes that typer keeps to itself."""
+"""Classes that typer doesn't export."""
 
 
 MAX_TERM_WIDTH = 30
-"""Of the first column of a help page: a longer term has a line of its own."""
+"""Width of the first column of a help page; a longer term gets its own line."""
 
 
 class LazyCommand(NamedTuple):
     """A command that is imported when it is used.
 
-    `target`: MODULE:NAME of a function or a `typer.Typer`. `section`: of the help. `summary`: its first sentence.
+    `target`: MODULE:NAME of a function or a `typer.Typer`. `section`: of the help page. `summary`: first sentence of
+    its help.
     """
 
     target: str
@@ -64,7 +65,7 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def _command_with(self, option: str, ctx: Context) -> str | None:
-        """The first command that has an option which the group itself doesn't have."""
+        """The first command that has this option, unless the group has it, too."""
         if option in ctx.help_option_names:
             return None
         commands = self.commands.items()
@@ -92,7 +93,7 @@ class LazyGroup(Group):
         self.commands = _LazyCommands(self.table)
 
     def _command_with(self, option: str, ctx: Context) -> None:
-        """Its commands are not imported to look at their options."""
+        """None: commands aren't imported just to look at their options."""
 
     def get_command(self, ctx: Context, cmd_name: str) -> AnyCommand | None:
         return self.commands[cmd_name] if cmd_name in self.table else None
@@ -106,7 +107,7 @@ class LazyGroup(Group):
 
 
 class _LazyCommands(MutableMapping[str, Any]):
-    """The commands of a table by name; each is imported when it is asked for."""
+    """The commands of a table by name; each is imported on first access."""
 
     def __init__(self, table: dict[str, LazyCommand]) -> None:
         self._table, self._imported = table, dict[str, AnyCommand]()
@@ -202,7 +203,7 @@ def _write_terms(formatter: Formatter, terms: Sequence[tuple[str, str]]) -> None
 
 
 def _write_text(formatter: Formatter, text: str) -> None:
-    """Write paragraphs; one that begins with a line of `\\b` keeps its lines."""
+    """Write paragraphs, wrapped; a paragraph whose first line is `\\b` keeps its line breaks."""
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         marker, _, lines = paragraph.partition("\n")
         kept = marker.strip() == "\b"

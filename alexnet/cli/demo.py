@@ -1,4 +1,4 @@
-"""`alexnet demo`: a bundled network and its index, served."""
+"""`alexnet demo`: serve a bundled network and its index."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def demo(
 ) -> None:
     """Serve an included network with an index of images.
 
-    Nothing is downloaded. The network of `photos` names 621 classes, from abacus to yorkshire terrier; that of `elpv`
-    tells defects of solar cells.
+    Downloads nothing. The network `photos` recognizes 621 classes, from abacus to yorkshire terrier; `elpv` recognizes
+    defects of solar cells.
     """
     from alexnet.demo import run_demo
 

@@ -1,4 +1,4 @@
-"""`alexnet draw`: Figures 3 and 4 of the paper for an artifact."""
+"""`alexnet draw`: draw Figures 3 and 4 of the paper for an artifact."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def draw(
 ) -> None:
     """Draw Figures 3 and 4 of the paper.
 
-    Draws Figure 3, the kernels of conv1, and the left half of Figure 4, held-out images with their five most probable
-    classes. `alexnet index draw` draws the right half: images with their nearest neighbors. Needs the extra `train`.
+    Draws Figure 3 (the kernels of conv1) and the left half of Figure 4 (held-out images with their five most probable
+    classes). `alexnet index draw` draws the right half: images with their nearest neighbors. Needs the extra `train`.
     """
     from training.publish.drawing import draw_figures
 

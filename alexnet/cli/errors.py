@@ -1,4 +1,4 @@
-"""What users see of errors: what is wrong in one line, the command that helps in another, and the exit status."""
+"""Show errors to users: one line says what is wrong, another names the command that helps; set the exit status."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from model.requirements import missing_package
 from model.shell_command import alexnet_command
 
 ADD_COMMAND = "alexnet index add --data"
-"""As messages of the index name it, which don't know what was typed."""
+"""The command as it stands in messages of the index, which don't know what the user typed."""
 FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
-"""Exit statuses: an error, or skipped images of `classify`, `similar` or `features`; a command line that isn't
+"""Exit statuses: an error, or an image that `classify`, `similar` or `features` skipped; a command line that isn't
 understood; Ctrl-C or SIGTERM."""
 
 _OS_HELP = {
@@ -50,7 +50,7 @@ HELP: dict[type[AlexNetError], str] = {
     IndexStoreError: "`alexnet index add` builds an index, `alexnet index verify` checks one; --index names another",
     InvalidImageError: "convert it to JPEG or PNG",
 }
-"""The help for each kind of error whose message names no command; `COMMAND --help` for all others."""
+"""Help by kind of error, for messages that name no command; other kinds get `COMMAND --help`."""
 
 
 class Failure(NamedTuple):
@@ -65,9 +65,9 @@ class Failure(NamedTuple):
 
 
 def run(command: Callable[..., Any], show: Callable[[Exception, Failure], None] | None = None) -> None:
-    """Run a command of typer and exit. Errors that a user can act on are shown; others keep their traceback.
+    """Run a typer command and exit. Errors that a user can act on are shown; others keep their traceback.
 
-    `show`: prints an error, instead of to standard error.
+    `show`: called to show an error; by default it is printed on standard error.
     """
     try:
         status = command(standalone_mode=False)
@@ -84,9 +84,9 @@ def run(command: Callable[..., Any], show: Callable[[Exception, Failure], None] 
 
 
 def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = ()) -> Failure | None:
-    """An error as it is shown; None for one that nobody foresaw.
+    """An error as it is shown; None for an unexpected one.
 
-    `command`: the one that failed, as typed. `words`: what was typed after it.
+    `command`: the command that failed, as typed. `words`: what was typed after it.
     """
     usage = f"{command} --help"
     if isinstance(error, StoppedError):
@@ -114,7 +114,7 @@ def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = 
 
 
 def _same_place(command: str, words: Sequence[str]) -> str:
-    """A command with the options that were typed for the network and its folders, so that it takes the same index."""
+    """Add the typed options for the network, index and home to a command, so that it uses the same index."""
     options = list[str]()
     for word, following in pairwise([*words, ""]):
         name, _, value = word.partition("=")
@@ -124,7 +124,7 @@ def _same_place(command: str, words: Sequence[str]) -> str:
 
 
 def find_command(command: Any, words: Sequence[str]) -> list[str]:
-    """The words that name the command which a command line calls: `index`, `add`."""
+    """The words of a command line that name its command, such as `index`, `add`."""
     path: list[str] = []
     for word in words:
         command = getattr(command, "commands", {}).get(word)
@@ -135,7 +135,7 @@ def find_command(command: Any, words: Sequence[str]) -> list[str]:
 
 
 def _extra_argument(error: Any) -> str:
-    """The message for an argument of a command that takes none but has --data; empty for other errors."""
+    """The message for an extra argument of a command that has --data; empty for other errors."""
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", error.format_message().removesuffix("."))
     context = getattr(error, "ctx", None)
     if not extra or context is None or "data" not in {parameter.name for parameter in context.command.params}:
@@ -147,7 +147,7 @@ def _extra_argument(error: Any) -> str:
 
 
 def _forgotten_option(error: Any, words: Sequence[str]) -> str:
-    """The message for a path without --data where that is required; empty for other errors."""
+    """The message for a path without the required --data; empty for other errors."""
     is_path_alone = len(words) == 1 and not words[0].startswith("-")
     return _suggest_data(words[0]) if is_path_alone and error.format_message() == "Missing option '--data'." else ""
 
@@ -178,7 +178,7 @@ def _find_help(error: AlexNetError, usage: str) -> str:
         return help_
     if isinstance(error, DatasetNotFoundError):  # there is nothing to check
         return usage
-    if isinstance(error, ArtifactError | DatasetError) and " --" in str(error):  # it says which option to change
+    if isinstance(error, ArtifactError | DatasetError) and " --" in str(error):  # it names the option to change
         return ""
     text = next((text for kind, text in HELP.items() if isinstance(error, kind)), usage)
     failed = usage.removesuffix("--help").removeprefix(alexnet_command())

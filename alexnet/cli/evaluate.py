@@ -1,4 +1,4 @@
-"""`alexnet evaluate`: top-1 and top-5 error of artifacts."""
+"""`alexnet evaluate`: measure the top-1 and top-5 error of artifacts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOT_USED = {
     "imagenet_val": ("split", "weighted", "archive", "exclude"),
     "baseline": ("artifact", "weighted", "device", "precision", "output"),
 }
-"""Options that another one replaces, or leaves without effect."""
+"""An option -> the options that it replaces or leaves without effect."""
 
 
 def evaluate(
@@ -97,8 +97,8 @@ def evaluate(
 
 
 def _check_options(context: typer.Context) -> None:
-    """Raises InvalidRequestError for options that contradict each other, or change nothing, on the command line: those
-    of the environment are for all commands."""
+    """Raise InvalidRequestError for options on the command line that contradict each other or have no effect. Options
+    from the environment aren't checked, since they are for all commands."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     if "baseline" in given and "data" not in given:

@@ -1,4 +1,4 @@
-"""`alexnet index evaluate`: precision by label, and recall of the approximate searches."""
+"""`alexnet index evaluate`: measure precision by label, and the recall of approximate searches."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def evaluate(
 ) -> None:
     """Measure precision, recall and time of searches.
 
-    Searches with labeled images, and counts which neighbors have the label of the query. A query that is in the index,
-    even one of --data, isn't counted as its own neighbor.
+    Searches with labeled images and counts the neighbors that have the query's label. A query that is in the index,
+    even one from --data, isn't counted as its own neighbor.
     """
     from alexnet.index_evaluation import evaluate_index
     from index.evaluation import format_table
@@ -70,7 +70,7 @@ def evaluate(
 
 
 def _note_training_images(result: Evaluation, artifact: Artifact, home: Path) -> None:
-    """Say, unless the network is a bundled one, that it may have been trained on the images that it was measured on."""
+    """Print a note if queries came from the index: a network that isn't bundled may have been trained on them."""
     from model.artifacts.default import is_unpacked_bundled
 
     if result.num_indexed and not is_unpacked_bundled(artifact.path, home):
@@ -82,7 +82,7 @@ def _note_training_images(result: Evaluation, artifact: Artifact, home: Path) ->
 
 
 def _check_plot(path: Path | None) -> None:
-    """Raise InvalidRequestError for a file that isn't PNG, before anything is measured."""
+    """Raise InvalidRequestError for a name without .png, before anything is measured."""
     from model.exceptions import InvalidRequestError
 
     if path is not None and path.suffix.lower() != ".png":

@@ -1,4 +1,4 @@
-"""`alexnet export`: an artifact's network for other programs."""
+"""`alexnet export`: export an artifact's network for other programs."""
 
 from __future__ import annotations
 

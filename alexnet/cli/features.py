@@ -1,4 +1,4 @@
-"""`alexnet features`: the features of images as a file for NumPy."""
+"""`alexnet features`: write the features of images to a file for NumPy."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def features(
 ) -> None:
     """Write the features of images for NumPy (.npz).
 
-    Features are the activations of the last hidden layer, by default of the center crop, as in an index. The arrays are
-    paths and features; one row per image. Read them by numpy.load(FILE). Exits with status 1 if an image can't be read;
-    the others are written.
+    Features are the activations of the last hidden layer, by default for the center crop, as in an index. The file has
+    the arrays paths and features, with one row per image; read it with numpy.load(FILE). Exits with status 1 if an
+    image can't be read; the others are still written.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Results of many images, one after the other: printed in the order of the images; what can't be read is counted."""
+"""Print the results of many images one by one, in the order of the images, and count those that can't be read."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 MAX_NAME_WIDTH = 48
-"""Of the column of names; a longer name shifts the rest of its line."""
+"""Maximum width of the column of names; a longer name shifts the rest of its line."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found of an image. `error`: why it can't be read.
+    """The result for an image. `error`: why it can't be read.
 
-    `rows`: one for each class or neighbor. `extra`: of the image itself.
+    `rows`: one for each class or neighbor. `extra`: fields of the image itself.
     """
 
     image: str
@@ -48,11 +48,11 @@ def print_results(
     columns: Sequence[str],
     format_text: Callable[[Result, int], str],
 ) -> None:
-    """Print the results of the `images` that are named, and of those that the file `files_from` lists. `name`: of the
-    rows in JSON. `artifact`: the network, which JSON names.
+    """Print the results of `images` and of the images that the file `files_from` lists.
 
-    `format_text`: a result as text; its second argument is the width of the column of names, or 0 for the only image.
-    Text shows paths as `show_path` does, JSON and CSV as they are. Images that can't be read are named on standard
+    `name`: key of the rows in JSON. `artifact`: the network, whose name and version JSON includes. `format_text`:
+    formats a result as text; its second argument is the width of the column of names, or 0 for a single image. Text
+    shows paths as `show_path` does, JSON and CSV show them as they are. Images that can't be read are named on standard
     error; raises typer.Exit with the status 1 if there are any.
     """
     from tqdm import tqdm
@@ -67,7 +67,7 @@ def print_results(
     for result in compute(inputs.names, warnings):
         with tqdm.external_write_mode():
             if result.error is None:
-                rows = [{"rank": rank, **row} for rank, row in enumerate(result.rows, 1)] or [{}]  # named all the same
+                rows = [{"rank": rank, **row} for rank, row in enumerate(result.rows, 1)] or [{}]  # name it anyway
                 lines = [
                     [result.image, *((result.extra | row).get(column) for column in columns[1:-1]), ""] for row in rows
                 ]
@@ -82,8 +82,8 @@ def print_results(
 
 
 def end_with_counts(inputs: ImageInputs, num_skipped: int, warnings: Mapping[WarningKind, int]) -> None:
-    """Print on standard error how many images were read, unless it was one, and how many of them with which warnings;
-    raise typer.Exit with the status 1 if some were skipped."""
+    """Print on standard error how many images had each warning, and, if there are several or one was skipped, how many
+    were read; raise typer.Exit with the status 1 if any were skipped."""
     from model.images.info import summarize_warnings
 
     if warnings:

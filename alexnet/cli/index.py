@@ -93,8 +93,8 @@ def add(
 ) -> None:
     """Add images, with their features, labels and thumbnails.
 
-    Creates the index if there is none. Run it again to resume after an interruption or to add more images: those that
-    are indexed already are not computed again.
+    Creates the index if there is none. Run it again to resume after an interruption or to add more images: features of
+    images that are already indexed aren't computed again.
     """
     from alexnet.indexing import IndexingOptions, index_dataset
     from index.backends import IndexUri
@@ -133,8 +133,8 @@ def sync(
 ) -> None:
     """Bring an index up to date with a folder or a table.
 
-    Adds new images, records moved, relabeled and edited ones, and lists and counts the changes. Images whose file is
-    gone stay in the index unless --prune is given, and can be restored until the index is compacted.
+    Adds new images, updates moved, relabeled and edited ones, and lists and counts the changes. Images whose file is
+    gone stay in the index unless you give --prune; then they can be restored until the index is compacted.
     """
     from alexnet.indexing import SyncOptions, sync_data
 
@@ -196,7 +196,7 @@ def _iter_entries(store: Index, label: str | None, key: str | None) -> Iterator[
 
 
 def _check_utf8(kind: str, text: str) -> None:
-    """Raise InvalidRequestError for a label or key that isn't UTF-8, as all of an index are."""
+    """Raise InvalidRequestError for a label or key that isn't UTF-8; an index has only UTF-8."""
     if not is_utf8(text):
         raise InvalidRequestError(f"invalid {kind} {text[:80]!r}: it is not UTF-8")
 
@@ -212,7 +212,7 @@ def remove(
 ) -> None:
     """Remove images from an index.
 
-    `alexnet index restore` undoes it until the index is compacted.
+    `alexnet index restore` undoes the removal until the index is compacted.
     """
     _change_many(_select(ids, label, keys), index, artifact, home, precision, removed=True)
 
@@ -228,7 +228,7 @@ def restore(
 ) -> None:
     """Restore removed images.
 
-    By the ids that they had, or by their label or key, until the index is compacted.
+    Name them by the ids that they had, or by their label or key. This works until the index is compacted.
     """
     _change_many(_select(ids, label, keys), index, artifact, home, precision, removed=False)
 
@@ -324,8 +324,8 @@ def merge(
 ) -> None:
     """Add the images of other indexes to an index.
 
-    Creates the index if there is none. Run it again to resume after an interruption: images that are in both count
-    once.
+    Creates the index if there is none. Run it again to resume after an interruption: an image that is already in the
+    index isn't added twice.
     """
     from index.backends import IndexUri
     from index.merge import merge as merge_indexes
@@ -345,7 +345,8 @@ def export(
 ) -> None:
     """Export the features as NumPy arrays (.npz).
 
-    The arrays are ids, labels, paths, keys and features; one row per image. Read them by numpy.load(FILE).
+    The file has the arrays ids, labels, paths, keys and features, with one row per image; read it with
+    numpy.load(FILE).
     """
     from index.export import export_features
 
@@ -373,8 +374,8 @@ def duplicates(
 ) -> None:
     """Find pairs of near-duplicate images by their features.
 
-    Prints id, id, relative distance, label, label, file, file of each pair, with tabs between. How many pairs there
-    are, and how many of them have two labels, is printed on standard error.
+    Prints one line per pair, separated by tabs: both ids, their relative distance, both labels, both files. Prints the
+    number of pairs, and how many have different labels, on standard error.
     """
     from index.duplicates import find_duplicates
 

@@ -1,4 +1,4 @@
-"""`alexnet models`: the networks that there are."""
+"""`alexnet models`: list the networks that there are."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def models(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """List the networks that you have.
 
-    Those in artifacts below --home, the newest first, which is used without --artifact; then the bundled ones. The
-    error is top-1, measured on held-out images. Exits with status 1 if a folder holds no valid artifact.
+    First come those in artifacts below --home, newest first; without --artifact, commands use the newest. The bundled
+    ones follow. The error is top-1, measured on held-out images. Exits with status 1 if an artifact is invalid.
     """
     rows, errors = _list_networks(home)
     if as_json:
@@ -36,7 +36,7 @@ def models(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 
 
 def _list_networks(home: Path) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
-    """What is listed of each network, and what is wrong with other artifacts."""
+    """A row for each network, and the errors of invalid artifacts."""
     from model.artifacts.artifact import list_artifacts, read_manifest
     from model.artifacts.bundled import BUNDLED, DEFAULT_NETWORK
 
@@ -49,7 +49,7 @@ def _list_networks(home: Path) -> tuple[list[dict[str, Any]], list[ArtifactError
 
 
 def _describe(path: Path | None, manifest: Manifest) -> dict[str, Any]:
-    """What is listed of a network; `path`: None for a bundled one."""
+    """The row for a network. `path`: None for a bundled one."""
     from model.artifacts.held_out import may_know_held_out
 
     measured = manifest.main_measurement

@@ -1,4 +1,4 @@
-"""Options that several commands have: each is named and explained once, here.
+"""Define the options that several commands share, so that each is named and explained once.
 
 Help texts say what an option does, in which unit, and what happens without it.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from model.artifacts.artifact import Artifact
 
 Precision = Literal["float32", "int8"]
-"""`model.artifacts.artifact.Precision`, so that help needn't load it."""
+"""Same as `model.artifacts.artifact.Precision`; repeated so that help needn't import it."""
 
 DATA_HELP = (
     "Labeled images: a folder with one subfolder per class (for an index, any folder); a .csv or .tsv file with the "
@@ -127,7 +127,7 @@ ListSkippedOption = Annotated[
     ),
 ]
 MAX_PIXELS = 64_000_000
-"""`model.images.limits.ImageLimits.max_pixels`, so that help needn't load what decodes images."""
+"""Default of `model.images.limits.ImageLimits.max_pixels`; repeated so that help needn't import image decoders."""
 MaxImagesOption = Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of images.")]
 MaxPixelsOption = Annotated[
     int,
@@ -155,7 +155,7 @@ HOME = Path()
 
 
 def require_images(images: list[str] | None, files_from: str | None) -> None:
-    """Raise TyperException unless images are named, or a file that lists some."""
+    """Raise TyperException unless images, or a file that lists images, are given."""
     if not images and files_from is None:
         raise typer.TyperException("Missing argument 'IMAGE': name images, or give a list of them with --files-from")
 
@@ -170,32 +170,32 @@ def load_artifact(artifact: Path | None, home: Path, precision: Precision = "flo
 def load_artifact_while_importing(
     module: str, artifact: Path | None, home: Path, precision: Precision = "float32"
 ) -> Artifact:
-    """The artifact as `load_artifact` loads it, in a thread, while `module` is imported.
+    """Load the artifact as `load_artifact` does, in a thread, while importing `module`.
 
-    Checksums take as long as importing onnxruntime does. Standard error says which artifact of a folder is used.
+    Verifying checksums takes as long as importing onnxruntime. Standard error says which artifact of a folder is used.
     Raises ArtifactError.
     """
-    # Here, with what loading imports, so that no two threads import it.
+    # Imported here, with what loading needs, so that no two threads import it at once.
     from model.artifacts.default import is_unpacked_bundled
 
     with ThreadPoolExecutor(1) as executor:
         loading = executor.submit(load_artifact, artifact, home, precision)
         import_module(module)
     loaded = loading.result()
-    if loaded.path != artifact and not is_unpacked_bundled(loaded.path, home):  # the bundled one was named
+    if loaded.path != artifact and not is_unpacked_bundled(loaded.path, home):  # a bundled one is already named
         typer.echo(f"using {loaded.manifest.name} version {loaded.manifest.version} in {loaded.path}", err=True)
     return loaded
 
 
 def artifact_path(artifact: Path | None, home: Path) -> Path:
-    """What --artifact names, a folder or a bundled network; else the artifacts below --home, or, where there are none,
-    the bundled network photos.
+    """The folder or bundled network that --artifact names; else the artifacts below --home, or, if there are none, the
+    bundled network photos.
 
     Standard error says so in the last case. Raises ArtifactError.
     """
     from model.artifacts.default import choose_artifact
 
-    with log_to_stderr(True):  # also that another process is unpacking it
+    with log_to_stderr(True):  # also for a message that another process is unpacking it
         return choose_artifact(artifact, home, typer.echo)
 
 
@@ -207,10 +207,10 @@ def artifact_paths(artifacts: list[Path] | None, home: Path) -> list[Path]:
 def index_uri(
     index: str | None, artifact: Artifact | Path | None, home: Path, precision: Precision = "float32"
 ) -> IndexUri:
-    """The index that --index names, else that of the artifact, loaded or as --artifact and --precision name it, below
-    --home.
+    """The index that --index names; else the default index, below --home, of the artifact.
 
-    Raises ArtifactError, InvalidRequestError.
+    `artifact`: a loaded artifact, or the value of --artifact, to load with `precision`. Raises ArtifactError,
+    InvalidRequestError.
     """
     from index.backends import IndexUri
 
@@ -229,7 +229,7 @@ def open_index(
     precision: Precision = "float32",
     writable: bool = False,
 ) -> Iterator[Index]:
-    """The existing index of `index_uri`. Raises IndexStoreError, ArtifactError, InvalidRequestError."""
+    """Open the existing index at `index_uri`. Raises IndexStoreError, ArtifactError, InvalidRequestError."""
     from index.backends import open_readonly, open_writable
 
     uri = index_uri(index, artifact, home, precision)

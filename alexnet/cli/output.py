@@ -1,4 +1,4 @@
-"""What commands print: one JSON document, lines of JSON, CSV or text on standard output; all else on standard error."""
+"""Print results on standard output as one JSON document, JSON lines, CSV or text, and all else on standard error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def log_to_stderr(when: bool) -> Iterator[None]:
 
 
 def choose_format(as_json: bool, as_jsonl: bool, as_csv: bool) -> Format:
-    """The format that the options --json, --jsonl and --csv ask for. Raises InvalidRequestError for several."""
+    """The format that --json, --jsonl or --csv selects. Raises InvalidRequestError if several are given."""
     options: dict[Format, bool] = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     forms = [form for form, given in options.items() if given]
     if len(forms) > 1:
@@ -43,10 +43,10 @@ def choose_format(as_json: bool, as_jsonl: bool, as_csv: bool) -> Format:
 
 
 class ResultPrinter:
-    """Prints results one after the other, so that any number of them takes no memory.
+    """Prints results one by one, so that memory use doesn't grow with their number.
 
-    As JSON they are the list `results` of one object, which ends with the counts that `close` gets. `columns`: names of
-    the columns of CSV, which the first result follows, so that an error before it leaves no table.
+    In JSON, they are the list `results` of one object, which ends with the counts passed to `close`. `columns`: column
+    names of the CSV, printed with the first result, so that an error before it leaves no table.
     """
 
     def __init__(self, form: Format, columns: Sequence[str] = ()) -> None:
@@ -67,7 +67,7 @@ class ResultPrinter:
         self._num_printed += 1
 
     def close(self, **counts: int) -> None:
-        """End the output. `counts`: of the JSON object."""
+        """End the output. `counts`: added to the JSON object."""
         if self.form == "json":
             tail = "".join(f', "{name}": {count}' for name, count in counts.items())
             typer.echo(("\n" if self._num_printed else '{"results": [') + f"]{tail}}}")
@@ -77,10 +77,10 @@ class ResultPrinter:
     def _print_csv(self, lines: Iterable[Sequence[object]]) -> None:
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerows(lines)
-        typer.echo(buffer.getvalue(), nl=False, color=True)  # nothing in a file's name is removed as a color
+        typer.echo(buffer.getvalue(), nl=False, color=True)  # keeps color codes in file names
 
 
 def _to_json(row: Mapping[str, Any]) -> str:
-    """JSON in UTF-8. Bytes of a file's name that aren't are escaped as Python has them (PEP 383)."""
+    """JSON text. Bytes of a file name that aren't UTF-8, which Python keeps as surrogates (PEP 383), are escaped."""
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     return re.sub("[\ud800-\udfff]", lambda surrogate: f"\\u{ord(surrogate[0]):04x}", text)

@@ -1,4 +1,4 @@
-"""`alexnet pack`: a trained network, pruned and packed into a few megabytes."""
+"""`alexnet pack`: prune a trained network and pack it into a few megabytes."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def pack(
 ) -> None:
     """Prune a network and pack it into a few megabytes.
 
-    The network of a run is pruned, trained further, quantized to a few levels per row, measured and packed (Han et al.
-    2016, "Deep Compression"). Needs the extra `train`.
+    Prunes the network of a run, trains it further, quantizes it to a few levels per row, measures and packs it (Han et
+    al. 2016, "Deep Compression"). Needs the extra `train`.
     """
     from training.publish.pack import pack_run
 

@@ -1,4 +1,4 @@
-"""`alexnet pull`: artifacts of published ImageNet networks."""
+"""`alexnet pull`: make artifacts of published ImageNet networks."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def pull(
 ) -> None:
     """Download a published ImageNet network.
 
-    Turns it into an artifact with ImageNet's 1000 classes. The checksum, every layer and the outputs are compared with
-    the published ones before anything is written. Needs the extra `pull`.
+    Turns it into an artifact with ImageNet's 1000 classes. Before anything is written, the checksum, every layer and
+    the outputs are compared with the published ones. Needs the extra `pull`.
     """
     from model.shell_command import alexnet_command
     from training.evaluation.evaluate import format_measurements

@@ -1,4 +1,4 @@
-"""`alexnet quantize`: int8 network of an artifact."""
+"""`alexnet quantize`: add an int8 network to an artifact."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def quantize(
 ) -> None:
     """Add an int8 network, which is faster.
 
-    It is calibrated on at most --max-images training images. Nothing is written if int8 makes more errors on the
-    validation images than --max-error-increase allows. Otherwise float32 and int8 are also measured on the test images.
-    Serve it with --precision int8. Needs the extra `train`.
+    Calibrates it on at most --max-images training images. Writes nothing if its error on the validation images exceeds
+    that of float32 by more than --max-error-increase; otherwise also measures both on the test images. Serve it with
+    --precision int8. Needs the extra `train`.
     """
     from model.artifacts.artifact import NETWORK_FILES
     from model.images.limits import ImageLimits

@@ -1,4 +1,4 @@
-"""`alexnet report`: the report of a training run, written again."""
+"""`alexnet report`: write the report of a training run again."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from model.shell_command import option_name
 from server.settings import Settings
 
 SECRET = ("keys",)
-"""Not a flag: other users of the machine see command lines. Not shown in an error: logs keep it."""
+"""Settings that aren't flags, since other users of the machine see command lines, nor shown in errors, since logs keep
+them."""
 SECTIONS = {
     "What is served": ("home", "artifact", "index", "read_only", "sync_folder", "precision"),
     "Address": ("host", "port", "grpc_port", "uds", "allowed_hosts", "root_path", "trusted_proxies"),
@@ -30,15 +31,15 @@ SECTIONS = {
 }  # fmt: skip
 """Sections of the help, with the settings in each."""
 METAVARS = {bool: None, int: "N", float: "X", Path: "FOLDER", str: "LIST"}
-"""What the help calls a value, by its type."""
+"""The placeholder for a value in the help, by its type."""
 OWN_METAVARS = {"host": "HOST", "index": "INDEX", "keys_file": "FILE", "root_path": "PREFIX", "uds": "FILE"}
 
 
 def run_server(config: Path | None, open_page: bool, **flags: Any) -> None:
     """Serve a network and its index over HTTP.
 
-    POST /classify, POST /similar, and a web page. Each flag is also an environment variable (ALEXNET_ and its name in
-    capitals) and a name in the --config file (with underscores). Set API keys with ALEXNET_KEYS or --keys-file.
+    Serves POST /classify, POST /similar and a web page. Each flag is also an environment variable (ALEXNET_ and its
+    name in capitals) and a name in the --config file (with underscores). Set API keys with ALEXNET_KEYS or --keys-file.
     """
     from server import run
 
@@ -53,7 +54,7 @@ def run_server(config: Path | None, open_page: bool, **flags: Any) -> None:
 
 
 def _explain(error: ValidationError, flags: Mapping[str, Any]) -> typer.BadParameter:
-    """The first wrong setting, by the name under which it was given."""
+    """The error for the first invalid setting, under the name by which it was given."""
     problem = error.errors()[0]
     name = str(problem["loc"][0]) if problem["loc"] else ""
     variable = f"ALEXNET_{name.upper()}"
@@ -64,7 +65,7 @@ def _explain(error: ValidationError, flags: Mapping[str, Any]) -> typer.BadParam
 
 
 def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """The function with a flag for each setting, for typer to read."""
+    """Give the function a flag for each setting, for typer to read."""
     config = typer.Option(envvar="ALEXNET_CONFIG", metavar="FILE", help="TOML file with settings.", show_default=False)
     parameters = [
         _keyword("config", Annotated[Path | None, config]),

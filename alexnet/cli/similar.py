@@ -1,4 +1,4 @@
-"""`alexnet similar`: the indexed images most similar to images."""
+"""`alexnet similar`: find the indexed images most similar to images."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def similar(
 ) -> None:
     """Find the indexed images most similar to images.
 
-    Prints distance, label and file of each neighbor, nearest first. The distance is Euclidean, between the features of
-    two images; it is 0 for the same image. Exits with status 1 if an image can't be read; the others are searched.
+    Prints the distance, label and file of each neighbor, nearest first. The distance is the Euclidean distance between
+    the features of two images; it is 0 for the same image. Exits with status 1 if an image can't be read; the search
+    still runs for the others.
 
     \b
     Examples:

@@ -162,8 +162,8 @@ def train(
 ) -> None:
     """Train a network on your own labeled images.
 
-    Exports the network, measures it on held-out images, publishes an artifact that the other commands use, and writes
-    a report. Ctrl-C saves a checkpoint and prints the command that resumes the run. Needs the extra `train`.
+    Then exports the network, measures it on held-out images, publishes an artifact that the other commands use, and
+    writes a report. Ctrl-C saves a checkpoint and prints the command that resumes the run. Needs the extra `train`.
     """
     from training.config import (
         Environment,
@@ -251,9 +251,9 @@ def train(
 
 
 def given_options(context: typer.Context) -> set[str]:
-    """The options that were given, on the command line or in the environment, without those that a run doesn't keep.
+    """The options given on the command line or in the environment, except those that a run doesn't keep.
 
-    Raises TrainingError for two that exclude each other.
+    Raises TrainingError for options that exclude each other.
     """
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}
@@ -276,12 +276,13 @@ def run_training(
     finish: bool = False,
     length: tuple[int | None, float | None] = (None, None),
 ) -> FinishedRun | None:
-    """Train, or resume a run with what was `given` of its environment; None in processes other than the main one.
+    """Train, or resume the run in the folder `resume`; None in processes other than the main one.
 
-    `finish`: publish the run in `resume` as it is. `length`: epochs and minutes of a run that is resumed.
+    `given`: names of the options to change in the environment of a resumed run. `finish`: publish the run as it is.
+    `length`: new epochs and minutes of a resumed run.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # in a pipe or a file, too, a line can be read when it is written
+        sys.stdout.reconfigure(line_buffering=True)  # a reader of a pipe or file sees each line at once
     if resume is not None:  # first: there may be nothing to do
         from training.loop.run_directory import resume_config
 
@@ -308,7 +309,7 @@ def _print_result(finished: FinishedRun) -> None:
 
 
 def _print_address(finished: FinishedRun, as_json: bool, open_report: bool) -> None:
-    """Print where the report is, or all of the result as JSON."""
+    """Print where the report is, or the whole result as JSON, and open the report if asked."""
     from training.publish.report import REPORT
 
     report, artifact = (finished.path / REPORT).resolve(), finished.artifact
@@ -322,7 +323,7 @@ def _print_address(finished: FinishedRun, as_json: bool, open_report: bool) -> N
 
 
 def main() -> None:
-    """The script `training/run.py`: with several processes an error is printed once."""
+    """Run `alexnet train` as the script `training/run.py`; with several processes, an error is printed once."""
     app = new_app(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
     add_command(app, train)
     run(get_command(app), show=_show_once)
@@ -331,5 +332,5 @@ def main() -> None:
 def _show_once(error: Exception, failure: Failure) -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(OTHER_RANKS_DELAY)  # torchrun ends this process before it repeats the first one's error
-    if not isinstance(error, StoppedError) or os.environ.get("RANK", "0") == "0":  # all have stopped together
+    if not isinstance(error, StoppedError) or os.environ.get("RANK", "0") == "0":  # all ranks stop together
         typer.echo(str(failure), err=True)

@@ -1,1 +1,1 @@
-"""What the program is compared with: other methods and other servers."""
+"""Baselines that the program is compared with: other methods and other servers."""

@@ -1,4 +1,4 @@
-"""A server as one writes it with FastAPI: decoding, ten crops and the network in FastAPI's thread pool.
+"""A typical FastAPI server: decoding, ten crops and the network run in FastAPI's thread pool.
 
     python -m benchmarks.baselines.fastapi_server --network NETWORK.onnx --contract NAME \\
         --runtime onnxruntime --port 8100

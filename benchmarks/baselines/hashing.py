@@ -16,7 +16,7 @@ def linear_encoder(name: str, mean: Array, directions: Array) -> BinaryEncoder:
 
 
 def lsh(features: Array, bits: int) -> BinaryEncoder:
-    """Random directions, orthogonal to one another, from the mean."""
+    """The signs of random orthogonal directions from the mean."""
     directions = np.linalg.qr(np.random.default_rng(SEED).standard_normal((features.shape[1], bits)))[0]
     return linear_encoder("lsh", features.mean(0), directions)
 
@@ -27,6 +27,6 @@ def pca(features: Array, bits: int) -> BinaryEncoder:
 
 
 def itq(features: Array, bits: int) -> BinaryEncoder:
-    """Principal components rotated so that they lose least by being rounded to -1 and 1."""
+    """The signs of the principal components, rotated so that rounding them to -1 and 1 loses least."""
     mean, directions = principal_components(features, bits, SEED)
     return linear_encoder("itq", mean, np.dot(directions, itq_rotation(np.dot(features - mean, directions), SEED)))

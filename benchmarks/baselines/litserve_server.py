@@ -1,4 +1,4 @@
-"""A server made with LitServe, with its defaults, and the network as PyTorch exports it by default.
+"""A LitServe server with LitServe's defaults and the network as PyTorch exports it by default.
 
 python -m benchmarks.baselines.litserve_server --network NETWORK.onnx --contract NAME --port 8101
 """

@@ -35,8 +35,8 @@ class TowerResponseNorm(nn.LocalResponseNorm):
 class TorchAlexNet(nn.Module):
     """(N, 3, 224, 224) -> (N, classes) logits.
 
-    `norm`: with nn.LocalResponseNorm itself, windows cross the border between the towers, and nothing is copied where
-    the memory format is channels-last.
+    `norm`: with nn.LocalResponseNorm itself, windows cross the border between the towers, and nothing is copied if the
+    memory format is channels-last.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ def read_constants(network: Path) -> dict[str, Array]:
 def load_torch_alexnet(network: Path) -> TorchAlexNet:
     """PyTorch's modules with the weights of an artifact's network.onnx, in evaluation mode.
 
-    Its temperature is part of the weights of fc8, so that the probabilities are the same.
+    The temperature is folded into the weights of fc8, so that the probabilities are the same.
     """
     weights = read_constants(network)
     for name in ("fc8.weight", "fc8.bias"):
@@ -102,7 +102,7 @@ def create_torch_forward(network: Path, is_compiled: bool = False) -> Forward:
 
 
 def create_onnxruntime_forward(network: Path) -> Forward:
-    """onnxruntime with its defaults, on the network as `torch.onnx.export` writes it with its defaults."""
+    """onnxruntime with its defaults on the network that `torch.onnx.export` writes with its defaults."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "default.onnx"
         example = (torch.zeros(10, 3, 224, 224),)

@@ -1,1 +1,1 @@
-"""What a GPU does: its peaks, training, two towers, inference, search and serving."""
+"""GPU benchmark: the device's peaks, training, two towers, inference, search and serving."""

@@ -1,12 +1,13 @@
-"""What a GPU does: its peaks, training, two towers, inference, search and serving.
+"""Benchmark a GPU: its peaks, training, two towers, inference, search and serving.
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --only training --only search
     python -m benchmarks.gpu --device cpu --quick --output build/gpu
 
-Each part runs in a process of its own with a time limit: one that crashes or hangs leaves the others. The result file
-is written after each part, and has the rows that a part measured before it ended. Data and weights come with the
-repository. Without a GPU, `--device cpu --quick` runs every part with tiny sizes; its figures say nothing about speed.
+Each part runs in its own process with a time limit, so that one that crashes or hangs doesn't end the others. The
+result file is written after each part and includes the rows that a part measured before it ended. Data and weights are
+in the repository. Without a GPU, `--device cpu --quick` runs every part with tiny sizes; its figures say nothing about
+speed.
 """
 
 from __future__ import annotations

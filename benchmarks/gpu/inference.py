@@ -1,8 +1,8 @@
-"""Ten-crop inference: onnxruntime and torch with the same weights, from one image to 64 at a time.
+"""Measure ten-crop inference: onnxruntime and torch with the same weights, from one to 64 images at a time.
 
-Probabilities are compared with those of the CPU in float32. onnxruntime runs in float32, TF32 and float16, with CUDA
-graphs, and with TensorRT where it is installed. In float16, normalization stays in float32, because squares of the
-first maps exceed the range of float16.
+Probabilities are compared with the CPU's in float32. onnxruntime runs in float32, TF32 and float16, with CUDA graphs,
+and with TensorRT if it is installed. In float16, normalization stays in float32, because squares of the first maps
+exceed the range of float16.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(N, 256, 256, 3) -> (N, classes) probabilities, the mean of ten crops."""
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 EXACT, ROUNDED = 1e-4, 0.02
-"""Largest difference of a probability from the CPU's in float32, and in TF32 or float16."""
+"""Largest allowed difference of a probability from the CPU's, in float32 and in TF32 or float16."""
 BATCH_SIZES, QUICK_BATCH_SIZES = (1, 4, 16, 64), (1, 2)
 WARM_UP_BATCHES = 3
 
 
 class Implementation(NamedTuple):
-    """A way to run the network. `create`: for a batch size. `max_difference`: of a probability from the CPU's."""
+    """A way to run the network. `create`: by batch size. `max_difference`: of a probability from the CPU's."""
 
     name: str
     create: Callable[[int], Run]
@@ -59,9 +59,9 @@ def convert_to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _remove_round_trips(graph: onnx.GraphProto, float32_nodes: set[str]) -> None:
-    """Leave out the conversions to float16 and back between nodes that compute in float32: a square can exceed float16.
+    """Remove conversions to float16 and back between float32 nodes, because a square can exceed float16's range.
 
-    The converter puts them around each node that it leaves as it is.
+    The converter adds them around each node that it doesn't convert.
     """
     results = {name for node in graph.node if node.name in float32_nodes for name in node.output}
     halves = {
@@ -86,7 +86,7 @@ def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def list_implementations(artifact: Artifact, folder: Path, options: PartOptions) -> Iterator[Implementation]:
-    """The server's runtime, torch, and onnxruntime on each graph with each option that the device has."""
+    """Yield the server's runtime, torch, and onnxruntime on each graph with each option that the device supports."""
     graphs = {
         "shared crops, float32": onnx.load(str(artifact.network)),
         "separate crops, float32": build_separate_crops(artifact),
@@ -107,10 +107,10 @@ def list_implementations(artifact: Artifact, folder: Path, options: PartOptions)
     shared, *separate = files.items()
     create = partial(create_onnxruntime, shared[1], device, True)
     yield Implementation("onnxruntime, shared crops, TF32", create, ROUNDED)
-    for name, file in separate:  # a CUDA graph can't have branches, as shared crops have
+    for name, file in separate:  # a CUDA graph can't have branches, which shared crops need
         limit = EXACT if "float32" in name else ROUNDED
         yield Implementation(f"onnxruntime, {name}, CUDA graph", partial(create_cuda_graph, file), limit)
-    for name, file in separate:  # last: it takes minutes to build an engine
+    for name, file in separate:  # last: building an engine takes minutes
         create_engine = partial(create_tensorrt, file, "float16" in name)
         yield Implementation(f"TensorRT, {name}", create_engine, ROUNDED, only_largest_batch=True)
 
@@ -151,7 +151,7 @@ def create_tensorrt(file: Path, in_float16: bool, batch_size: int) -> Run:
 
 
 def open_session(file: Path, provider: str, **provider_options: Any) -> ort.InferenceSession:
-    """Raises DeviceError if onnxruntime can't use the provider."""
+    """Open a session on a provider. Raises DeviceError if onnxruntime can't use it."""
     if provider not in ort.get_available_providers():
         raise DeviceError(f"onnxruntime is installed without {provider}")
     if provider != CPU:
@@ -172,7 +172,7 @@ def _run_plainly(session: ort.InferenceSession) -> Run:
 
 
 def create_cuda_graph(file: Path, batch_size: int) -> Run:
-    """Inputs and outputs have fixed addresses on the GPU, which a CUDA graph needs."""
+    """onnxruntime with a CUDA graph, which needs inputs and outputs at fixed addresses on the GPU."""
     session = open_session(file, CUDA, enable_cuda_graph=1, use_tf32=0)
     inputs = ort.OrtValue.ortvalue_from_numpy(np.zeros((batch_size, 256, 256, 3), np.uint8), "cuda", 0)
     crops = ort.OrtValue.ortvalue_from_numpy(np.array(TEN_CROP), "cuda", 0)
@@ -198,7 +198,7 @@ def create_cuda_graph(file: Path, batch_size: int) -> Run:
 def measure_run(
     create: Callable[[int], Run], images: NDArray[np.uint8], expected: NDArray[np.float32], num_batches: int
 ) -> dict[str, float]:
-    """Images per second, latency, and how the probabilities differ from the expected ones."""
+    """Images per second, latency, and the difference of the probabilities from the expected ones."""
     run = create(len(images))
     for _ in range(WARM_UP_BATCHES):
         probabilities = run(images)
@@ -213,7 +213,7 @@ def measure_run(
 
 
 def measure(options: PartOptions, rows: RowWriter) -> None:
-    """Every implementation with every batch size; those in float32 must have the CPU's probabilities."""
+    """Measure every implementation at every batch size; each must match the CPU within its `max_difference`."""
     sizes, num_batches = (QUICK_BATCH_SIZES, 2) if options.is_quick else (BATCH_SIZES, 50)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -229,7 +229,7 @@ def measure(options: PartOptions, rows: RowWriter) -> None:
                 measure_row = partial(measure_run, implementation.create, images[:size], expected[:size], num_batches)
                 row = rows.measure(f"{implementation.name}, batch {size}", measure_row)
                 differences += [] if row is None else [row["largest_difference"]]
-            if differences:  # what failed is written already; the largest of numbers and NaN is NaN
+            if differences:  # failures are already written; the maximum with a NaN is NaN
                 name = f"{implementation.name}, against the CPU"
                 rows.require_at_most(name, float(np.max(differences)), implementation.max_difference)
     if options.device == "cpu":

@@ -1,4 +1,4 @@
-"""Run one part in this process: `python -m benchmarks.gpu.part MODULE FILE --device cuda`. `parts.py` starts it."""
+"""Run one part in this process: `python -m benchmarks.gpu.part MODULE FILE --device cuda`. Started by `parts.py`."""
 
 from __future__ import annotations
 

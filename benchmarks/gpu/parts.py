@@ -1,4 +1,4 @@
-"""Parts of the GPU benchmark, each in a process of its own with a time limit, so that none takes the others with it."""
+"""Run each part of the GPU benchmark in its own process with a time limit, so that a failure doesn't end the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Status = Literal["finished", "failed", "out of time", "not run"]
 
 @dataclass(frozen=True)
 class PartResult:
-    """What became of a part. `output`: the end of what it printed, unless it finished."""
+    """The outcome of a part. `output`: the end of what it printed, unless it finished."""
 
     status: Status
     seconds: float = 0.0
@@ -49,7 +49,8 @@ def run_parts(
 ) -> dict[str, PartResult]:
     """Run the parts one after the other.
 
-    `part_seconds`, `total_seconds`: limits of one and of all. `report`: called with the results so far after each part.
+    `part_seconds`, `total_seconds`: time limits of one part and of all. `report`: called with the results so far after
+    each part.
     """
     results, start = dict[str, PartResult](), time.monotonic()
     for name, module in parts.items():
@@ -60,7 +61,7 @@ def run_parts(
 
 
 def run_part(module: str, options: PartOptions, limit_seconds: float) -> PartResult:
-    """Run a part in a new process; it and all processes that it started are killed at the limit."""
+    """Run a part in a new process; at the limit, the process and all that it started are killed."""
     command = [sys.executable, "-m", "benchmarks.gpu.part", module]
     with tempfile.TemporaryDirectory() as folder:
         rows, printed = Path(folder) / "rows", Path(folder) / "output"

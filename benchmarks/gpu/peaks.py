@@ -1,4 +1,4 @@
-"""The most that a device does: matrix products in each precision, and copies."""
+"""Measure a device's peaks: matrix products in each precision, and copies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 10
 
 @contextmanager
 def tf32(is_allowed: bool) -> Iterator[None]:
-    """Whether a GPU may compute float32 products and convolutions in TF32, which has 10 bits of mantissa."""
+    """Set whether a GPU may compute float32 products and convolutions in TF32, which has a 10-bit mantissa."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = is_allowed
     try:
@@ -43,7 +43,7 @@ def measure_int8_tops(options: PartOptions) -> float:
 
 
 def measure_copies(options: PartOptions, source: torch.device) -> float:
-    """GB/s of copies from memory of `source` to that of the device; within one memory, bytes read and written count."""
+    """GB/s of copies from the memory of `source` to the device's; within one memory, reads and writes both count."""
     device = torch.device(options.device)
     count = 2**22 if options.is_quick else 2**30
     pinned = source.type == "cpu" and device.type == "cuda"
@@ -54,7 +54,7 @@ def measure_copies(options: PartOptions, source: torch.device) -> float:
 
 
 def measure(options: PartOptions, rows: RowWriter) -> None:
-    """Matrix products in float32, TF32, bfloat16, float16 and int8; copies on the device, and to it."""
+    """Measure matrix products in float32, TF32, bfloat16, float16 and int8, and copies on the device and to it."""
     on_gpu, device = options.device == "cuda", torch.device(options.device)
     for precision in ("float32", "TF32", "bfloat16", "float16"):
         name = f"matrix product, {precision}"

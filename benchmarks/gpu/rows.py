@@ -1,4 +1,4 @@
-"""Rows of a part of the GPU benchmark: each is written as soon as it is measured, so that a crash leaves the others."""
+"""Write the rows of a GPU benchmark part, each as soon as it is measured, so that a crash loses no earlier row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PartOptions:
 
 @dataclass
 class PartRows:
-    """The rows of a part: name -> what was measured, the error of a row that failed, why a row was left out."""
+    """The rows of a part, by name: measured values, errors of failed rows, and reasons for rows that were left out."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class PartRows:
 
     @classmethod
     def read(cls, file: Path) -> PartRows:
-        """What `RowWriter` wrote, up to the last whole line; nothing if there is no file."""
+        """Read what `RowWriter` wrote, up to the last complete line; empty if there is no file."""
         result = cls()
         lines = file.read_text().split("\n")[:-1] if file.is_file() else []
         for name, kind, value in map(json.loads, lines):
@@ -48,13 +48,13 @@ class RowWriter:
         self.num_errors = 0
 
     def measure(self, name: str, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any] | None:
-        """The values that `measure` returns; None where it fails."""
+        """The values that `measure` returns; None if it fails."""
         try:
             values = dict(measure())
             json.dumps(values, allow_nan=False)
         except (Exception, SystemExit) as error:
             self.fail(name, f"{type(error).__name__}: {error}")
-            gc.collect()  # what the error's frames held, as memory of the GPU
+            gc.collect()  # frees what the error's frames held, such as GPU memory
             return None
         self._write(name, "rows", values)
         return values
@@ -69,7 +69,7 @@ class RowWriter:
         self._write(name, "left_out", reason.strip()[-MAX_ERROR_CHARACTERS:])
 
     def require_at_most(self, name: str, value: float, limit: float) -> None:
-        """Write a difference, or that the row failed: it is more than `limit`, or no number."""
+        """Write a difference, or an error if it exceeds `limit` or is NaN."""
         if value <= limit:
             self._write(name, "rows", {"difference": value, "limit": limit})
         else:

@@ -1,7 +1,7 @@
-"""Exact search on a GPU with faiss: the index's own scanner, and the features in float16; both equal to the CPU.
+"""Measure exact search on a GPU with faiss: the index's own scanner, and float16 features; both must match the CPU.
 
-A search in float16 finds candidates, which are measured again in float64. The features are stored in float16, so that
-the GPU's copy is exact; only the query is rounded.
+A float16 search finds candidates, whose distances are then computed in float64. The features are stored in float16, so
+that the GPU's copy is exact; only the query is rounded.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from model.requirements import INSTALL_GPU
 from model.runtime import available_cpus
 
 NUM_CANDIDATES = NUM_NEIGHBORS + 10 * OVERFETCH
-"""Fetched by a search in float16: its rounding changes the order of rows that are nearly as far."""
+"""Candidates that a float16 search fetches: its rounding changes the order of rows at nearly the same distance."""
 BATCH_QUERIES = 32
 Search = Callable[[NDArray[np.float32]], NearestRows]
 """The nearest rows of one query (4096,)."""
 
 
 class Task(NamedTuple):
-    """Features (N, 4096), queries (Q, 4096), and the results of the CPU."""
+    """Features (N, 4096), queries (Q, 4096), and the CPU's results."""
 
     features: NDArray[np.float16]
     queries: NDArray[np.float32]
@@ -60,9 +60,9 @@ def draw_float16_features(count: int, seed: int) -> NDArray[np.float16]:
 
 
 def create_float16_index(features: NDArray[np.float16], device: str) -> faiss.Index:
-    """faiss's index of the features in float16, on the first GPU, or for `cpu` its scalar quantizer.
+    """A faiss index of the features in float16: on the first GPU, or for `cpu` a scalar quantizer.
 
-    Raises DeviceError where there is no GPU or no faiss-gpu.
+    Raises DeviceError if there is no GPU or no faiss-gpu.
     """
     index: faiss.Index
     if device == "cpu":
@@ -80,13 +80,13 @@ def create_float16_index(features: NDArray[np.float16], device: str) -> faiss.In
 
 
 def search_float16(index: faiss.Index, features: NDArray[np.float16], query: NDArray[np.float32]) -> NearestRows:
-    """The nearest of the rows that a search in float16 finds, measured in float64."""
+    """The nearest, by distance in float64, of the rows that a float16 search finds."""
     _, rows = index.search(query[None], NUM_CANDIDATES)
     return nearest_candidates(features, rows[0][rows[0] >= 0], query, NUM_NEIGHBORS)
 
 
 def run_queries(search: Search, queries: NDArray[np.float32]) -> tuple[list[NearestRows], dict[str, float]]:
-    """The result of each query, and how long they take, one at a time."""
+    """The result of each query, searched one at a time, and the latencies."""
     results, milliseconds = list[NearestRows](), list[float]()
     for query in queries:
         milliseconds.append(1000 * time_call(lambda query=query: results.append(search(query))))  # type: ignore[misc]
@@ -108,10 +108,10 @@ def share_of_equal(results: Sequence[NearestRows], expected: Sequence[NearestRow
 
 
 def measure_search(name: str, search: Search, task: Task, rows: RowWriter) -> None:
-    """Time per query; an error unless every result is the CPU's, distances included."""
+    """Measure the time per query; write an error unless every result, including distances, equals the CPU's."""
 
     def measure_queries() -> dict[str, float]:
-        search(task.queries[0])  # copies the features, where that isn't done yet
+        search(task.queries[0])  # copies the features, if that isn't done yet
         results, times = run_queries(search, task.queries)
         return times | {"share_equal": share_of_equal(results, task.expected)}
 
@@ -129,7 +129,7 @@ def measure_batch(index: faiss.Index, queries: NDArray[np.float32]) -> dict[str,
 
 
 def measure_float16(task: Task, device: str, rows: RowWriter) -> None:
-    """Candidates from faiss's index in float16: one query at a time and re-scored, and in a batch."""
+    """Measure faiss's float16 index: one query at a time with re-scoring, and in a batch without."""
     try:
         index = create_float16_index(task.features, device)
     except DeviceError as error:
@@ -140,7 +140,7 @@ def measure_float16(task: Task, device: str, rows: RowWriter) -> None:
 
 
 def measure(options: PartOptions, rows: RowWriter) -> None:
-    """The CPU's scan; float16 with re-scoring; the index's scanner on the GPU, also where rows are left out."""
+    """Measure the CPU's scan, float16 with re-scoring, and the index's scanner on the GPU, also with rows left out."""
     count, num_queries = (3000, 4) if options.is_quick else (1_000_000, 20)
     features = draw_float16_features(count, 1)
     queries = draw_float16_features(num_queries, 2).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The server on a GPU over HTTP: its answers are the CPU's, and its latency under an open loop.
+"""Measure the server on a GPU over HTTP: its answers against the CPU's, and its latency under an open loop.
 
-Ten-crop classification of photographs; load generator and server share the processor.
+Requests ask for ten-crop classification of photographs; load generator and server share the processor.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from model.runtime import OnnxModel
 NUM_IMAGES = 100
 NUM_COMPARED_IMAGES, QUICK_COMPARED_IMAGES = 20, 2
 SECONDS, QUICK_SECONDS = 20.0, 5.0
-"""Of an open loop; before each, the peak is measured for half as long."""
+"""Duration of an open loop; before each, the peak is measured for half as long."""
 MAX_DIFFERENCE = 1e-4
 
 
 def difference_from_cpu(server: Server, artifact: Artifact, images: Sequence[bytes]) -> float:
-    """Largest difference of the probability of any class from that of the network on the CPU."""
+    """Largest difference in the probability of any class from the network on the CPU."""
     model, largest = OnnxModel(artifact.network, "cpu"), 0.0
     for image in images:
         response = httpx2.post(f"{server.url}?top={model.num_classes}", files={"image": image}, timeout=60)
@@ -46,7 +46,7 @@ def difference_from_cpu(server: Server, artifact: Artifact, images: Sequence[byt
 
 
 def measure_load(server: Server, images: Sequence[bytes], fraction: float, seconds: float) -> dict[str, Any]:
-    """One open loop at a fraction of the peak: rates, latencies, and the statuses that aren't 200."""
+    """Run one open loop at a fraction of the peak. Returns rates, latencies, and statuses (`ok`: 200, `others`)."""
     (row,) = measure_under_load(server, images, seconds, (fraction,))
     rates = ("peak_per_second", "offered_per_second", "goodput_per_second")
     latencies = {f"{name}_ms": value for name, value in row["latency_ms"].items() if name != "count"}
@@ -63,7 +63,7 @@ def measure_load(server: Server, images: Sequence[bytes], fraction: float, secon
 
 
 def measure(options: PartOptions, rows: RowWriter) -> None:
-    """Compare probabilities, then an open loop below, at and above the peak."""
+    """Compare probabilities, then run open loops below, at and above the peak."""
     seconds, fractions = (QUICK_SECONDS, (0.5,)) if options.is_quick else (SECONDS, LOAD_FRACTIONS)
     num_compared = QUICK_COMPARED_IMAGES if options.is_quick else NUM_COMPARED_IMAGES
     images = enlarge_some(read_gallery_files(10 if options.is_quick else NUM_IMAGES))

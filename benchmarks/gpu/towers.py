@@ -1,6 +1,6 @@
-"""Two towers in two processes (section 3.2): equal to one process, and how fast, over gloo and over NCCL.
+"""Measure two towers in two processes (section 3.2), over gloo and NCCL: equality with one process, and speed.
 
-On one GPU both processes share it. Where there are two, each tower also gets one of its own.
+On one GPU, both processes share it. If there are two GPUs, the towers are also measured on one GPU each.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from training.config import NetworkOptions, TrainingPrecision
 from training.loop.distributed import DistributedContext
 
 MAX_RELATIVE_DIFFERENCE = 1e-9
-"""Of losses and weights after a few steps in float64."""
+"""Maximum for losses and weights after a few steps in float64."""
 TIMEOUT = timedelta(seconds=60)
 """How long a process waits for the other one."""
 ONE_GPU_REFUSED = "Duplicate GPU"
-"""NCCL's words where two processes share a GPU."""
+"""Part of NCCL's error message if two processes share a GPU."""
 
 
 class Placement(NamedTuple):
-    """Where the towers run. `backend`: none for one process. `devices`: of each process."""
+    """Where the towers run. `backend`: None for one process. `devices`: one per process."""
 
     name: str
     backend: str | None
@@ -39,7 +39,7 @@ class Placement(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What every process does: a few steps in float64, then timed ones. `hidden`: None for the full network."""
+    """The work of every process: a few steps in float64, then timed steps. `hidden`: None for the full network."""
 
     num_images: int
     num_equal_steps: int
@@ -51,7 +51,7 @@ class Work(NamedTuple):
 
 
 def placements(device: str, num_gpus: int) -> list[Placement]:
-    """One process, then two that share the device, then two with a GPU each."""
+    """One process, then two that share the device, then, with two GPUs, two with a GPU each."""
     if device == "cpu":
         return [Placement("one process", None, ("cpu",)), Placement("two processes, gloo", "gloo", ("cpu", "cpu"))]
     shared, own = ("cuda:0", "cuda:0"), ("cuda:0", "cuda:1")
@@ -101,14 +101,14 @@ def run(placement: Placement, work: Work, images_folder: Path) -> dict[str, Any]
 
 
 def largest_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    """Of losses and weights, relative to the largest value of each tensor."""
+    """Largest difference of losses and weights, relative to the largest value of each tensor."""
     pairs = [(torch.tensor(ours["losses"]), torch.tensor(theirs["losses"]))]
     pairs += [(tensor, theirs["weights"][name]) for name, tensor in ours["weights"].items()]
     return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-300)) for a, b in pairs)
 
 
 def measure(options: PartOptions, rows: RowWriter) -> None:
-    """Each placement: images per second, and that it computes what one process does."""
+    """Measure each placement's images per second, and check that it computes what one process does."""
     work = (
         Work(64, 3, 4, "float32", 4, 2, 16) if options.is_quick else Work(NUM_IMAGES, 5, 32, "bfloat16", 512, 20, None)
     )

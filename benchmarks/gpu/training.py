@@ -1,4 +1,4 @@
-"""Training steps: speed in each precision and batch size, the share of the peak, and losses compared with the CPU's.
+"""Measure training steps: speed by precision and batch size, share of the peak, and losses compared with the CPU's.
 
 The steps are those of training/run.py, with images from the cache.
 """
@@ -23,7 +23,7 @@ from training.loop.runtime import disable_malloc_trim
 
 StepPrecision = Literal["float32", "TF32", "bfloat16"]
 MAX_LOSS_DIFFERENCES: dict[StepPrecision, float] = {"float32": 0.01, "TF32": 0.02, "bfloat16": 0.05}
-"""Mean absolute difference of a step's loss from the CPU's in float32; the losses fall from 2.3 to nearly nothing."""
+"""Maximum mean absolute difference of a step's loss from the CPU's in float32; losses fall from 2.3 to almost 0."""
 NUM_CLASSES = 10
 
 
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
 
 
 def settings(options: PartOptions) -> Iterator[Setting]:
-    """What is measured: what matters most first, because a part that runs out of time has only the first rows."""
+    """Settings to measure, most important first, because a part that runs out of time has only the first rows."""
     if options.is_quick:
         yield from (Setting(precision, 4) for precision in ("float32", "bfloat16"))
         yield Setting("bfloat16", 4, recipe="photos", device_cache="yes")
@@ -60,14 +60,14 @@ def settings(options: PartOptions) -> Iterator[Setting]:
 
 
 def compiled_settings(options: PartOptions) -> Iterator[Setting]:
-    """The same with torch.compile, which takes about a minute each."""
+    """Settings with torch.compile, which takes about a minute each."""
     if not options.is_quick:
         yield from (Setting("bfloat16", batch_size, True) for batch_size in (512, 128, 1024))
         yield from (Setting(precision, 128, True) for precision in ("float32", "TF32"))
 
 
 def engine_precision(precision: StepPrecision) -> TrainingPrecision:
-    """What the engine is told: TF32 is float32 for it."""
+    """The engine's name for a precision: it treats TF32 as float32."""
     return "float32" if precision == "TF32" else precision
 
 
@@ -78,7 +78,7 @@ def measure_setting(
     torch._dynamo.reset()
     device = torch.device(options.device)
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # what the setting before used, in blocks of other sizes
+        torch.cuda.empty_cache()  # memory of the previous setting, in blocks of other sizes
     engine = create_engine(
         images,
         DistributedContext(device),
@@ -95,7 +95,7 @@ def measure_setting(
 
 
 def compare_losses(options: PartOptions, rows: RowWriter) -> None:
-    """The losses of 200 steps without dropout (its random numbers are the device's own) and those of the CPU."""
+    """Compare the losses of 200 steps with the CPU's, without dropout, whose random numbers differ by device."""
     steps, batch_size, hidden = (3, 4, 16) if options.is_quick else (200, 16, 512)
     network = NetworkOptions(dropout=0.0, hidden=hidden)
     with create_images(batch_size * 16, NUM_CLASSES) as images:
@@ -119,7 +119,7 @@ def compare_losses(options: PartOptions, rows: RowWriter) -> None:
 
 
 def measure(options: PartOptions, rows: RowWriter) -> None:
-    """Speed without torch.compile, the losses, then speed with it."""
+    """Measure speed without torch.compile, then the losses, then speed with torch.compile."""
     torch.set_num_threads(available_cpus())
     disable_malloc_trim()
     precisions = {setting.precision for setting in settings(options)}

@@ -1,12 +1,12 @@
-"""Wheels and data for a machine without a network, which has Python, PyTorch with CUDA and little else.
+"""Bundle wheels and data for a machine without a network, which has Python, PyTorch with CUDA and little else.
 
     python -m benchmarks.gpu_bundle --packages packages.txt --keep torch --data ~/images --output bundle
 
 packages.txt is what `python3 -m pip list --format=freeze` prints on that machine. The bundle has this program with its
-extra `train`, what requirements-gpu.txt asks for, and what the benchmarks need; without what is there already. It is in
-pieces of at most 24 MB. Copy all of them, and there run `python3 install.py`: it names what is missing or damaged, and
-installs the wheels without a network. The packages for CUDA are hundreds of MB; --leave-out leaves out one of
-requirements-gpu.txt.
+extra `train`, the packages of requirements-gpu.txt, and what the benchmarks need, except what that machine already has.
+It is split into pieces of at most 24 MB. Copy them all, and run `python3 install.py` there: it names what is missing or
+damaged, and installs the wheels without a network. The CUDA packages take hundreds of MB; --leave-out omits a package
+of requirements-gpu.txt.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from training.publish.provenance import commit
 
 GPU_REQUIREMENTS = ROOT / "requirements-gpu.txt"
 REPLACED = {"onnxruntime-gpu": "onnxruntime", "faiss-gpu": "faiss-cpu"}
-"""A package of requirements-gpu.txt -> the one for the CPU whose files it overwrites."""
+"""A package of requirements-gpu.txt -> the CPU package whose files it overwrites."""
 BENCHMARK_REQUIREMENTS = ("httpx2>=2.16,<3",)
 
 
 def list_requirements(wheel: Path, extra: str, left_out: frozenset[str]) -> list[str]:
-    """The program with an extra, and what requirements-gpu.txt and the benchmarks ask for. Raises BundleError."""
+    """Requirements: the program with an extra, requirements-gpu.txt, and the benchmarks' own. Raises BundleError."""
     lines = [line for line in GPU_REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
     names = {canonicalize_name(Requirement(line).name) for line in lines}
     if unknown := left_out - names:
@@ -51,7 +51,7 @@ def list_requirements(wheel: Path, extra: str, left_out: frozenset[str]) -> list
 
 
 def collect(wheel: Path, target: Target, data: list[Path], output: Path, extra: str, left_out: frozenset[str]) -> None:
-    """Collect the wheels and write the bundle; print what is in it. Raises BundleError."""
+    """Collect the wheels, write the bundle and print its contents. Raises BundleError."""
     requirements = list_requirements(wheel, extra, left_out)
     kept = [
         f"{name} {target.packages[name]} stays; {asked_version(name, requirements)} is asked for, and was tested"

@@ -1,10 +1,10 @@
-"""Put a bundle together on the machine that it is for: check the pieces, unpack them, and install the wheels.
+"""Install a bundle on its target machine: check the pieces, unpack them, and install the wheels.
 
     python3 install.py            # in the folder with the pieces and manifest.json
     python3 install.py --check    # only say what is missing or damaged
 
-Nothing but Python's standard library and pip is used, and no network. Wheels are installed without their requirements:
-the bundle has all that this machine lacked when it was made; `pip check` at the end says what doesn't fit.
+Uses only Python's standard library and pip, and no network. Wheels are installed without resolving requirements: the
+bundle has everything that this machine lacked when it was made; `pip check` at the end reports what is incompatible.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import Any
 MANIFEST = "manifest.json"
 CHUNK_BYTES = 2**20
 Facts = dict[str, Any]
-"""The manifest's content. `python`: minor version, as 3.12. `replaced`: packages to uninstall. `kept`: sentences about
-packages that stay with another version than is asked for. `pieces`, `files`: name, bytes and sha256 of each."""
+"""The manifest's content. `python`: minor version, such as 3.12. `replaced`: packages to uninstall. `kept`: sentences
+about packages that keep a version other than the required one. `pieces`, `files`: name, bytes and sha256 of each."""
 
 
 class DamagedError(Exception):
-    """What is missing or damaged."""
+    """A file is missing or damaged."""
 
 
 class PieceReader(io.RawIOBase):
-    """The pieces, one after the other."""
+    """Reads the pieces one after the other as one stream."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = list(paths)
@@ -54,7 +54,7 @@ class PieceReader(io.RawIOBase):
 
 
 def report(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -80,7 +80,7 @@ def read_manifest(folder: Path) -> Facts:
 
 
 def find_damage(folder: Path, expected: list[dict[str, Any]]) -> list[str]:
-    """What is missing or damaged of some files, one sentence each."""
+    """Which of the expected files are missing or damaged, one sentence each."""
     problems = []
     for item in expected:
         path = folder / item["name"]
@@ -100,7 +100,7 @@ def sha256_of(path: Path) -> str:
 
 
 def unpack(folder: Path, content: Facts, target: Path) -> None:
-    """Write the files of the pieces below `target`. Raises DamagedError."""
+    """Unpack the files in the pieces below `target`, and check them. Raises DamagedError."""
     reader = io.BufferedReader(PieceReader([folder / piece["name"] for piece in content["pieces"]]), CHUNK_BYTES)
     with tarfile.open(fileobj=reader, mode="r|") as archive:
         if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on
@@ -111,7 +111,7 @@ def unpack(folder: Path, content: Facts, target: Path) -> None:
 
 
 def install(wheels: Path, replaced: list[str], target: Path | None) -> None:
-    """Install all wheels of a folder, from there alone. `target`: a folder to install into, for PYTHONPATH.
+    """Install all wheels in a folder, and nothing else. `target`: a folder to install into, for PYTHONPATH.
 
     Raises subprocess.CalledProcessError.
     """
@@ -133,7 +133,7 @@ def install(wheels: Path, replaced: list[str], target: Path | None) -> None:
 
 
 def is_installed(name: str) -> bool:
-    """Whether this Python has a package."""
+    """Whether this Python has the package `name`."""
     try:
         version(name)
     except PackageNotFoundError:
@@ -167,7 +167,7 @@ def put_together(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Status 1, and what to do, where something is missing, damaged or can't be installed."""
+    """Install the bundle; exit with status 1 and a message if something is missing, damaged or can't be installed."""
     here = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description="Check, unpack and install a bundle, without a network.")
     parser.add_argument("--check", action="store_true", help="only say what is missing or damaged")

@@ -1,4 +1,4 @@
-"""A bundle: one archive in pieces of limited size, a manifest with checksums, and the script that undoes it."""
+"""Write a bundle: an archive in pieces of limited size, a manifest with checksums, and the script that unpacks it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPT = "install.py"
 
 
 class PieceWriter:
-    """A file to write to, cut into pieces PREFIX-0001, PREFIX-0002, ... of at most `piece_bytes`."""
+    """A writable file that is split into pieces piece-0001, piece-0002, ... of at most `piece_bytes`."""
 
     def __init__(self, folder: Path, piece_bytes: int) -> None:
         self._folder, self._piece_bytes = folder, piece_bytes
@@ -52,7 +52,7 @@ def write_bundle(
 ) -> list[Path]:
     """Write a bundle to a new folder. Returns its files. Raises BundleError.
 
-    `wheels` come to lie in wheels/, the files and folders `data` in data/. `facts`: what else the manifest says
+    `wheels` go to wheels/, the files and folders `data` to data/. `facts`: what else the manifest contains
     (`benchmarks.gpu_bundle.install.Facts`).
     """
     if output.exists() and any(output.iterdir()):
@@ -74,7 +74,7 @@ def write_bundle(
 
 
 def list_files(wheels: Sequence[Path], data: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Each file and its name in the bundle. Raises BundleError for a path that isn't there, or a name that is twice."""
+    """Yield each file and its name in the bundle. Raises BundleError for a missing path or a duplicate name."""
     names = set()
     for path in data:
         if not path.exists():

@@ -1,7 +1,7 @@
-"""The wheels that a machine without a network lacks: pip resolves them for its Python and platform.
+"""Collect the wheels that a machine without a network lacks: pip resolves them for its Python and platform.
 
-What is on that machine stands in pip's way as an empty wheel of the same version, without requirements: so pip neither
-downloads it nor chooses another version, and names what can't be had together with it.
+For each package already on that machine, pip gets an empty wheel of the same version, without requirements: so pip
+neither downloads the package nor chooses another version, and names what is incompatible with it.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 STAND_IN = "target"
-"""Local version of the empty wheels, which no index has."""
+"""Local version of the empty wheels; no package index has it."""
 OLDEST_GLIBC = 17
-"""Of the manylinux tags with a version, 2.17."""
+"""Oldest glibc among the manylinux tags that name a version, 2.17."""
 
 
 class BundleError(Exception):
-    """What can't be collected, and what to do."""
+    """Something can't be collected; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Target:
     """The machine that the wheels are for.
 
-    `packages`: what it has, name -> version. `python`: a Python of its minor version on this machine, with pip, which
-    decides conditions on the version. `glibc`: the minor version of its C library, 2.`glibc`. `upgraded`: packages of
-    which another version may be brought. `kept`: packages that stay whatever version is asked for. `replaced`: packages
-    that the requirements ask for and that others of them replace.
+    `packages`: what it has, name -> version. `python`: a Python on this machine with the target's minor version and
+    pip; it decides conditions on the version. `glibc`: the minor version of its C library, 2.`glibc`. `upgraded`:
+    packages whose version the bundle may change. `kept`: packages that stay, whatever version the requirements ask for.
+    `replaced`: required packages that other required packages replace.
     """
 
     packages: Mapping[str, str]
@@ -63,9 +63,9 @@ def parse_packages(text: str) -> dict[str, str]:
 
 
 def collect_wheels(requirements: Sequence[str], target: Target, folder: Path) -> list[Path]:
-    """Download what the target lacks of the requirements to an empty folder. Raises BundleError.
+    """Download the wheels of `requirements` that the target lacks to an empty folder. Raises BundleError.
 
-    A requirement with a file (`NAME @ file://...`) is taken from there.
+    A requirement with a file (`NAME @ file://...`) is taken from that file.
     """
     stand_ins = dict(choose_stand_ins(requirements, target))
     with tempfile.TemporaryDirectory() as name:
@@ -79,7 +79,7 @@ def collect_wheels(requirements: Sequence[str], target: Target, folder: Path) ->
             *("--python-version", python_version(target.python), *platform_options(target.glibc)),
             *("--find-links", str(empty), "--dest", str(folder), *requirements),
         ]
-        environment = os.environ | {"PIP_CONSTRAINT": str(constraints)}  # instead of any that is configured
+        environment = os.environ | {"PIP_CONSTRAINT": str(constraints)}  # overrides any configured one
         done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise BundleError(
@@ -108,9 +108,9 @@ def choose_stand_ins(requirements: Sequence[str], target: Target) -> Iterator[tu
 
 
 def asked_version(name: str, requirements: Iterable[str]) -> str:
-    """A version that satisfies the requirements of this name, those of wheels with a file included.
+    """The version of the first `==`, `>=` or `~=` on this name in the requirements, or in those of wheels with a file.
 
-    Raises BundleError if none names it with a lowest version.
+    Raises BundleError if there is none.
     """
     for requirement in iter_requirements(requirements):
         if canonicalize_name(requirement.name) == name:
@@ -121,7 +121,7 @@ def asked_version(name: str, requirements: Iterable[str]) -> str:
 
 
 def iter_requirements(requirements: Iterable[str]) -> Iterator[Requirement]:
-    """The requirements, and those of each wheel with a file for the extras that are asked for."""
+    """Yield the requirements and, for each wheel with a file, its own requirements for the requested extras."""
     for requirement in map(Requirement, requirements):
         yield requirement
         if requirement.url is None:
@@ -138,7 +138,7 @@ def iter_requirements(requirements: Iterable[str]) -> Iterator[Requirement]:
 
 
 def python_version(python: str) -> str:
-    """The minor version of a Python, as 3.12. Raises BundleError."""
+    """The minor version of a Python, such as 3.12. Raises BundleError."""
     try:
         code = "import sys; print('%d.%d' % sys.version_info[:2])"
         return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -147,14 +147,14 @@ def python_version(python: str) -> str:
 
 
 def platform_options(glibc: int) -> list[str]:
-    """pip's options for every tag of Linux on x86-64 that a C library 2.`glibc` can use; pip takes each literally."""
+    """pip's options for every Linux x86-64 tag that glibc 2.`glibc` supports; pip doesn't infer older tags."""
     tags = [f"manylinux_2_{minor}_x86_64" for minor in range(glibc, OLDEST_GLIBC - 1, -1)]
     tags += [f"{name}_x86_64" for name in ("manylinux2014", "manylinux2010", "manylinux1", "linux")]
     return [word for tag in tags for word in ("--platform", tag)]
 
 
 def write_wheel(folder: Path, name: str, version: str, modules: Mapping[str, str]) -> Path:
-    """A wheel of pure Python without requirements. `modules`: file name -> text."""
+    """Write a pure Python wheel without requirements. `modules`: file name -> text."""
     escaped = canonicalize_name(name).replace("-", "_")
     info, target = f"{escaped}-{version}.dist-info", folder / f"{escaped}-{version}-py3-none-any.whl"
     files = dict(modules) | {
@@ -179,7 +179,7 @@ def _is_stand_in(version: Version) -> bool:
 
 @contextmanager
 def build_wheel(source: Path, python: str) -> Iterator[Path]:
-    """The wheel of a source tree, in a folder that exists in this context. Raises BundleError."""
+    """Build the wheel of a source tree, in a folder that exists in this context. Raises BundleError."""
     with tempfile.TemporaryDirectory() as folder:
         command = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(source)]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)

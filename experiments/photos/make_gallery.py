@@ -3,9 +3,9 @@
     python -m experiments.photos.make_gallery --photographs FOLDER --grocery grocery.zip
 
 FOLDER has images/*.webp (240 x 240) and attribution.csv with the columns file, label, class_of_photos, author,
-author_page, page and licence. The images are copied as they are. Names of authors that are escaped (`&amp;`, or
-`\\303\\251` for UTF-8 bytes) are decoded. Of the test part of the Grocery Store data set 200 images are added, evenly
-from its 81 classes: their center squares, reduced to the same size.
+author_page, page and licence. The images are copied as they are. Escapes in authors' names (`&amp;`, or `\\303\\251`
+for UTF-8 bytes) are decoded. 200 test images of the Grocery Store data set are added, evenly from its 81 classes: their
+center squares, reduced to the same size.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ GROCERY = {
 
 
 def copy_photographs(source: Path, target: Path) -> list[dict[str, str]]:
-    """Copy the photographs of a folder; their rows of the table."""
+    """Copy the photographs of a folder. Returns their rows of the table."""
     rows = []
     with (source / "attribution.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -50,7 +50,7 @@ def copy_photographs(source: Path, target: Path) -> list[dict[str, str]]:
 
 
 def decode_name(text: str) -> str:
-    """Undo HTML's escapes, and those of UTF-8 bytes as octal numbers. Raises UnicodeDecodeError."""
+    """Undo HTML escapes and octal escapes of UTF-8 bytes. Raises UnicodeDecodeError."""
 
     def decode(octal: re.Match[str]) -> str:
         return bytes(int(number, 8) for number in octal[0].split("\\")[1:]).decode()
@@ -59,7 +59,7 @@ def decode_name(text: str) -> str:
 
 
 def add_grocery(archive: Path, target: Path) -> list[dict[str, str]]:
-    """Reduce 200 test images of Grocery Store, chosen with a fixed seed; their rows of the table."""
+    """Reduce 200 test images of Grocery Store, chosen with a fixed seed. Returns their rows of the table."""
     with zipfile.ZipFile(archive) as grocery:
         names = [name for name in grocery.namelist() if name.startswith("dataset/test/") and name.endswith(".jpg")]
         rows = []
@@ -72,7 +72,7 @@ def add_grocery(archive: Path, target: Path) -> list[dict[str, str]]:
 
 
 def _choose(names: list[str]) -> list[str]:
-    """Take turns among the classes until there are enough."""
+    """Choose `NUM_GROCERY` names by taking turns among the classes."""
     shuffled = np.random.default_rng(0).permutation(sorted(names)).tolist()
     turns: dict[str, int] = {}
     numbered = []

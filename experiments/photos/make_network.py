@@ -1,4 +1,4 @@
-"""Train the network for photographs from a list of images, measure it, publish it and pack it.
+"""Train the network for photographs on a list of images, measure it, publish it and pack it.
 
     python -m experiments.photos.make_network --data photos.csv --output packed
 
@@ -20,11 +20,11 @@ from training.publish.pack import pack_run
 from training.train import train_run
 
 LEARNING_RATE = 0.001
-"""Of further epochs after pruning; there are none, as the recipe prunes while it trains."""
+"""For further epochs after pruning; there are none, because the recipe prunes during training."""
 
 
 def make_network(config: TrainConfig, output: Path) -> Artifact:
-    """Train as configured, and pack the network into the folder `output`; the artifact of what is packed."""
+    """Train as configured, and pack the network into the folder `output`. Returns the packed network's artifact."""
     trained = train_run(config)
     assert trained is not None
     return pack_run(trained.path, output, None, None, LEARNING_RATE, typer.echo)

@@ -1,13 +1,13 @@
-"""Errors of a network for photographs: on the gallery, which is from other sources than its training images, and on the
-test split of its own.
+"""Measure errors of a network for photographs on the gallery, which is from other sources than its training images, and
+on the test split of its own data.
 
     python -m experiments.photos.measure --half validation --data photos.csv
     python -m experiments.photos.measure --data photos.csv
 
-The gallery is cut in two by the SHA-256 of the files' names: networks are chosen on one half, and a figure is reported
-from the other, once, when the network is final. Neither is ever trained on. `photos.csv` (see README.md here) says
-which collection most training images of a class are from: probability that is given to the classes of a collection
-whatever an image shows is the network's bias towards that source.
+The gallery is split in two by the SHA-256 of the files' paths: one half is for choosing networks, and the other is
+measured once, when the network is final, for the reported figure. Neither is ever trained on. `photos.csv` (see
+README.md here) says which collection most training images of a class are from. Probability that a collection's classes
+get whatever an image shows is the network's bias towards that source.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ Half = Literal["validation", "test"]
 HALVES: tuple[Half, Half] = ("validation", "test")
 NUM_DRAWN = 8
 GROCERY_LICENSE = "MIT"
-"""Of the images of the gallery that are from the Grocery Store data set; no photograph has it."""
+"""License of the gallery's images from the Grocery Store data set; no photograph has it."""
 
 
 def load_network(artifact: Path | None) -> Artifact:
-    """The artifact at a path; None: the bundled network photos."""
+    """The artifact at a path, or, for None, the bundled network photos."""
     return artifacts.load(artifact) if artifact else unpack_bundled(DEFAULT_NETWORK, networks_folder(Path()))
 
 
@@ -81,7 +81,7 @@ def list_test_examples(artifact: Artifact, table: Listing) -> tuple[list[Example
 
 
 def _to_examples(artifact: Artifact, files: Sequence[tuple[str, str]]) -> list[Example]:
-    """From the path and the class of each file."""
+    """Examples from the path and the class of each file. Raises DatasetError."""
     numbers = {label.id: number for number, label in enumerate(artifact.labels)}
     if missing := {label for _, label in files} - set(numbers):
         raise DatasetError(f"{artifact.path} has no class {sorted(missing)[0]}: measure a network for photographs")
@@ -107,8 +107,8 @@ def sources_of_classes(artifact: Artifact, table: Listing) -> list[str]:
 
 
 def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing) -> dict[str, dict[str, float]]:
-    """By collection: the mean probability of its classes, and the fraction of the measured images that show one of
-    them. Raises DatasetError if a class has no training images."""
+    """By collection: the mean total probability of its classes, and the fraction of the measured images that show one
+    of them. Raises DatasetError if a class has no training images."""
     source_of = sources_of_classes(artifact, table)
     mean = predictions.probabilities.mean(0)
     shown = Counter(source_of[label] for label in predictions.labels)
@@ -124,7 +124,7 @@ def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing
 
 
 def measure_by_source(predictions: Predictions, examples: list[Example], sources: list[str]) -> dict[str, Any]:
-    """The errors of the images of each collection, that with the most images first, by number of crops."""
+    """The errors on each collection's images by number of crops; the collection with the most images comes first."""
     source_of = {str(example.path): source for example, source in zip(examples, sources, strict=True)}
     read = np.array([source_of[str(file)] for file in predictions.files])
     result = {}

@@ -1,8 +1,8 @@
-"""Precision of nearest neighbors by label on the gallery: by a network's features, pixels and gradient histograms.
+"""Measure nearest neighbors by label on the gallery: by a network's features, by pixels and by gradient histograms.
 
     python -m experiments.photos.neighbors --output docs/results/photos-neighbors-DATE.json
 
-Nothing is trained. Each image whose label has another image is searched among all others, by the Euclidean distance.
+Nothing is trained. Each image that shares its label with another is a query among all others, by Euclidean distance.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Features = NDArray[np.float32]
 
 
 def measure_neighbors(features: Features, labels: Sequence[str]) -> dict[str, Any]:
-    """Precision at 1 with its 95 % interval, and mean average precision; each query is searched among the others."""
+    """Precision at 1 with its 95 % interval, and mean average precision; each query is compared with all others."""
     counts = Counter(labels)
     names = np.array(labels)
     squares = (features.astype(np.float64) ** 2).sum(1)
@@ -56,7 +56,7 @@ def measure_neighbors(features: Features, labels: Sequence[str]) -> dict[str, An
 
 
 def compute_features(artifact: Artifact, files: Sequence[Path]) -> dict[str, Features]:
-    """Features (N, dim) of all files, by name of the method."""
+    """Features (N, dim) of all files, by method name."""
     model = OnnxModel(artifact.network)
 
     def compute(contract: ImageContract, function: Callable[[NDArray[np.uint8]], Features]) -> Features:
@@ -80,7 +80,7 @@ def main(
     artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
 ) -> None:
-    """Measure nearest neighbors by label on the gallery."""
+    """Measure the precision of nearest neighbors by label on the gallery."""
     loaded = load_network(artifact)
     rows = read_gallery()
     features = compute_features(loaded, [GALLERY / row["path"] for row in rows])

@@ -1,10 +1,10 @@
-"""How much of the error on photographs from elsewhere is a bias towards collections that training images are from.
+"""Measure how much of the error on photographs from elsewhere is a bias towards collections of training images.
 
     python -m experiments.photos.source_bias --data photos.csv --output build/source-bias.json
 
-A number per collection is added to the logits of its classes (those most of whose training images are from it). The
-numbers are fitted on one half of the validation half of the gallery and measured on the other, several times, since a
-fit looks better on its own images. Nothing is written into a network.
+A number per collection is added to the logits of its classes (those with most of their training images from it). The
+numbers are fitted on one half of the gallery's validation half and measured on the other, several times, since a fit
+looks better on its own images. No network is changed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NUM_REPEATS = 20
 
 
 class Scores(NamedTuple):
-    """Of some images: errors in percent, and the mean of -log of the right class's probability."""
+    """Scores on some images: errors in percent, and the mean -log of the right class's probability."""
 
     top1_error: float
     top5_error: float
@@ -44,8 +44,7 @@ class Scores(NamedTuple):
 
 
 def predict_crops(artifact: Artifact, examples: list[Example]) -> tuple[Tensor, Tensor]:
-    """Logits over the temperature (N, 10, num_classes) of each of ten crops, float64, and the classes (N,) of the
-    images."""
+    """Logits divided by the temperature (N, 10, num_classes) of ten crops, float64, and the images' classes (N,)."""
     logits, labels = list[NDArray[np.float32]](), list[NDArray[np.int64]]()
     with open_with_logits(artifact.network) as model:
         for batch in decode_batches(examples, artifact.image_contract):
@@ -55,12 +54,12 @@ def predict_crops(artifact: Artifact, examples: list[Example]) -> tuple[Tensor, 
 
 
 def add_biases(logits: Tensor, biases: Tensor, sources: Tensor) -> Tensor:
-    """Ten-crop probabilities (N, num_classes). `biases`: of each source. `sources` (num_classes,): that of a class."""
+    """Ten-crop probabilities (N, num_classes). `biases`: per source. `sources` (num_classes,): each class's source."""
     return torch.softmax(logits + biases[sources], -1).mean(1)
 
 
 def fit_biases(logits: Tensor, labels: Tensor, sources: Tensor, decay: float) -> Tensor:
-    """The biases (number of sources,) with the least loss plus `decay` times their squares."""
+    """The biases (number of sources,) that minimize the loss plus `decay` times the sum of their squares."""
     biases = torch.zeros(int(sources.max()) + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([biases], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -84,7 +83,7 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
 
 
 def cross_validate(logits: Tensor, labels: Tensor, sources: Tensor, decay: float) -> Scores:
-    """Mean scores of halves of the images with biases fitted on the others, `NUM_REPEATS` random halvings."""
+    """Mean scores on one half of the images with biases fitted on the other, over `NUM_REPEATS` random halvings."""
     generator, scores = torch.Generator().manual_seed(0), list[Scores]()
     for _ in range(NUM_REPEATS):
         order = torch.randperm(len(labels), generator=generator)
