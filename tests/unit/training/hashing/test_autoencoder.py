@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.baselines.hashing import itq, lsh, pca
 from model.encoder import Encoder
 from model.exceptions import TrainingError
-from training.hashing.autoencoder import UNLABELED, CodeConfig, train_autoencoder
-from training.hashing.binary_encoder import Array, BinaryEncoder
+from training.hashing.autoencoder import (
+    UNLABELED,
+    Autoencoder,
+    CodeConfig,
+    _to_encoder,
+    neighbor_loss,
+    train_autoencoder,
+)
+from training.hashing.binary_encoder import Array, BinaryEncoder, principal_components
 
 DIM = 64
 LINEAR_ENCODERS = {"lsh": lsh, "pca": pca, "itq": itq}
@@ -98,3 +106,30 @@ def test_images_without_a_label_are_no_class() -> None:
     unlabeled = np.full(200, UNLABELED)
     assert np.isfinite(train(labels, 0.5)).all()
     np.testing.assert_array_equal(train(unlabeled, 0.5), train(unlabeled, 0.0))
+
+
+def test_the_loss_of_neighbors_is_the_documented_cross_entropy() -> None:
+    draw = np.random.default_rng(0)
+    x, code = draw.normal(0, 1, (40, 6)).astype(np.float32), np.tanh(draw.normal(0, 2, (40, 8))).astype(np.float32)
+    expected = []
+    for i in range(40):
+        others = np.arange(40) != i
+        squares = np.square(x[others].astype(np.float64) - x[i]).sum(1)
+        targets = np.exp(-3 * (squares - squares.min()) / (np.sort(squares)[4] - squares.min()))
+        logits = -(8 - code[others].astype(np.float64) @ code[i]) / 2 / (8 * 0.2)
+        expected.append(-(targets / targets.sum() * (logits - np.log(np.exp(logits).sum()))).sum())
+    loss = neighbor_loss(torch.from_numpy(x), torch.from_numpy(code), CodeConfig(num_neighbors=5, temperature=0.2))
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_the_encoder_computes_what_the_network_does() -> None:
+    """Centering, projection and correction are folded into its weights."""
+    features = np.random.default_rng(0).gamma(2, 3, (200, 30)).astype(np.float32)  # far from the origin
+    mean, directions = principal_components(features, 20, 0)
+    torch.manual_seed(0)
+    network = Autoencoder(20, 8, 5, 2.0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    values = network.encode(torch.from_numpy((features - mean) @ directions)).detach().numpy()
+    code = _to_encoder(network, mean, directions).encode(features)
+    assert (np.unpackbits(code, axis=1) != (values > 0)).mean() < 1e-3
