@@ -44,7 +44,7 @@ RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[
 
 FROM base AS train
 COPY --from=build-train /opt/alexnet /opt/alexnet
-# by default numba caches compiled loops beside the source, which the user can't write
+# by default numba caches compiled loops beside the source, where the user can't write
 ENV NUMBA_CACHE_DIR=/tmp/numba NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000
 ENTRYPOINT ["alexnet"]
@@ -52,7 +52,7 @@ CMD ["train", "--help"]
 
 # what gpu and cpu share
 FROM base AS server
-# variables, so that they also hold for another command than CMD; the health check takes no proxy from the environment
+# variables, so that they also apply to commands other than CMD; the health check ignores proxies in the environment
 ENV ALEXNET_HOST=0.0.0.0 ALEXNET_PORT=8000
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import os, urllib.request; urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'http://127.0.0.1:{os.environ[\"ALEXNET_PORT\"]}/live', timeout=3)"]

@@ -5,7 +5,7 @@ DEV := .venv
 MILVUS := .venv-milvus
 EXCLUSIVE = $$(grep --recursive --files-with-matches --include='*.py' 'mark\.exclusive' tests)
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
-# Bytecode is written at the first import, not of all files when they are installed.
+# Bytecode is written at the first import, not for all files during installation.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: python demo test coverage test-milvus test-postgres test-networks test-slow check format pre-commit clean chromium hosts constraints constraints-dev images package audit docs
@@ -28,16 +28,16 @@ coverage: $(DEV)/installed chromium hosts ## branch coverage of the tests of `ma
 	$(DEV)/bin/coverage combine --quiet
 	$(DEV)/bin/coverage report
 
-test-networks: $(DEV)/installed ## train the small network of the tests, which they keep
+test-networks: $(DEV)/installed ## train the tests' small network, which later runs reuse
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --quiet tests/unit/server/routes/test_health.py tests/unit/model/artifacts/test_packed.py
 
 test-milvus: $(MILVUS)/installed ## tests of the Milvus index, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus tests/contract
 
-test-postgres: $(DEV)/installed ## tests of the index on PostgreSQL, on a real server; part of `make test`
+test-postgres: $(DEV)/installed ## tests of the index on PostgreSQL, with a real server; part of `make test`
 	$(DEV)/bin/pytest tests/postgres tests/contract
 
-test-slow: $(DEV)/installed chromium hosts ## all tests, with minutes of training
+test-slow: $(DEV)/installed chromium hosts ## all tests, including minutes of training
 	$(DEV)/bin/pytest -m "slow or not slow"
 
 check: $(DEV)/installed ## lint, format, spelling, types, import contracts
@@ -88,7 +88,7 @@ package: $(DEV)/installed ## build wheels and source archive, and install the wh
 	build/package/bin/pip install $(PIP_OPTIONS) --constraint constraints.txt dist/*.whl build/clients/*.whl
 	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import alexnet_client, server.app; from model.artifacts.packed import unpack_bundled; from pathlib import Path; [unpack_bundled(name, Path('artifacts')) for name in ('photos', 'elpv')]"
 
-audit: python ## look for known vulnerabilities of the pinned versions, and write a bill of materials; needs the network
+audit: python ## look for known vulnerabilities in the pinned versions, and write a bill of materials; needs the network
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/pip install $(PIP_OPTIONS) --upgrade pip
 	build/audit/bin/pip install $(PIP_OPTIONS) --group audit

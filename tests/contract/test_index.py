@@ -1,4 +1,4 @@
-"""What every backend of an index does alike: a folder, PostgreSQL, and Milvus where it is installed."""
+"""What all index backends do alike: a folder, and PostgreSQL and Milvus if they are installed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def index(uri: IndexUri) -> Iterator[Index]:
 
 @pytest.fixture
 def ids(index: Index) -> list[int]:
-    """Of the six, by their distances."""
+    """The ids of the six images, nearest first."""
     return search_ids(index)
 
 
@@ -107,7 +107,7 @@ def test_images_are_found_and_changed_by_their_keys(index: Index, ids: list[int]
     assert index.labels() == {"a": 3, "b": 3, "new": 2}
     assert index.change_many(Selection(keys=["k"]), BulkChange(removed=True)) == ([second], [], [])
     assert index.change_many(Selection(keys=["k"]), BulkChange(relabel=True)) == ([], [], ["k"])
-    for unknown in ("k", "unknown", ""):  # one is removed; an image without a key has none
+    for unknown in ("k", "unknown", ""):  # "k" is a removed image's; "" is no image's key
         with pytest.raises(UnknownImageError, match=f"no indexed image has the key '{unknown}'"):
             ids_of_keys(index, [STRANGE, unknown])
     assert index.change_many(Selection(keys=["k"]), BulkChange(removed=False)) == ([second], [], [])
@@ -162,7 +162,7 @@ def test_keys_are_unique(index: Index) -> None:
 
 
 def test_a_label_that_no_image_has_any_longer(index: Index, uri: IndexUri, ids: list[int]) -> None:
-    """Before and after the index is opened again."""
+    """It is refused by the open index and by one that is opened later."""
     index.update(ids[0], "once")
     index.update(ids[0], "a")
     with closing(open_readonly(uri)) as reader:
@@ -217,7 +217,7 @@ def test_an_attribution_is_kept(index: Index) -> None:
 
 
 def test_merged_from_a_folder_and_into_one(uri: IndexUri, tmp_path: Path) -> None:
-    """All that a folder stores of an image arrives, and comes back the same."""
+    """Everything that a folder stores of an image arrives, and comes back unchanged."""
     rows = np.random.default_rng(0).exponential(20, (30, DIM)).astype(np.float32)
     attribution = Attribution("Ann", None, "https://a.example/größer", "CC BY 2.0")
     entries = [replace(entry(n, "ab"[n % 2], f"k{n}"), thumbnail=b"%d" % n, attribution=attribution) for n in range(30)]

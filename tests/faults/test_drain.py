@@ -1,4 +1,4 @@
-"""SIGTERM under load: not ready first, and every accepted request is answered."""
+"""SIGTERM under load: the server first says that it isn't ready, and answers every accepted request."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
         wait_until(lambda: len(statuses) >= 4)
         server.send_signal(signal.SIGTERM)
         wait_until(is_draining)
-        over.set()  # as a balancer does when it sees that
+        over.set()  # a balancer stops sending when it sees that
         last = threading.Thread(target=ask_for_many)  # under way when the listener closes
         last.start()
         assert server.wait(60) == 0
@@ -95,4 +95,4 @@ def test_grpc_takes_no_calls_while_accepted_requests_are_finished(artifact: Arti
             wait_until(lambda: not answers(), 8)
             upload.sendall(b"image.")
             assert upload.recv(100).startswith(b"HTTP/1.1 415")
-        wait_until(lambda: ") Z " in Path(f"/proc/{process}/stat").read_text(), 15)  # a second signal would kill it
+        wait_until(lambda: ") Z " in Path(f"/proc/{process}/stat").read_text(), 15)  # a second SIGTERM would kill it

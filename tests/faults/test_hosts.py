@@ -1,24 +1,31 @@
-"""Two servers on two hosts behind deploy/haproxy.cfg, asked from a third: killed, cut off, changed, and stopped."""
+"""Two servers on two hosts behind deploy/haproxy.cfg, with clients on a third: killed, cut off, updated, stopped."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 
 from model.artifacts.artifact import Artifact
+from server.exceptions import OverloadedError, RequestTimeoutError
 from server.settings import Settings
-from tests.helpers.cluster import CONFIGURATION, Cluster, missing_programs, sent_again
+from tests.helpers.cluster import CONFIGURATION, Cluster, find_haproxy, missing_programs, sent_again
 from tests.helpers.drawings import encode
 from tests.helpers.hosts import hosts
+from tests.helpers.polling import wait_until
 from tests.helpers.server import add_version
 
 pytestmark = pytest.mark.exclusive
@@ -57,7 +64,7 @@ def cluster(
         pytest.skip(reason)
     home = tmp_path_factory.mktemp("cluster")
     add_version(home / "artifacts", artifact)
-    large = home / "large.png"  # 1.5 MB, many buffers of HAProxy's default
+    large = home / "large.png"  # 1.5 MB, many of HAProxy's default buffers
     large.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8), "PNG"))
     with hosts(3) as made, ExitStack() as running:
         sent = [images / "checks" / "01.jpg", large]
@@ -94,7 +101,7 @@ def test_one_is_cut_off(cluster: Cluster) -> None:
         downs, ups = cluster.seen(2, "DOWN"), cluster.seen(2, "UP")
         cluster.servers[1].link("down")
         cluster.wait_seen(2, "DOWN", downs + 1)
-        cluster.wait_sent_again(before + 1)  # requests in flight there are given up after four seconds, and sent again
+        cluster.wait_sent_again(before + 1)  # HAProxy gives up requests in flight after four seconds, and resends them
         cluster.servers[1].link("up")
         cluster.wait_seen(2, "UP", ups + 1)
     require_all_answered(answers, 15)
@@ -123,7 +130,7 @@ def test_another_version_one_after_the_other(cluster: Cluster, artifact: Artifac
         changed = time.monotonic()
     require_all_answered(answers, 10)
     assert {number for _, _, number, *_ in answers} == {version - 1, version}
-    # A request that began before is answered by the version that took it, also after the others' newer answers.
+    # A request that began earlier is answered by the version that accepted it, even after newer answers to others.
     assert {number for _, _, number, _, begun in answers if float(str(begun)) > changed} == {version}
 
 
@@ -133,7 +140,7 @@ def test_one_is_stopped(cluster: Cluster) -> None:
         downs = cluster.seen(1, "DOWN")
         cluster.processes[1].terminate()
         cluster.wait_seen(1, "DOWN", downs + 1)
-        assert cluster.processes[1].poll() is None  # it still serves what it was given
+        assert cluster.processes[1].poll() is None  # it still serves accepted requests
         assert cluster.processes[1].wait(30) == 0
     require_all_answered(answers, 10)
     assert "Traceback" not in cluster.log("server-1.log")
@@ -144,6 +151,39 @@ def test_the_balancer_s_limits_are_the_server_s() -> None:
     assert f"req.body_size gt {settings.max_body_bytes} " in text
     assert float(re.findall(r"timeout http-request (\d+)s", text)[0]) <= settings.request_timeout
     assert float(re.findall(r"timeout server (\d+)s", text)[0]) > settings.request_timeout
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_errors_without_a_server_have_the_server_s_format(tmp_path: Path) -> None:
+    if (haproxy := find_haproxy()) is None:
+        pytest.skip("expected HAProxy: make hosts")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    configuration = tmp_path / "haproxy.cfg"
+    text = CONFIGURATION.read_text().replace("bind :8080", f"bind 127.0.0.1:{port}")
+    configuration.write_text(text.replace("http-request 20s", "http-request 1s"))
+    servers = {"SERVER_1": "127.0.0.1:1", "SERVER_2": "127.0.0.1:2"}
+    address = f"http://127.0.0.1:{port}"
+    with subprocess.Popen([haproxy, "-db", "-f", configuration], env=os.environ | servers) as process:
+        try:
+            wait_until(lambda: is_listening(port))
+            wait_until(lambda: httpx2.get(f"{address}/ready").status_code == 503)
+            for method, path in (("POST", "/classify"), ("DELETE", "/images/1"), ("GET", "/info")):
+                answer = httpx2.request(method, address + path, timeout=30)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (503, OverloadedError.code)
+                assert answer.headers["Retry-After"] == "2"
+            with socket.create_connection(("127.0.0.1", port)) as late:
+                late.sendall(b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+                received = late.makefile("rb").read()
+            assert received.startswith(b"HTTP/1.1 408 ")
+            body = json.loads(received.partition(b"\r\n\r\n")[2])
+            assert body["error"]["code"] == RequestTimeoutError.code
+        finally:
+            process.terminate()
 
 
 SEND = """
@@ -182,5 +222,5 @@ def test_what_passes(cluster: Cluster, method: str, path: str, length: int, sent
 
 
 def test_a_client_sets_no_prefix(cluster: Cluster) -> None:
-    """Addresses in responses begin with it."""
+    """Addresses in responses would begin with it: the balancer removes its header."""
     assert '"similar":"/images/1/similar"' in cluster.client.run(sys.executable, "-c", SEND, "GET", "/images/1", 0, 0)

@@ -1,4 +1,4 @@
-"""Two servers on two hosts with one index on PostgreSQL on a third, while clients add images through the balancer."""
+"""Two servers on two hosts share an index on PostgreSQL on a third, while clients add images through the balancer."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ Running = tuple[Cluster, PostgresServer, IndexUri]
 
 
 def check_stored(uri: IndexUri, responses: list[list[object]]) -> None:
-    """Each image that was acknowledged is in the index, under the id of the response."""
+    """Check that each acknowledged image is in the index, under the id in its response."""
     acknowledged = {str(sha256): image_id for sha256, status, image_id in responses if status == 200}
     assert len(acknowledged) >= 16  # eight before the fault, eight after it
     with closing(open_readonly(uri)) as index:
@@ -126,7 +126,7 @@ def test_a_server_is_killed(cluster: Running) -> None:
         servers.wait_seen(1, "DOWN", downs + 1)
         servers.serve(1)
         servers.wait_seen(1, "UP", ups + 1)
-    assert {status for _, status, _ in responses} == {200}  # those in flight were sent to the other one
+    assert {status for _, status, _ in responses} == {200}  # requests in flight were sent to the other one
     check_stored(uri, responses)
 
 
@@ -143,7 +143,7 @@ def test_the_database_is_killed(cluster: Running) -> None:
 
 @pytest.mark.slow
 def test_another_model_one_server_after_the_other(cluster: Running, artifact: Artifact) -> None:
-    """First one whose features are others: it is refused, and the servers keep theirs."""
+    """A model with other features is refused, and the servers keep theirs; one with the same features is accepted."""
     servers, _, uri = cluster
 
     def with_other_weights(folder: Path) -> Manifest:

@@ -35,7 +35,7 @@ def port(service: Service) -> Iterator[int]:
 
 
 def exchange(port: int, data: bytes, timeout: float = 10) -> bytes:
-    """All that comes back until the server closes."""
+    """Send `data`. Returns everything that comes back until the server closes."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(data)
@@ -54,7 +54,7 @@ def exchange(port: int, data: bytes, timeout: float = 10) -> bytes:
     ],
 )
 def test_what_two_readers_could_read_differently_is_refused(port: int, head: bytes) -> None:
-    """A request that follows is not answered: it may be a part of this one's body."""
+    """A request that follows isn't answered: it may be part of this one's body."""
     received = exchange(port, head + LIVE)
     assert received.count(b"HTTP/1.1 ") == 1
     status, body = received[9:12], received.partition(b"\r\n\r\n")[2]
@@ -72,7 +72,7 @@ def test_large_headers_are_refused_also_where_they_arrive_at_once(port: int, hea
 def test_a_request_for_another_protocol_is_answered_in_this_one(
     port: int, protocol: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Java's client asks for h2c each time: two warnings, to install a library, were in the log of every request."""
+    """Java's client asks for h2c in every request, each of which used to log two warnings to install a library."""
     request = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: " + protocol + b"\r\n\r\n"
     logger = logging.getLogger("uvicorn.error")
     caplog.set_level("WARNING", logger.name)
@@ -117,10 +117,10 @@ def test_half_a_request_behind_a_whole_one_is_not_kept(port: int, monkeypatch: p
 @pytest.mark.parametrize("close", [b"Connection: close\r\n", b""])
 @pytest.mark.parametrize("size", [360_000, 20_000_000])
 def test_an_early_refusal_is_readable(port: int, service: Service, close: bytes, size: int) -> None:
-    """Also by a client that sends all before it reads."""
+    """Even by a client that sends the whole request before it reads."""
     head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % size + close + b"\r\n"
     with contextlib.ExitStack() as places:
-        service.admission.requests += 2  # no place is free
+        service.admission.requests += 2  # no slot is free
         places.callback(lambda: setattr(service.admission, "requests", service.admission.requests - 2))
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -159,7 +159,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def test_more_connections_than_files(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection that has waited for the longest time makes room for a new one."""
+    """The connection that has been idle the longest is closed to make room for a new one."""
     monkeypatch.setattr(http_protocol, "max_connections", lambda: 5)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(30)]

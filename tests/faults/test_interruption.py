@@ -1,4 +1,4 @@
-"""Killed in the middle: what was acknowledged is there, and the work goes on."""
+"""Indexing that is killed or stopped keeps what it added, and resumes; a damaged artifact is refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_index_killed_and_built_on(
     assert process.returncode == -signal.SIGKILL, "it had ended before it was killed"
     half = FolderIndex.open(path)
     kept = len(half)
-    for number in range(kept):  # no half row: each one is its image's
+    for number in range(kept):  # no half row: each has its image's feature
         source = half.catalog.get(number + 1).source
         assert source is not None
         feature = model.features(decode_image(source.read_bytes()).pixels[None], half.crops)[0]

@@ -1,4 +1,4 @@
-"""kill -9 while images are added and removed: what was acknowledged is there, and nothing is half there."""
+"""kill -9 while images are added and removed: acknowledged changes are kept, and none is half done."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
             stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
         ) as writer:  # fmt: skip
             assert writer.stdout is not None
-            lines = [writer.stdout.readline() for _ in range(15)]  # more than ten images, however slow the machine is
+            lines = [writer.stdout.readline() for _ in range(15)]  # more than ten images, however slow the machine
             time.sleep(moments.uniform(0, 0.4))
             writer.kill()
             lines += writer.stdout.read().splitlines()

@@ -1,4 +1,4 @@
-"""kill -9 while indexes are merged, again and again: the result is that of an uninterrupted merge."""
+"""kill -9 again and again while indexes are merged: the result equals that of an uninterrupted merge."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_killed_merge_resumes(artifact: Artifact, tmp_path: Path) -> None:
     parts = [tmp_path / name for name in "abc"]
     for number, part in enumerate(parts):
         index = FolderIndex.create(part, artifact)
-        mine = [n for n in range(900) if n % 3 == number or n % 50 == 0]  # some are in all
+        mine = [n for n in range(900) if n % 3 == number or n % 50 == 0]  # every 50th is in all
         index.add(
             features[mine],
             [NewEntry(f"{n:064d}", f"of {number}", Path(f"/{n:03d}.png"), "PNG", 1, 1, b"%d" % n) for n in mine],

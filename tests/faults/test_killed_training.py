@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the run is resumed from its checkpoint, and ends bit for bit as without it."""
+"""kill -9 at any moment: the run is resumed from its checkpoint, and ends bit for bit like an unbroken one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, tow
 
 
 def _times_of_checkpoints(run: Path) -> set[int]:
-    """When the checkpoint and the one before were written. For a moment the one before is the only one."""
+    """When the checkpoint and the previous one were written. For a moment, only the previous one exists."""
     times = set[int]()
     for name in ("checkpoint.pt", "checkpoint.previous.pt"):
         with suppress(FileNotFoundError):
@@ -115,7 +115,7 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
 def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", images, *OPTIONS, "--epochs", 1)
     deadline = time.monotonic() + 120
-    while not any(tmp_path.glob("artifacts/patterns/.*/network.onnx")):  # it is exported, and measured next
+    while not any(tmp_path.glob("artifacts/patterns/.*/network.onnx")):  # exported; it is measured next
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""An overloaded server: health and metrics respond at once, other requests are told when to retry."""
+"""An overloaded server: health and metrics respond at once; rejected requests are told when to retry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_health_answers_under_any_load(artifact: Artifact, images: Path, tmp_pat
     data = (images / "checks" / "01.jpg").read_bytes()
     files = [("image", ("a", data))] * 16  # 160 crops per request
     environment = {"ALEXNET_MAX_CONCURRENT_REQUESTS": str(LIMIT), "ALEXNET_MAX_QUEUED_CROPS": "2000"}
-    environment["ALEXNET_REQUEST_TIMEOUT"] = "120"  # what was accepted is finished, however slow the machine
+    environment["ALEXNET_REQUEST_TIMEOUT"] = "120"  # accepted requests finish, however slow the machine
     with served(artifact, tmp_path, environment) as (url, _), ThreadPoolExecutor(CLIENTS) as pool:
 
         def classify(_: int) -> httpx2.Response:
@@ -38,7 +38,7 @@ def test_health_answers_under_any_load(artifact: Artifact, images: Path, tmp_pat
     assert slowest < 2
     accepted = [answer for answer in answers if answer.status_code == 200]
     rejected = [answer for answer in answers if answer.status_code == 503]
-    assert len(accepted) >= LIMIT // 2 + 1  # one client may hold as many places as are free
+    assert len(accepted) >= LIMIT // 2 + 1  # one client may hold as many slots as are free
     assert rejected
     assert len(accepted) + len(rejected) == CLIENTS
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in rejected)

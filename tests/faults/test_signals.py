@@ -57,7 +57,7 @@ def test_a_hangup_before_the_server_is_ready_does_not_end_it(artifact: Artifact,
         httpx2.get(f"http://127.0.0.1:{port}/live")
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
-        assert log.read_text().count("INFO serving patterns") <= 4  # hundred and one signals
+        assert log.read_text().count("INFO serving patterns") <= 4  # for 101 signals
 
 
 def catches(pid: int, number: int) -> bool:
@@ -70,7 +70,7 @@ def catches(pid: int, number: int) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
 def test_process_1_stops_before_it_is_ready(artifact: Artifact, tmp_path: Path) -> None:
-    """It has no default actions: the kernel drops signals without a handler."""
+    """Process 1 has no default actions: the kernel drops its signals that have no handler."""
     serve = [str(ALEXNET), "serve", "--artifact", str(artifact.path), "--port", str(free_port())]
     with started(["unshare", "--pid", "--fork", "--kill-child", *serve], tmp_path / "log") as outer:
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
@@ -84,9 +84,9 @@ def test_process_1_stops_before_it_is_ready(artifact: Artifact, tmp_path: Path) 
 
 @pytest.mark.parametrize("signals", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_busy_threads_do_not_keep_a_server_alive(artifact: Artifact, tmp_path: Path, signals: int) -> None:
-    """Threads that never end: the first signal ends the process in bounded time, the second at once.
+    """With threads that never end, the first signal ends the process in bounded time, the second at once.
 
-    A request that waits for them is answered when the time of the shutdown is over.
+    A request that waits for them is answered when the shutdown timeout is over, unless a second signal comes before.
     """
     port = free_port()
     patch = "time; import server.process.shutdown as s; s.CLOSE_SECONDS = 1; import server.service as v;"
@@ -112,7 +112,7 @@ def test_busy_threads_do_not_keep_a_server_alive(artifact: Artifact, tmp_path: P
 
 
 def post_image(url: str) -> tuple[int, str] | None:
-    """Status and message of the error; None without a response."""
+    """Status and message of the error response; None without a response."""
     try:
         response = httpx2.post(f"{url}/classify", content=b"image", timeout=60)
     except httpx2.TransportError:
@@ -127,7 +127,7 @@ def test_a_log_that_nobody_reads_does_not_stop_the_server(artifact: Artifact, tm
     with subprocess.Popen(command, cwd=tmp_path, stdout=write_end, stderr=write_end) as server:
         wait_until_ready(f"http://127.0.0.1:{port}", server)
         with httpx2.Client() as client:
-            for _ in range(100):  # more than the pipe takes
+            for _ in range(100):  # more lines than the pipe holds
                 assert client.get(f"http://127.0.0.1:{port}/info", timeout=5).status_code == 200
         server.send_signal(signal.SIGTERM)
         assert server.wait(10) == 0

@@ -1,4 +1,4 @@
-"""Clients that send a part of a request and wait don't keep others out."""
+"""Clients that send part of a request, or read no responses, don't keep others out."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_headers_that_stop_end_the_connection(port: int, sent: bytes, monkeypatc
             while not answer.endswith(b"}"):
                 answer += second.recv(1000)
             assert answer.startswith(b"HTTP/1.1 200")
-            time.sleep(0.5)  # between requests it may rest for longer
+            time.sleep(0.5)  # between requests it may idle for longer
         second.sendall(sent or b"G")
         begun = time.monotonic()
         assert second.recv(100) == b""
@@ -92,7 +92,7 @@ def test_headers_without_end_are_refused(port: int) -> None:
 
 
 def is_cut_off(connection: socket.socket, data: bytes) -> bool:
-    """Whether the server has closed a connection whose client takes no responses."""
+    """Whether the server has closed the connection of a client that reads no responses; sends `data` to find out."""
     try:
         connection.sendall(data)
     except ConnectionError:
@@ -103,7 +103,7 @@ def is_cut_off(connection: socket.socket, data: bytes) -> bool:
 
 
 def test_an_answer_that_nobody_takes_frees_its_place(port: int, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two clients ask on and read nothing, with an image as the last: until they are cut off both places are taken."""
+    """Two clients send requests, an image last, and read nothing: they hold both slots until they are cut off."""
     monkeypatch.setattr(http_protocol, "WRITE_TIMEOUT", 2.0)
     url, data = f"http://127.0.0.1:{port}", (images / "checks" / "01.jpg").read_bytes()
     ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300
@@ -137,7 +137,7 @@ def test_one_that_takes_its_answers_slowly_gets_them(port: int, monkeypatch: pyt
 
 
 def test_a_body_that_nobody_reads_ends_the_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is there already; without an end the connection would be kept."""
+    """The response was sent before the body, so nothing else would end the connection."""
     monkeypatch.setattr(http_protocol, "HEADER_TIMEOUT", 0.3)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Another version takes over while requests run: none fails, and what is broken is refused."""
+"""Another version takes over while requests run: no request fails, and a broken version is refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_request_fails_while_versions_change(
         thread.join(20)
     assert {status for status, _ in seen} == {200}
     assert {version for _, version in seen} <= set(range(1, swaps + 2))
-    wait_until(lambda: num_inference_threads() <= before)  # retired ones end
+    wait_until(lambda: num_inference_threads() <= before)  # those of retired versions end
 
 
 def num_inference_threads() -> int:
@@ -132,7 +132,7 @@ def test_sighup(root: Path, artifact: Artifact, tmp_path: Path) -> None:
         subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output) as server,
         ExitStack() as stack,
     ):
-        stack.callback(server.kill)  # also when a condition doesn't hold: the end of the block waits for the server
+        stack.callback(server.kill)  # also if an assertion fails: the end of the block waits for the server
         _wait_for(log, "serving patterns version 1 on cpu at http://")
         port = log.read_text().split("http://127.0.0.1:")[-1].split()[0].rstrip("/")
         add_version(root, artifact)
@@ -153,7 +153,7 @@ def _wait_for(log: Path, text: str) -> None:
 
 
 def test_versions_in_a_hurry_hand_the_index_on(root: Path, artifact: Artifact, tmp_path: Path, images: Path) -> None:
-    """Several reloads at once: the one that serves in the end has an index that is open, and closes it at its end."""
+    """After several reloads at once, the version that serves has the index open, and closes it when the server ends."""
     folder, data = tmp_path / "index", (images / "checks" / "01.jpg").read_bytes()
     FolderIndex.create(folder, artifact).close()
     service = Service(Settings(artifact=root, index=folder, keys=KEYS + f",write:{'w' * 16}"))
@@ -165,4 +165,4 @@ def test_versions_in_a_hurry_hand_the_index_on(root: Path, artifact: Artifact, t
         added = client.post("/images", content=data, headers={"X-API-Key": "w" * 16})
         assert added.json()["images"][0]["status"] == "added"
         assert client.get("/images/1/similar", headers=READ).json()["neighbors"][0]["distance"] == 0
-    FolderIndex.create(folder, artifact).close()  # nobody holds it
+    FolderIndex.create(folder, artifact).close()  # nobody holds its lock

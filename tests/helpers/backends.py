@@ -1,4 +1,4 @@
-"""The backends of an index, for tests that all of them pass: those whose packages are installed here."""
+"""The installed index backends, and what the tests that all of them pass need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ZERO = features_at(0)[0]
 
 
 def installed_backends() -> list[str]:
-    """`folder`, `milvus` in the environment of `make test-milvus`, and `postgres` in the others."""
+    """`folder`; also `milvus` in the environment of `make test-milvus`, and `postgres` in the others."""
     backends = ["folder"]
     if find_programs() is not None:
         backends.append("postgres")
@@ -28,7 +28,7 @@ def installed_backends() -> list[str]:
 
 
 def make_artifact(network: str = "a" * 64) -> Artifact:
-    """An artifact with what an index reads of it."""
+    """An artifact with only the parts that an index reads."""
     manifest = Manifest(
         name="net", version=1, created=datetime.now(UTC), feature_dim=DIM, num_classes=2, parameters=1, license="",
         training={}, export_difference=0.0, files={NETWORK: FileRecord(bytes=1, sha256=network)},
@@ -37,7 +37,7 @@ def make_artifact(network: str = "a" * 64) -> Artifact:
 
 
 def entry(number: int, label: str | None = None, key: str | None = None) -> NewEntry:
-    """An entry with the checksum of `number`, as Milvus makes ids of it."""
+    """An entry with the SHA-256 of `number`: a real one, since Milvus makes ids from its first bits."""
     sha256 = hashlib.sha256(str(number).encode()).hexdigest()
     return NewEntry(sha256, label, Path("/a.png"), "PNG", 3, 2, b"jpeg", key)
 

@@ -1,4 +1,4 @@
-"""Bundles of small networks, as the package includes large ones."""
+"""Bundles of small networks, like those of large ones in the package."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from model.network import compression
 
 
 def make_bundle(artifact: Artifact, name: str, folder: Path) -> Artifact:
-    """Round an artifact's weights, publish it by another name below `folder`, and write its bundle into `folder/name`.
+    """Round an artifact's weights, publish it as `name` below `folder`, and write its bundle into `folder/name`.
 
-    Compressed quickly, not well. Returns what was published.
+    The compression is fast, not strong. Returns the published artifact.
     """
     (folder / name).mkdir(parents=True)
 
@@ -35,5 +35,5 @@ def make_bundle(artifact: Artifact, name: str, folder: Path) -> Artifact:
 
 
 def compress_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `pack` take a tenth of the time."""
+    """Make `pack` ten times as fast."""
     monkeypatch.setattr(compression, "_FILTERS", [{**compression._FILTERS[0], "preset": 0}])

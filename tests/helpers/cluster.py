@@ -24,23 +24,23 @@ while socket.socket().connect_ex(("127.0.0.1", 8080)):
     time.sleep(0.05)
 """
 SUCCESS = ", 200, "
-"""The status in a client's line; without the commas it would be found in identifiers and times, too."""
+"""The status in a client's line; without the commas, it would also match in identifiers and times."""
 
 
 def find_haproxy() -> str | None:
-    """HAProxy's program, also where the folder that Debian installs it to isn't in PATH."""
+    """HAProxy's program on PATH or in the folder where Debian installs it; None if it is missing."""
     return shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
 
 
 def missing_programs() -> str:
-    """Why there can't be a cluster here; empty where there can."""
+    """Why a cluster can't run here; empty if it can."""
     return missing() or ("" if find_haproxy() else "expected HAProxy: make hosts")
 
 
 class Cluster:
     """Two servers of the newest artifact below `root`, and the balancer with its client.
 
-    `options`: more options of each server. `script`, `images`: the clients and what they send; see `load`.
+    `options`: more options for each server. `script`, `images`: the clients' program and the files it sends (`load`).
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Cluster:
         return path.read_text() if path.exists() else ""
 
     def wait(self, log: str, pattern: str, least: int = 1) -> None:
-        """Until `pattern` is in a log `least` times."""
+        """Wait until `pattern` occurs at least `least` times in a log. Raises AssertionError after 60 seconds."""
         deadline = time.monotonic() + 60
         while len(re.findall(pattern, self.log(log))) < least:
             assert time.monotonic() < deadline, self.log(log)[-4000:]
@@ -93,11 +93,11 @@ class Cluster:
         self.wait("haproxy.log", f"Server again/{('one', 'two')[number - 1]} is {state}", least)
 
     def wait_sent_again(self, least: int) -> None:
-        """Until the balancer has sent that many requests to another server."""
+        """Wait until the balancer has sent at least `least` requests to another server."""
         wait_until(lambda: sent_again(self) >= least, seconds=60)
 
     def version(self, number: int) -> int:
-        """What a server says that it serves."""
+        """The version that a server says it serves."""
         address = f"http://{self.servers[number - 1].address}:8000/info"
         script = f"import urllib.request; print(urllib.request.urlopen('{address}').read().decode())"
         return int(json.loads(self.client.run(sys.executable, "-c", script))["model"]["version"])
@@ -109,18 +109,18 @@ class Cluster:
 
     @contextmanager
     def load(self) -> Iterator[list[list[object]]]:
-        """Clients, as the script has them, that ask as fast as they are answered; then the list has all responses."""
+        """Run the script's clients, which send as fast as they are answered; afterwards the list has all responses."""
         answers, path = list[list[object]](), self.home / "answers"
         with path.open("w") as output:
             command = [sys.executable, "-c", self.script, *self.images]
             process = self.client.start(command, stdin=subprocess.PIPE, stdout=output)
             self.wait("answers", SUCCESS, least=8)
             yield answers
-            self.wait("answers", SUCCESS, least=path.read_text().count(SUCCESS) + 8)  # it goes on as before
+            self.wait("answers", SUCCESS, least=path.read_text().count(SUCCESS) + 8)  # responses still arrive
             process.communicate(timeout=60)
         answers += [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def sent_again(cluster: Cluster) -> int:
-    """Requests in the balancer's log that another server answered at last."""
+    """The number of requests in the balancer's log that were sent again and then answered 200 by another server."""
     return len(re.findall(r" 200 \d+ - - ---- \d+/\d+/\d+/\d+/\+[1-9]", cluster.log("haproxy.log")))

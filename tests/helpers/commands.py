@@ -39,7 +39,7 @@ def run_alexnet(*words: object, folder: Path | None = None) -> Completed:
 
 
 def invoke(*words: object) -> str:
-    """Run a command that succeeds; what it prints on standard output."""
+    """Run a command that must succeed. Returns its standard output."""
     result = CliRunner().invoke(cli.app, [*map(str, words)])
     assert result.exit_code == 0, f"{result.output}{result.exception!r}"
     return result.stdout

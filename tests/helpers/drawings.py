@@ -36,7 +36,7 @@ def encode(pixels: NDArray[np.uint8], form: str = "JPEG") -> bytes:
 
 
 def draw_images(root: Path, count: int, seed: int) -> Path:
-    """`count` images of each class, one subfolder a class."""
+    """Draw `count` images of each class, one subfolder per class. Returns `root`."""
     generator = np.random.default_rng(seed)
     for kind in CLASSES:
         (root / kind).mkdir(parents=True)

@@ -14,7 +14,7 @@ Files = dict[str, bytes]
 
 
 def make_image(number: int, quality: int | None = None) -> bytes:
-    """An image of its own for each number, smooth with some noise: as PNG, or with a `quality` as JPEG."""
+    """A different image for each number, smooth with some noise: a PNG, or with a `quality` a JPEG."""
     generator = np.random.default_rng(number)
     coarse = Image.fromarray(generator.integers(0, 256, (7, 7, 3), np.uint8))
     smooth = np.asarray(coarse.resize((112, 96), Image.Resampling.BICUBIC))
@@ -22,7 +22,7 @@ def make_image(number: int, quality: int | None = None) -> bytes:
 
 
 def encode(pixels: NDArray[np.uint8], quality: int | None = None, level: int = 6) -> bytes:
-    """A PNG file, packed at a `level`, or a JPEG file of a `quality`."""
+    """A PNG file compressed at `level`, or with a `quality` a JPEG file."""
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
     if quality is None:
@@ -39,7 +39,7 @@ def pack_otherwise(png: bytes) -> bytes:
 
 
 def write_files(root: Path, files: Files) -> Path:
-    """Write files below a folder; the folder."""
+    """Write files below a folder. Returns the folder."""
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)

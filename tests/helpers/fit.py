@@ -1,6 +1,6 @@
 """`torchrun --nproc-per-node N tests/helpers/fit.py DATA HOME TOWERS`: train without publishing anything.
 
-The same run as `tests.helpers.training_runs.OPTIONS` describe, with fewer channels; its checkpoint stays.
+The run that `tests.helpers.training_runs.OPTIONS` describes, but with fewer channels; its checkpoint is kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A part of the GPU benchmark that never ends, nor does a process that it starts."""
+"""A part of the GPU benchmark that hangs, as does a process that it starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.gpu.rows import PartOptions, RowWriter
 
 
 def measure(options: PartOptions, rows: RowWriter) -> None:
-    """Write the id of the other process, and wait."""
+    """Start a process, write its id, and hang."""
     child = subprocess.Popen(["sleep", "600"])
     rows.measure("before", lambda: {"process": child.pid})
     time.sleep(600)

@@ -14,7 +14,7 @@ import pytest
 
 
 def missing() -> str:
-    """Why hosts can't be made here; empty where they can."""
+    """Why hosts can't be made here; empty if they can."""
     if shutil.which("ip") is None:
         return "expected iproute2: make hosts"
     if os.geteuid() != 0:
@@ -34,22 +34,22 @@ class Host:
         self._port, self._switch = port, switch
 
     def start(self, command: Sequence[object], **options: Any) -> subprocess.Popen[str]:
-        """A process on this host; `ip netns exec` becomes the command itself, so that signals reach it."""
+        """Start a process on this host; `ip netns exec` becomes the command itself, so that signals reach it."""
         return subprocess.Popen(["ip", "netns", "exec", self.name, *map(str, command)], text=True, **options)
 
     def run(self, *command: object) -> str:
-        """What a command on this host prints."""
+        """Run a command on this host. Returns its standard output."""
         words = ["ip", "netns", "exec", self.name, *map(str, command)]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
     def link(self, state: str) -> None:
-        """`down`: the cable is pulled; nothing says so to the others. `up`: it is back."""
+        """`down`: pull this host's cable without telling the other hosts. `up`: plug it in again."""
         _ip("-n", self._switch, "link", "set", self._port, state)
 
 
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
-    """`count` hosts, 10.77.0.1 and on; taken down after use. Skips the test where they can't be made."""
+    """`count` hosts, 10.77.0.1 and up, deleted after use. Skips the test if they can't be made."""
     if reason := missing():
         pytest.skip(reason)
     switch, made = f"alexnet-{os.getpid()}-switch", list[Host]()

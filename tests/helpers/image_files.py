@@ -23,11 +23,11 @@ COLORS: NDArray[np.uint8] = np.stack([_x, _y, 255 - _x], -1).astype(np.uint8)
 ALPHA: NDArray[np.uint8] = np.where((_x // 32 + _y // 32) % 2 == 0, 255, _x).astype(np.uint8)
 
 _INTERLACED = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""First column and row, and steps, of PNG's seven passes."""
+"""First column and row, then column and row step, of PNG's seven passes."""
 
 
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
-    """What Pillow writes."""
+    """The file that Pillow writes."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
@@ -45,7 +45,7 @@ def on_white(levels: Levels, alpha: Levels) -> NDArray[np.int64]:
 
 
 def widen(levels: Levels, dtype: str) -> Levels:
-    """Levels from 0 to 255 over the whole range of a type; of floating-point types from 0 to 1."""
+    """Scale levels from 0 to 255 to the whole range of an integer type, or to 0 to 1 for floating-point types."""
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return (levels / 255).astype(kind)
@@ -56,7 +56,7 @@ def widen(levels: Levels, dtype: str) -> Levels:
 
 
 def tiff(samples: Levels, **options: Any) -> bytes:
-    """What tifffile writes."""
+    """The file that tifffile writes."""
     file = io.BytesIO()
     tifffile.imwrite(file, samples, metadata=None, **options)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Small indexes: entries without images, features at given distances, and what is in the files of an index."""
+"""Small indexes: entries without images, features at given distances, and the contents of an index's files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 
 DIM = 64
-"""Features of the tests' network."""
+"""Number of features of the tests' network."""
 
 
 def make_entry(number: int, label: str | None = None, key: str | None = None) -> NewEntry:
@@ -70,7 +70,7 @@ def execute(path: Path, statement: str, *parameters: object) -> None:
 
 
 def set_metadata(path: Path, **changes: str) -> None:
-    """Change metadata of a closed index, with the checksum that belongs to them."""
+    """Change metadata of a closed index, and their checksum accordingly."""
     with closing(sqlite3.connect(path / CATALOG)) as database, database:
         metadata = dict(database.execute("SELECT key, value FROM metadata")) | changes
         metadata[METADATA_CHECKSUM] = metadata_checksum(metadata)

@@ -1,4 +1,4 @@
-"""A trained network whose data has a copy of a test image in train and another in validation, which were left out."""
+"""A trained network whose table has copies of test images in train and validation, which training left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.data.loading import load_dataset
 
 
 def make_leaky(artifact: Artifact, images: Path, folder: Path) -> tuple[Path, Path, Dataset]:
-    """A copy of the artifact, the table of its data with those copies, and its data without them; all in `folder`."""
+    """The copied artifact and the table with the leaks, both below `folder`, and the data set without the leaks."""
     dataset = load_dataset(str(images))
     trained, validated = (
         example._replace(file=str(shutil.copy(example.file, folder / f"copied-{example.path.name}")))

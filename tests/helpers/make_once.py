@@ -1,4 +1,4 @@
-"""What all processes of a test run share is made by the first that asks for it."""
+"""Make what all processes of a test run share only once, in the first process that asks for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from filelock import FileLock
 
 
 def make_once(path: Path, make: Callable[[Path], object]) -> Path:
-    """The file or folder `path`. `make` makes it where it is missing, while others wait."""
+    """The file or folder `path`. If it is missing, `make` makes it while other processes wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
@@ -18,5 +18,5 @@ def make_once(path: Path, make: Callable[[Path], object]) -> Path:
 
 
 def state_of(folder: Path) -> dict[str, tuple[int, int]]:
-    """The size and time of change of each file and folder: a file that came and went changes its folder's time."""
+    """Size and modification time of each file and folder: a file that came and went changes its folder's time."""
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in [folder, *folder.rglob("*")]}

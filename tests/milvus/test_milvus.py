@@ -1,4 +1,4 @@
-"""What is special about an index on Milvus (embedded, milvus-lite), and a server on one. See tests/contract."""
+"""What only an index on Milvus (embedded, milvus-lite) does, and a server on one. The rest: tests/contract."""
 
 from __future__ import annotations
 

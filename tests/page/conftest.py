@@ -21,10 +21,10 @@ from tests.helpers.server import HTTP_OPTIONS, served_in_thread
 WIDE = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PATIENCE = 30_000
-"""Milliseconds that a condition is waited for: the machine of a test run may be slow, and busy."""
+"""Milliseconds to wait for a condition: the test machine may be slow and busy."""
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "page"
-"""Continuous integration keeps them."""
+"""Continuous integration keeps this folder."""
 
 RESULTS = ".results .card"
 HAND_OVER = """([event, files]) => {
@@ -45,7 +45,7 @@ NewContext = Callable[..., BrowserContext]
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Ended after the package: while it lives, no test of this thread can have an event loop of its own."""
+    """Closed after this package's tests: while it is open, no test in this thread can run an event loop of its own."""
     executable = shutil.which("chromium")
     assert executable, "chromium is not on PATH: `make chromium` installs it"
     expect.set_options(timeout=PATIENCE)
@@ -57,7 +57,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def new_context(browser: Browser) -> Iterator[NewContext]:
-    """`new_context(**options)`: one for each set of options; the storage of a page is its own anyway."""
+    """`new_context(**options)`: one per set of options; each page has its own session storage anyway."""
     contexts = dict[str, BrowserContext]()
 
     def find(**options: Any) -> BrowserContext:
@@ -73,7 +73,7 @@ def new_context(browser: Browser) -> Iterator[NewContext]:
 
 @pytest.fixture
 def open_page(new_context: NewContext) -> Iterator[OpenPage]:
-    """`open_page(url, **options)`: a tab of its own, in which no script may fail and nothing be blocked."""
+    """`open_page(url, **options)`: a new tab, in which no script may fail and the CSP may block nothing."""
     pages, faults = [], list[str]()
 
     def open_tab(url: str, **options: Any) -> Page:
@@ -92,7 +92,7 @@ def open_page(new_context: NewContext) -> Iterator[OpenPage]:
 
 @contextmanager
 def serve_page(artifact: Artifact, index: Path | None, **settings: Any) -> Iterator[str]:
-    """The address of a server that is ready, in a thread."""
+    """The address of a ready server in a thread."""
     service = Service(Settings(artifact=artifact.path, index=index and str(index), **settings))
     with served_in_thread(service, **HTTP_OPTIONS) as port:
         yield f"http://127.0.0.1:{port}"
@@ -100,7 +100,7 @@ def serve_page(artifact: Artifact, index: Path | None, **settings: Any) -> Itera
 
 @contextmanager
 def serve_copy(artifact: Artifact, index: Path, folder: Path, **settings: Any) -> Iterator[str]:
-    """As `serve_page`, with a copy of an index in a folder, which may be changed."""
+    """As `serve_page`, with a copy of `index` in `folder`, which tests may change."""
     with serve_page(artifact, Path(shutil.copytree(index, folder / "index")), **settings) as address:
         yield address
 
@@ -131,12 +131,12 @@ def hand_over(page: Page, files: dict[str, bytes], event: str = "drop") -> None:
 
 
 def wait_for_answer(page: Page) -> None:
-    """Until the page shows the answer to its query, and the images like it."""
+    """Wait until the page shows the answer to its query, and the similar images."""
     expect(page.locator(".classes li").first).to_be_visible()
     expect(page.locator("[aria-busy]")).to_have_count(0)
 
 
 def result_ids(page: Page) -> list[int]:
-    """Those of the similar images that are shown."""
+    """The ids of the similar images that are shown."""
     links = page.locator(f"{RESULTS} > a").evaluate_all("links => links.map(link => link.search)")
     return [int(re.findall(r"[?&]id=(\d+)", link)[0]) for link in links]

@@ -73,7 +73,7 @@ def test_axe_in_dialogs_and_beside_an_error(url: str, open_page: OpenPage, jpeg:
 def test_the_keyboard_is_enough(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     _wait(page, "")
-    page.wait_for_load_state("networkidle")  # cards that are drawn again lose the focus
+    page.wait_for_load_state("networkidle")  # redrawn cards lose the focus
     for _ in range(60):
         page.keyboard.press("Tab")
         if is_card := page.evaluate("document.activeElement.closest('.card') !== null"):
@@ -85,7 +85,7 @@ def test_the_keyboard_is_enough(url: str, open_page: OpenPage) -> None:
 
 
 def _serious(page: Page, *rules: str) -> list[tuple[str, str]]:
-    """What axe-core calls serious or critical, by all rules or some: the rule, and the first element that breaks it."""
+    """axe-core's serious and critical violations of all or some rules: the rule, and the first element with each."""
     result = Axe().run(page, options={"runOnly": list(rules)} if rules else {}).response["violations"]
     return [(fault["id"], fault["nodes"][0]["html"]) for fault in result if fault["impact"] in ("serious", "critical")]
 

@@ -32,7 +32,7 @@ class _Foreign(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def foreign() -> Iterator[str]:
-    """Another origin on the same machine, so that no browser's own rule about networks is in the way."""
+    """Another origin on the same machine, so that the browser's own rules about networks don't block the request."""
     with HTTPServer(("127.0.0.1", 0), _Foreign) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -51,7 +51,7 @@ def test_it_can_add_nothing(browser: Browser, url: str, foreign: str) -> None:
     page.evaluate(ASK, [f"{url}/images", image])
     page.close()
     assert count() == before
-    assert 'code="cross_origin"' in httpx2.get(f"{url}/metrics").text  # it was sent, and refused
+    assert 'code="cross_origin"' in httpx2.get(f"{url}/metrics").text  # the request arrived and was refused
     added = httpx2.post(f"{url}/images", files={"image": bytes(image)}).json()["images"][0]
-    assert count() == before + 1  # it could have been
+    assert count() == before + 1  # without an origin, the same image is added
     httpx2.delete(f"{url}{added['url']}").raise_for_status()

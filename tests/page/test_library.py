@@ -20,7 +20,7 @@ READ, WRITE = "r" * 16, "w" * 16
 WIDTH = """async image => {
   for (let tries = 0; !image.naturalWidth && tries < 1500; tries++) await new Promise(done => setTimeout(done, 20));
   return image.naturalWidth;
-}"""  # with a key, images are fetched by the page: for a moment an image has no source
+}"""  # with a key, the page's script fetches images: for a moment, an image has no source
 
 FOLDER_DROP = """() => {
   const file = {isFile: true, name: "notes.txt", file: resolve => resolve(new File(["no image"], "notes.txt"))};
@@ -45,7 +45,7 @@ DROP_AGAIN = """() => {
   for (const file of kept) data.items.add(file);
   document.body.dispatchEvent(new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: data}));
 }"""
-"""Drops the files that an input had."""
+"""Drops the files that were chosen in an input."""
 
 COUNT_OBJECT_URLS = """() => {
   const [create, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
@@ -136,7 +136,7 @@ def test_what_a_dropped_folder_does_not_let_the_browser_read_is_named(own_url: s
     failures = page.locator(".failures li")
     expect(failures.first).to_contain_text("“/mixed/locked” can't be read.")
     expect(failures.nth(1)).to_contain_text("“notes.txt” isn't an image that this server can read.")
-    hand_over(page, {"again.jpg": b"no image"})  # and the page takes the next files
+    hand_over(page, {"again.jpg": b"no image"})  # the page then takes the next files
     expect(status).to_have_text("0 of 1 image added, 1 failed.")
     page.evaluate(FOLDER_DROP.replace("[file, locked]", "[]"))
     expect(page.locator("#notice")).to_contain_text("There are no files in this folder, or only hidden ones.")
@@ -231,7 +231,7 @@ def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> No
     page.locator("#key").fill("not-a-key-of-ours")
     page.keyboard.press("Enter")
     expect(dialog).to_contain_text("That isn't a key of this server")
-    page.locator("#key").fill("ключ" * 4)  # no header can have it
+    page.locator("#key").fill("ключ" * 4)  # no header can contain these letters
     page.keyboard.press("Enter")
     expect(dialog).to_be_visible()
     page.locator("#key").fill(f"{READ} ")

@@ -25,10 +25,10 @@ def test_the_network_its_training_and_its_mistakes(url: str, artifact: Artifact,
         expect(facts).to_contain_text(text)
     table = page.get_by_role("group", name="Measured errors")
     headings = table.get_by_role("columnheader").all_inner_texts()
-    assert len(set(headings)) == len(headings) == len(measured)  # each says what was measured
+    assert len(set(headings)) == len(headings) == len(measured)  # each heading says what was measured
     for measurement in measured:
         expect(table).to_contain_text(f"{100 * measurement.top1_error:.2f}\N{NO-BREAK SPACE}%")
-    expect(table).not_to_contain_text("Top-5")  # three classes have none
+    expect(table).not_to_contain_text("Top-5")  # three classes are too few for it
     answer = httpx2.get(f"{url}/history").json()
     last = answer["history"]["epochs"][-1]
     plot = page.get_by_role("img", name=re.compile("^top-1 error by epoch; at the end"))
@@ -40,7 +40,7 @@ def test_the_network_its_training_and_its_mistakes(url: str, artifact: Artifact,
     assert shown == answer["history"]["confusion"]
     kernels = page.get_by_text("Kernels of the first layer")
     expect(kernels).to_be_visible()
-    expect(page.locator("#kernels")).to_be_hidden()  # noise is folded away
+    expect(page.locator("#kernels")).to_be_hidden()  # kernels that look like noise are collapsed
     kernels.click()
     expect(page.get_by_text("hardly changed from their random start")).to_be_visible()
 

@@ -1,4 +1,4 @@
-"""What a person does with the page: drop an image, read what it is, look at images like it, go on, go back."""
+"""What a person does with the page: drop an image, read what it is, look at similar images, search on, go back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PATCH_JSON = """(() => {
     return answer;
   };
 })()"""
-"""Gives the page other answers than the server does; PATCH changes `answer`."""
+"""Changes the server's answers before the page sees them; the code in place of PATCH edits `answer`."""
 SHARES = "bars => bars.map(bar => Math.round(parseFloat(bar.firstChild.style.getPropertyValue('--share'))))"
 
 
@@ -63,9 +63,9 @@ def test_drop_an_image_read_its_answer_search_from_a_neighbor_and_return(
     nearest = httpx2.post(f"{url}/similar?k=13", content=jpeg).json()["neighbors"]
     expect(page.locator(".known")).to_have_text("✓ In the library as 04.jpg, labeled stripes")
     shown = result_ids(page)
-    assert shown == [neighbor["id"] for neighbor in nearest][1:]  # the image itself takes no place
+    assert shown == [neighbor["id"] for neighbor in nearest][1:]  # without the image itself
     bars = page.locator(RESULTS).get_by_role("meter").evaluate_all(SHARES)
-    assert bars == [round(100 * neighbor["similarity"]) for neighbor in nearest][1:]  # of 1, not of the nearest one
+    assert bars == [round(100 * neighbor["similarity"]) for neighbor in nearest][1:]  # shares of 1, not of the nearest
     expect(page.locator(RESULTS).first).to_contain_text(f"{nearest[1]['similarity']:.2f}")
     expect(page.locator(".summary")).to_contain_text(re.compile(r"90 images searched in [\d.]+ ms"))
     assert page.locator(".large").evaluate("image => image.naturalWidth") == 340  # the file, not its preview
@@ -169,7 +169,7 @@ def test_scrolling_does_not_ask_a_busy_server_again_and_again(url: str, open_pag
         route.fulfill(status=503, headers={"Retry-After": "60"}, json={"error": error})
 
     page.route("**/similar?*", refuse)
-    for y in range(20):  # the page beside the first is there already
+    for y in range(20):  # the second page was fetched with the first
         page.evaluate("y => scrollTo(0, document.body.scrollHeight - y)", y % 3)
         page.evaluate("new Promise(done => setTimeout(() => requestAnimationFrame(done), 50))")
     expect(page.get_by_role("alert")).to_contain_text("The server is busy.")
@@ -221,7 +221,7 @@ def test_the_ten_crops_are_drawn_on_demand(url: str, open_page: OpenPage) -> Non
 
 
 def copy_question(page: Page) -> dict[str, str]:
-    """What each of the buttons copies."""
+    """What each copy button copies, by its name."""
     copied = {}
     for name in ("curl", "Python", "JSON"):
         page.get_by_role("button", name=f"Copy as {name}").click()
@@ -295,7 +295,7 @@ def test_what_a_failure_of_the_network_is_called(url: str, open_page: OpenPage) 
 
 
 def test_what_was_left_out_of_an_image_is_said(url: str, open_page: OpenPage) -> None:
-    """The browser goes on to show the other frames."""
+    """The browser still shows the other frames."""
     page, buffer = open_page(url), io.BytesIO()
     frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
@@ -489,8 +489,8 @@ def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) 
 
 @contextmanager
 def full(url: str) -> Iterator[None]:
-    """Requests whose bodies don't end, until the server has as much in work as it takes; where the page had one in work
-    itself, ours was refused, and another takes its place."""
+    """Send requests whose bodies don't end until the server is full. If one of ours is refused because the page has a
+    request in flight, another takes its place."""
     with ExitStack() as stack:
         deadline = time.monotonic() + 30
         while httpx2.get(f"{url}/images/1/similar").status_code != 503:
@@ -526,7 +526,7 @@ def test_offline_then_answered(url: str, open_page: OpenPage, jpeg: bytes) -> No
 
 
 def test_exact_and_binary_side_by_side(url: str, open_page: OpenPage) -> None:
-    """As far as the page goes: what the two searches find is the server's."""
+    """Only what the page does: what the two searches find is up to the server."""
     page = open_page(f"{url}/?id=17")
     wait_for_answer(page)
     expect(page.get_by_label("Search mode")).to_have_count(0)  # this index has no binary codes

@@ -74,7 +74,7 @@ def test_an_image_that_somebody_else_deleted_does_not_end_a_change_of_many(own_u
     label = page.get_by_role("dialog").get_by_label("Label")
     label.fill("  ")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("dialog")).to_be_visible()  # spaces are no label
+    expect(page.get_by_role("dialog")).to_be_visible()  # spaces alone are no label
     label.fill(LONG_LABEL)
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#notice")).to_contain_text(f"4 images: labeled “{LONG_LABEL}”.")

@@ -1,4 +1,4 @@
-"""Connections that die or wait, and indexes of codes whose build was disturbed: other requests go on."""
+"""Connections that die or wait, and indexes of codes whose build was disturbed: requests are still answered."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def num_waiting(postgres: PostgresServer, uri: IndexUri) -> int:
 
 
 def test_all_connections_have_died(postgres: PostgresServer, uri: IndexUri) -> None:
-    """As after a restart of the database: the first request is answered."""
+    """As after a database restart: the first request is answered all the same."""
     with closing(open_writable(uri)) as index, ThreadPoolExecutor(8) as pool:
         with another_program(postgres, uri, "LOCK TABLE images"):
             answers = [pool.submit(index.labels) for _ in range(8)]
@@ -74,7 +74,7 @@ def test_changes_that_wait_leave_connections_for_searches(postgres: PostgresServ
 
 
 def test_a_change_sees_what_was_committed_while_it_waited(postgres: PostgresServer, uri: IndexUri) -> None:
-    """Also where the database's transactions are of another isolation level."""
+    """Also if the default isolation level of transactions is repeatable read."""
     strict = "options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
     location: Any = uri.location
     given = IndexUri.parse(f"{location.connection_uri}&{strict}&schema={location.schema}")

@@ -1,4 +1,4 @@
-"""Several writers, and the ends of PostgreSQL and of its clients: nothing that was acknowledged is lost."""
+"""Several writers, and kills of PostgreSQL and its clients: nothing that was acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_stored(index: Index, acknowledged: dict[int, int]) -> None:
 
 @pytest.mark.slow
 def test_postgres_is_killed_while_images_are_added(postgres: PostgresServer, uri: IndexUri) -> None:
-    """All that was acknowledged is there, and the indexes that were open go on when it is back."""
+    """Everything acknowledged is kept, and the open indexes work again when PostgreSQL is back."""
     acknowledged: list[dict[int, int]] = [{}, {}]
     with closing(open_writable(uri)) as first, closing(open_writable(uri)) as second, ThreadPoolExecutor(2) as pool:
         done = [
@@ -109,7 +109,7 @@ def test_a_writer_is_killed(uri: IndexUri) -> None:
 
 
 def test_several_writers_add_the_same_images(uri: IndexUri) -> None:
-    """The same bytes are one image with one id, whoever adds them; keys are unique; readers miss no page."""
+    """The same bytes are one image with one id, whoever adds them; a reader that pages meanwhile misses no image."""
     numbers = list(range(40))
     ids_by_number: list[dict[int, int]] = [{}, {}, {}]
 

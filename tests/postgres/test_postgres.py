@@ -1,4 +1,4 @@
-"""What is special about an index on PostgreSQL: answers equal to a folder's, codes, schema versions, roles. See
+"""An index on PostgreSQL: answers equal to a folder's, codes, schema versions, roles. What all indexes do is tested in
 tests/contract."""
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def execute(postgres: PostgresServer, uri: IndexUri, statement: str) -> list[Any
 
 
 def features() -> Any:
-    """Like features of ReLUs; 20 of them twice, and 20 nearly so, closer than float32 can tell apart from afar."""
+    """Features like a ReLU's; 20 are repeated exactly, and nearly: from afar, float32 can't tell them apart."""
     rows = np.random.default_rng(0).exponential(20, (COUNT, DIM)).astype(np.float32)
     rows[100:120] = rows[:20]
     rows[120:140] = np.nextafter(rows[:20], np.float32(np.inf))
@@ -111,7 +111,7 @@ def test_answers_equal_those_of_a_folder(pair: tuple[Index, Index]) -> None:
 
 @pytest.mark.parametrize(("mode", "bits"), [("binary", 64), ("binary", 30), ("hash_lookup", 12)])
 def test_codes_find_what_those_of_a_folder_find(pair: tuple[Index, Index], mode: SearchMode, bits: int) -> None:
-    """Also images without a code, added by a program that doesn't know the encoder."""
+    """They also find images without a code, added by a program that doesn't know the encoder."""
     for index in pair:
         require_codes(index).set_encoder(encoder(bits))
         index.add(features()[:3] + 1, [entry(n, "b") for n in range(COUNT, COUNT + 3)])
@@ -133,7 +133,7 @@ def test_codes_find_what_those_of_a_folder_find(pair: tuple[Index, Index], mode:
 
 
 def test_codes_that_were_trained_are_made_for_all_readers(uri: IndexUri, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `alexnet codes train` does; before, only a server made them, when it started."""
+    """`alexnet codes train` makes them; before, only a server did, when it started."""
     monkeypatch.setattr(Encoder, "of", lambda _: encoder())
     with closing(open_or_create(uri, make_artifact())) as index:
         index.add(features()[:8], [entry(n, "a") for n in range(8)])
@@ -145,7 +145,7 @@ def test_codes_that_were_trained_are_made_for_all_readers(uri: IndexUri, monkeyp
 
 
 def test_codes_are_of_the_features_that_are_stored(postgres: PostgresServer) -> None:
-    """In float16 as well: codes of images that are added are those that are made later."""
+    """Also in float16: codes that are made when images are added equal codes that are made later."""
     from index.postgres.codes import codes_table
 
     codes = []
@@ -223,7 +223,7 @@ def test_verified_and_compacted(postgres: PostgresServer, uri: IndexUri) -> None
 
 
 def test_damaged_images_are_not_merged(postgres: PostgresServer, uri: IndexUri, tmp_path: Path) -> None:
-    """Else they would have checksums in the other index that make them look intact."""
+    """Otherwise, their checksums in the other index would make them look intact."""
     for column in ("feature_checksum", "thumbnail_checksum"):
         with closing(open_or_create(uri, make_artifact())) as index:
             index.add(features_at(1, 2), [entry(n) for n in range(2)])
@@ -351,7 +351,7 @@ def test_replaced_by_another_network_while_it_is_open(postgres: PostgresServer, 
 
 
 def test_text_that_postgres_does_not_take(uri: IndexUri) -> None:
-    """Others in the same commit are added."""
+    """Such an image is refused, and the next one is added."""
     index = open_or_create(uri, make_artifact())
     for bad in ("a\0b", "ö" * 200_000):
         with pytest.raises(InvalidRequestError, match="can't store this"):

@@ -175,7 +175,7 @@ def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_squares_of_a_normalization_stay_in_float32(artifact: Artifact) -> None:
-    """They exceed float16 in some networks; the converter alone puts them into it between two nodes."""
+    """They exceed float16's range in some networks; the converter, left alone, casts them to it between two nodes."""
     graph = convert_to_float16(build_separate_crops(artifact)).graph
     nodes = {node.output[0]: node for node in graph.node}
     (power,) = [node for node in graph.node if node.name == "lrn1_power"]

@@ -18,7 +18,7 @@ def section(title: str) -> str:
 
 
 def rows(title: str) -> list[list[str]]:
-    """Cells of the table in a section, without its head."""
+    """The cells of the table in a section, without its header."""
     lines = [line for line in section(title).splitlines() if line.startswith("|")][2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 

@@ -126,7 +126,7 @@ def test_the_databases_have_the_names_that_the_servers_use(compose: dict[str, An
     assert f"secretKeyRef: {{name: {name}-app, key: password}}" in overlay
     (cluster,) = documents(DEPLOY / "kubernetes" / "milvus")
     overlay = (DEPLOY / "kubernetes" / "milvus" / "kustomization.yaml").read_text()
-    assert f"milvus://{cluster['metadata']['name']}-milvus:19530/" in overlay  # its operator names the service so
+    assert f"milvus://{cluster['metadata']['name']}-milvus:19530/" in overlay  # Milvus's operator names its service so
 
 
 def test_probes_have_endpoints(client: TestClient) -> None:
@@ -159,7 +159,7 @@ def test_the_images_serve_under_any_command_and_are_healthy_behind_a_proxy(artif
 
 
 def test_only_the_autoscaler_says_how_many_replicas() -> None:
-    """Each apply would set its number back."""
+    """If the deployment did, too, each apply would reset the autoscaler's number."""
     by_kind = {document["kind"]: document for document in documents(DEPLOY / "kubernetes" / "base")}
     scaled = by_kind["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert scaled["name"] == by_kind["Deployment"]["metadata"]["name"]
@@ -173,7 +173,7 @@ def test_one_slow_response_fails_no_probe() -> None:
 
 
 def test_grace_period_covers_requests(compose: dict[str, Any]) -> None:
-    """A pod isn't killed while what it accepted may still be answered."""
+    """A pod isn't killed while it may still answer accepted requests."""
     (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
     values = {variable["name"]: variable.get("value") for variable in container()["env"]}
     shutdown = Settings.model_fields["shutdown_timeout"].default + 2 * CLOSE_SECONDS
@@ -197,14 +197,14 @@ def test_systemd_unit(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd here")
     file = tmp_path / "alexnet-server.service"
-    file.write_text(text.replace("/opt/alexnet/bin/alexnet", sys.executable))  # it must exist
+    file.write_text(text.replace("/opt/alexnet/bin/alexnet", sys.executable))  # the program must exist
     result = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
     assert "alexnet-server.service" not in result.stderr, result.stderr
     assert result.returncode == 0, result.stderr
 
 
 def test_nginx_takes_photos_and_removes_the_prefix() -> None:
-    """By itself it refuses more than 1 MB; an address without a path, also of a Unix socket, keeps the prefix."""
+    """By default nginx refuses more than 1 MB; it keeps the prefix if an address, even a Unix socket's, has no path."""
     (location,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
     (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", location)
     assert int(megabytes) * 2**20 == Settings.model_fields["max_body_bytes"].default

@@ -23,7 +23,7 @@ SOURCE = ("alexnet", "server", "index", "model", "training")
 
 
 def require_known(words: list[str]) -> str:
-    """The command of a line `alexnet COMMAND ...`, which must exist, as must its options."""
+    """Return the command of a line `alexnet COMMAND ...`; it and its options must exist."""
     group = get_command(cli.app)
     assert isinstance(group, typer.core.TyperGroup)
     name, arguments = words[1], words[2:]
@@ -70,7 +70,7 @@ def test_alexnet_commands_and_options_in_the_text_exist() -> None:
 
 
 def test_no_training_command_has_options_without_effect() -> None:
-    """Where only an output layer is fitted, `alexnet train` refuses the options of epochs."""
+    """If it fits only an output layer, `alexnet train` refuses the options of training in epochs."""
     changed = {
         option_name(name) for name in (*EPOCH_FIELDS, "batch_size", "augment", "lr_multipliers", "frozen", "find_rate")
     }
@@ -83,7 +83,7 @@ def test_no_training_command_has_options_without_effect() -> None:
 
 
 def test_scripts_and_their_options_exist() -> None:
-    """Whatever else is called: the file is there, and knows the options."""
+    """Each script that a document calls is a file that knows the options."""
     scripts = set()
     for words in commands():
         for place, word in enumerate(words):
@@ -140,7 +140,7 @@ def test_extras_and_groups_exist() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    """To a file that is there and, in a document, to a heading."""
+    """To an existing file and, if they name one, to a heading in it."""
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
         if not target.startswith("http"):
             path, _, anchor = target.partition("#")
@@ -155,7 +155,7 @@ def prose(document: Path) -> str:
 
 
 def anchors(document: Path) -> set[str]:
-    """The headings of a document, as GitHub makes anchors of them."""
+    """The headings of a document, as GitHub turns them into anchors."""
     headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
     return {re.sub(r"[^\w -]", "", heading).strip().replace(" ", "-") for heading in plain}
@@ -171,7 +171,7 @@ def test_a_wrong_anchor_is_found(tmp_path: Path) -> None:
 
 
 def test_every_error_code_is_documented() -> None:
-    """With the program's own description, and what to do."""
+    """With the program's own description, and with what to do."""
     text = (ROOT / "docs" / "troubleshooting.md").read_text()
     for error in all_errors():
         row = rf"^\| {error.status} \| `{error.code}` \| {re.escape(error.description)} \| [^|]{{10,}} \|$"
@@ -241,7 +241,7 @@ def test_every_message_of_troubleshooting_is_one_of_the_program() -> None:
 
 
 def strings(path: Path) -> Iterator[str]:
-    """Every text of a module; the values of an f-string are {}."""
+    """Every string of a module; the values of an f-string become {}."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)

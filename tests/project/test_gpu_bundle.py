@@ -1,4 +1,4 @@
-"""Bundles for machines without a network: what is missing is collected, put together elsewhere, checked, installed."""
+"""Bundles for machines without a network: missing packages are collected, then assembled, checked, installed there."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from benchmarks.gpu_bundle.wheels import (
 ROOT = Path(__file__).parents[2]
 FACTS = {"commit": "", "python": python_version(sys.executable), "replaced": [], "kept": []}
 NO_NETWORK = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
-"""An index that nothing serves."""
+"""pip's settings with an index that nothing serves."""
 
 
 @pytest.fixture
 def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of wheels, which is all that pip has."""
+    """A folder of wheels, pip's only source."""
     folder = tmp_path / "collection"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -59,7 +59,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """The Python of a new environment, whose pip is this one's: to install another takes seconds."""
+    """The Python of a new environment, which borrows this one's pip: installing another takes seconds."""
     venv.create(tmp_path / "venv")
     (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (packages / "pip").symlink_to(Path(pip.__file__).parent)
@@ -67,7 +67,7 @@ def python(tmp_path: Path) -> Path:
 
 
 def run_script(bundle: Path, *options: str, python: Path = Path(sys.executable)) -> subprocess.CompletedProcess[str]:
-    """Run the bundle's script where no index can be reached, outside the repository."""
+    """Run the bundle's script outside the repository, with no index in reach."""
     return subprocess.run(
         [str(python), "-I", str(bundle / "install.py"), *options],
         cwd=bundle, env=os.environ | NO_NETWORK, capture_output=True, text=True, check=False,
@@ -79,7 +79,7 @@ def names(wheels: list[Path]) -> list[str]:
 
 
 def test_only_what_the_target_lacks_is_collected(collection: Path, tmp_path: Path) -> None:
-    present = {"present": "2.1+cu130", "numpy": "2.4.6"}  # neither of which pip could download
+    present = {"present": "2.1+cu130", "numpy": "2.4.6"}  # pip could download neither
     wheels = collect_wheels(["small>=1", "present>=2", "numpy"], Target(present, sys.executable), tmp_path / "new")
     assert names(wheels) == ["small-1.5-py3-none-any.whl"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names(wheels)
@@ -207,4 +207,4 @@ def test_this_program_is_bundled_and_installed(python: Path, tmp_path: Path) -> 
     assert "requires numpy, which is not installed" in done.stdout
     code = "from alexnet.installation import check_installation; check_installation()"
     checked = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=False)
-    assert "onnxruntime is missing or incomplete" in checked.stderr  # its own files are whole
+    assert "onnxruntime is missing or incomplete" in checked.stderr  # the program's own files are complete

@@ -1,4 +1,4 @@
-"""Server and index never import torch, training not its compiler, and `__init__` files import nothing."""
+"""Server and index never import torch, training never its compiler, and `__init__` files import nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TORCH_FREE = [
 
 
 def loaded_after(code: str) -> set[str]:
-    """Modules in a fresh interpreter after `code`."""
+    """The modules that a fresh interpreter has loaded after `code`."""
     script = f"{code}\nimport sys; print(' '.join(sys.modules))"
     command = [sys.executable, "-c", script]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
@@ -32,7 +32,7 @@ def test_no_torch() -> None:
 
 
 def test_training_on_a_cpu_does_not_wait_for_torch_s_compiler() -> None:
-    """Its import takes two seconds."""
+    """Importing the compiler takes two seconds."""
     loaded = loaded_after("import training.train")
     assert "torch" in loaded
     assert "torch._dynamo" not in loaded

@@ -24,7 +24,7 @@ from server.dependencies import (
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "routes.md"
 SCOPES = {get_api_key: "read", require_read: "read", require_write: "write", require_admin: "admin"}
-"""The last that a route depends on is its scope; /metrics asks for a key by itself."""
+"""A route's scope is the last of these that it depends on; /metrics checks its key itself."""
 LIMITS = {admit: "slot", receive_body: "body", receive_optional_upload: "body"}
 
 
@@ -35,7 +35,7 @@ def routes() -> Iterator[RouteContext]:
 
 
 def calls(dependant: Dependant) -> Iterator[Any]:
-    """What a route depends on."""
+    """Everything that a route depends on, directly or not."""
     for dependency in dependant.dependencies:
         yield dependency.call
         yield from calls(dependency)
@@ -60,7 +60,7 @@ def test_the_table_is_the_program() -> None:
 
 
 def test_other_names_of_a_route_have_its_row() -> None:
-    """The protocol's addresses with a version, and with a slash at the end."""
+    """The inference protocol's addresses with a version, and addresses with a slash at the end."""
     listed = {(route.path, *(route.methods or ())) for route in routes() if route.include_in_schema}
     for route in routes():
         path = (route.path or "").replace("/versions/{version}", "").removesuffix("/")
@@ -68,7 +68,7 @@ def test_other_names_of_a_route_have_its_row() -> None:
 
 
 def test_no_route_needs_a_thread_to_begin() -> None:
-    """A plain function would wait for the framework's threads, which slow requests may fill: /live, too."""
+    """A plain function would wait for the framework's threads, all of which slow requests may hold: even /live."""
     for route in routes():
         for call in (route.endpoint, *calls(route.dependant)):
             function = call if inspect.isfunction(call) else type(call).__call__

@@ -42,7 +42,7 @@ MODULES = {r"(^|_)(utils?|common|helpers?|misc)$": "a module named for its subje
 
 
 def defined_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and name of everything that a module names itself, but not of what it uses from others."""
+    """Line and name of everything that a module names itself, but not of what it only uses."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, node.name
@@ -62,7 +62,7 @@ def functions(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and text of each string; the values of an f-string are {}."""
+    """Line and text of each string; the values of an f-string become {}."""
     inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -73,7 +73,7 @@ def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 @cache
 def broken_rules(word: str, patterns: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    """Each pattern that a word or text matches, and where; most words occur many times."""
+    """Each pattern that a word or text matches, and where; cached, since most words occur many times."""
     return tuple((pattern, match.start()) for pattern in patterns if (match := re.search(pattern, word)))
 
 

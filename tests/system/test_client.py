@@ -1,4 +1,4 @@
-"""The Python client against a real server: what it answers, when it comes back, and that nothing is done twice."""
+"""The Python client against a real server: its results, when it tries again, and that nothing is done twice."""
 
 from __future__ import annotations
 
@@ -141,11 +141,11 @@ def test_a_refusal_says_what_the_server_said(url: str, image: bytes) -> None:
             client.classify(b"no image")
         assert caught.value.code == "unsupported_image"
         with pytest.raises(AlexNetServerError):
-            client.remove(4711)  # at the first attempt, gone isn't good
+            client.remove(4711)  # at the first attempt, a missing image is an error
 
 
 def test_it_comes_back_when_the_server_has_time(url: str, image: bytes) -> None:
-    """Two requests whose bodies don't end fill the server; they go, and the client's later attempt is answered."""
+    """Two requests whose bodies don't end fill the server; once they are gone, the client's later attempt succeeds."""
     held = [socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) for _ in range(2)]
     for connection in held:
         head = f"POST /classify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 1000\r\n\r\nx"
@@ -170,7 +170,7 @@ def test_it_comes_back_when_the_server_has_time(url: str, image: bytes) -> None:
 
 
 def test_a_connection_that_breaks_is_made_again() -> None:
-    """A server that hangs up twice, then says that what is to be removed is gone."""
+    """A server hangs up twice, then says that the image to remove is gone: `remove` succeeds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answers = [b"", b"", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
 
@@ -200,11 +200,11 @@ def test_pauses_grow_and_differ() -> None:
     assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "300"})) == 8
     for odd in ("Wed, 21 Oct", "-30", "nan"):
         assert 0 <= retries.pause(0, httpx2.Response(503, headers={"Retry-After": odd})) <= 1
-    assert 4 <= Retries(max_pause=8).pause(5000, None) <= 8  # a night of attempts: 2**5000 is no float
+    assert 4 <= Retries(max_pause=8).pause(5000, None) <= 8  # a night of attempts: 2**5000 overflows a float
 
 
 def test_what_never_was_is_not_removed() -> None:
-    """A 503 did nothing: a 404 after it is an error, unlike one after an answer that was lost."""
+    """A 503 means that nothing was done: a 404 after it is an error, unlike one after a lost response."""
     head = "HTTP/1.1 {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
     error = '{"error": {"code": "unknown_image", "message": "none"}}'
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -225,7 +225,7 @@ def test_what_never_was_is_not_removed() -> None:
 
 
 def test_the_asynchronous_one(url: str, tmp_path: Path) -> None:
-    """Many at once against a server that takes two: all are answered."""
+    """Many requests at once to a server that takes two: all are answered."""
     files = sorted(draw_images(tmp_path / "some", 4, 3).rglob("*.jpg"))
 
     async def ask() -> tuple[list[Classification], bool]:

@@ -1,7 +1,7 @@
 """The shell blocks of the documents, each in a folder of its own with a small network, its index and a few images.
 
-What trains gets options that make it small; what serves goes on while `curl` asks it; a few words stand for a reader's
-own. The tutorial is one story, in test_tutorial.py.
+Training commands get options that make them small; servers keep running while `curl` calls them; names that stand for
+a reader's own are replaced. The tutorial is run as a whole, in test_tutorial.py.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ STAND_FOR = {
     r"indexes/cats/": "indexes/patterns/",
     r"--label cat\b": "--label circles",
     r" /(images|photos)|(?<=--data )grocery": " ~/images",
-    r"(?m)(codes train.*?)(?: --bits 256)?$": r"\1 --bits 32",  # of 64 features, not 4096
+    r"(?m)(codes train.*?)(?: --bits 256)?$": r"\1 --bits 32",  # from 64 features, not 4096
     r"(artifacts|indexes)/grocery": r"\1/patterns",
 }
 ELSEWHERE = {
@@ -89,7 +89,7 @@ ELSEWHERE = {
 
 MINUTES = r"run\.py|alexnet (train|quantize|draw|evaluate|codes|index|export|classify|check|calibrate) "
 MAX_SERVERS = 2
-"""More `alexnet serve` one after the other than these take a quarter of a minute."""
+"""A block that runs `alexnet serve` more often takes a quarter of a minute, and is marked slow."""
 
 
 def blocks() -> list[Any]:
@@ -108,7 +108,7 @@ def blocks() -> list[Any]:
 
 
 def furnish(home: Path, script: str, artifact: Artifact, index: Path, images: Path) -> None:
-    """A reader's folder: what the lines name is there."""
+    """Fill a reader's folder with what the script's lines name."""
     for name in ("images", "queries"):
         (home / name).symlink_to(images)
     for number, name in enumerate(("image", "a", "b")):
@@ -117,7 +117,7 @@ def furnish(home: Path, script: str, artifact: Artifact, index: Path, images: Pa
     for name in {"patterns", *re.findall(r"artifacts/([\w-]+)", script)}:
         shutil.copytree(artifact.path, home / "artifacts" / name / "1")
     shutil.copytree(index, home / "indexes" / "patterns" / "1")
-    if "codes train" in script:  # it asks for more than are drawn
+    if "codes train" in script:  # it needs more images than are drawn
         with closing(FolderIndex(home / "indexes" / "patterns" / "1", writable=True)) as grown:
             thumbnail = encode(np.zeros((1, 1, 3), np.uint8))
             rows = np.random.default_rng(0).random((ROWS, grown.dim), np.float32)

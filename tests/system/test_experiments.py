@@ -70,7 +70,7 @@ def start(name: str, data: Path, output: Path, *options: object) -> subprocess.P
 def run_main(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Runs an experiment's `main` in this process; what it printed."""
+    """Runs an experiment's `main` in this process, and returns what it printed."""
     monkeypatch.setenv("ALEXNET_DATA", str(data))
     monkeypatch.chdir(tmp_path)
 
@@ -116,21 +116,21 @@ def test_an_ablation_is_resumed(run_main: Callable[..., str], few: Path, tmp_pat
         line for line in printed.splitlines() if "|" in line
     ]
     repeated = json.loads(file.read_text())["runs"]["no cross-tower connection, seed 0"]
-    assert repeated["10"] == lost["10"]  # the same seed, the same network
+    assert repeated["10"] == lost["10"]  # the same seed gives the same network
 
 
 @pytest.mark.slow
 def test_table_2_is_measured_once(
     run_main: Callable[..., str], few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With one set of images for the few and for the many classes. An artifact that is gone would be trained again."""
+    """With one set of images for the few and the many classes. Measuring twice would train deleted artifacts again."""
     monkeypatch.setattr(pretraining, "SCRATCH_SEEDS", (0, 1))
     monkeypatch.setattr(
         pretraining, "ENSEMBLES", {"1 CNN": ("scratch-0",), "7 CNNs*": ("scratch-0", "scratch-1", "fine-tuned-6")}
     )
     options = {"data": str(few), "wider_data": str(few), "source": ""}
     printed = run_main(pretraining.main, **options)
-    assert re.search(r"\| 1 CNN \| [\d.]+ / 0.00 % \| 40.7 / 18.2 % \|", printed)  # three classes: five are enough
+    assert re.search(r"\| 1 CNN \| [\d.]+ / 0.00 % \| 40.7 / 18.2 % \|", printed)  # five guesses at three classes
     assert re.search(r"\| halves \| [\d.]+ / 0.00 % \| 67.4 / 40.9 % \|", printed)
     assert "| 5 CNNs | not run | 38.1 / 16.4 % |" in printed
     folder = tmp_path / QUICK / "pretraining-networks"
@@ -169,7 +169,7 @@ def test_settings_with_an_unknown_name_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_ablation_names_the_way_to_resume_it(data: Path, tmp_path: Path) -> None:
-    """And not with the run alone, whose folder is gone; what was finished is kept."""
+    """It is the experiment's command, not the run's, which would resume only that run; finished runs are kept."""
     process = start("ablation", data, tmp_path, "--data", "cifar10")
     assert process.stdout is not None
     runs = 0
@@ -177,7 +177,7 @@ def test_a_stopped_ablation_names_the_way_to_resume_it(data: Path, tmp_path: Pat
         runs += "run directory" in line
         if runs == 2:
             break
-    time.sleep(0.5)  # into its steps
+    time.sleep(0.5)  # let it take some steps
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -244,7 +244,7 @@ def test_the_roc_curve() -> None:
     assert area == pytest.approx(0.75)
     assert (result[false_rates < 0.49] == 0.5).all()
     assert (result[false_rates > 0.51] == 1.0).all()
-    assert solar_cells.compute_roc_curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
+    assert solar_cells.compute_roc_curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all share one threshold
     sure = truth._replace(weights=np.array([1.0, 0.5, 1.0, 1.0]))
     assert solar_cells.compute_roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
 
@@ -285,7 +285,7 @@ def test_images_of_one_source_are_selected() -> None:
 
 
 def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half-way between two measurements where the error is as far above as below."""
+    """Halfway between two measurements, if their errors are as far above the target as below it."""
     errors = iter([0.9, 0.5, 0.3, 0.2])
     monkeypatch.setattr(activation, "measure_error", lambda *_: next(errors))
     images = Images(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
@@ -311,7 +311,7 @@ def test_the_search_ends_at_a_rate_that_is_better_than_both_neighbors(
 
 
 def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long before its epochs are over, which are an hour elsewhere."""
+    """Long before its epochs are over, which would take an hour in a real experiment."""
     monkeypatch.setattr(activation, "GIVE_UP_AFTER_STEPS", 4)
     images = Images(100 * torch.randn(256, 3, 32, 32), torch.arange(256) % 10)
     result = activation.train_to_error("relu", 1e4, 0, images, activation.Settings(images=256, interval=1), 9)
@@ -320,7 +320,7 @@ def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_layers_compute_what_their_names_say() -> None:
-    """A local layer with equal kernels is a convolution; the norm is torch's."""
+    """A local layer with equal kernels is a convolution; the response norm equals torch's."""
     x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     convolution, local = torch.nn.Conv2d(4, 5, 3, padding=1), normalization.LocallyConnected(4, 5)
     with torch.no_grad():
@@ -334,7 +334,7 @@ def test_layers_compute_what_their_names_say() -> None:
 
 
 def test_crops_are_each_image_s_own() -> None:
-    row = torch.arange(32.0).expand(3, 32, 32)  # a pixel says its column
+    row = torch.arange(32.0).expand(3, 32, 32)  # a pixel's value is its column
     pixels = torch.stack([row, row + 100] * 20)
     result = cut_random_crops(pixels, 24, torch.Generator().manual_seed(0))
     assert result.shape == (40, 3, 24, 24)

@@ -48,7 +48,7 @@ def test_a_list_of_images_becomes_a_packed_network(
 
 
 def test_a_bias_towards_a_source_is_found() -> None:
-    """Two sources with three classes each; the network gives all classes of the first one e^2 times too much."""
+    """Two sources with three classes each; the network favors all classes of the first one by a factor of e^2."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(240) % 6
     sources = torch.tensor([0, 0, 0, 1, 1, 1])

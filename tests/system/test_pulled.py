@@ -41,7 +41,7 @@ from tests.helpers.drawings import CLASSES, draw, encode
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_classify_prints_imagenet_names(pulled: Artifact, validation: Path) -> N
     result = run_alexnet("classify", next(validation.glob("*.JPEG")), "--artifact", pulled.path, "--json")
     assert result.returncode == 0, result.stderr
     (classified,) = json.loads(result.stdout)["results"]
-    assert (classified["familiarity"], classified["familiar"]) == (None, None)  # its publisher's images aren't here
+    assert (classified["familiarity"], classified["familiar"]) == (None, None)  # needs the publisher's images
     predictions = classified["predictions"]
     assert len(predictions) == 5
     assert all(entry["id"].startswith("n") and entry["name"] for entry in predictions)
@@ -148,7 +148,7 @@ def test_export_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None
 
 
 def test_export_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
-    """A state dict that the torch network takes, and with which it says what is served."""
+    """A state dict with which the torch network gives the outputs that are served."""
     assert (
         run_alexnet(
             "export", "--artifact", pulled.path, "--output", tmp_path / "net.safetensors", "--format", "safetensors"
@@ -169,7 +169,7 @@ def test_export_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) 
 
 
 def triton_schema() -> ModuleType:
-    """The schema of Triton's config.pbtxt, from its own client, without the rest of which it is a part."""
+    """The schema of Triton's config.pbtxt, loaded from Triton's client without the client's other modules."""
     spec = importlib.util.find_spec("tritonclient")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -183,7 +183,7 @@ def triton_schema() -> ModuleType:
 
 
 def test_export_triton_model_repository(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
-    """Triton's own schema takes the configuration, and the model has the inputs and outputs that it names."""
+    """Triton's own schema accepts the configuration, and the model has the inputs and outputs that it names."""
     assert (
         run_alexnet(
             "export", "--artifact", pulled.path, "--output", tmp_path / "models", "--format", "triton"
@@ -202,7 +202,7 @@ def test_export_triton_model_repository(pulled: Artifact, validation: Path, tmp_
         for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
             listed = [(d.name, numpy_types[words.DataType.Name(d.data_type)], list(d.dims)) for d in declared]
             assert listed == [(r.name, r.type, list(r.shape[1:])) for r in real]
-            assert not any(isinstance(r.shape[0], int) for r in real)  # the batch's axis is free
+            assert not any(isinstance(r.shape[0], int) for r in real)  # the batch axis is dynamic
         assert len((folder / config.output[0].label_filename).read_text().splitlines()) == 1000
         outputs = session.run(None, {"images": pixels})
         expected = OnnxModel(pulled.network, "cpu").run(pixels, crops)
@@ -212,7 +212,7 @@ def test_export_triton_model_repository(pulled: Artifact, validation: Path, tmp_
 
 @pytest.mark.slow
 def test_fine_tuning(pulled: Artifact, few: Path, tmp_path: Path) -> None:
-    """All layers but the last are copied and learn slowly, the last one is fitted; it is served like any other."""
+    """All layers but the last are copied and learn slowly, and the last one is fitted to the new classes."""
     places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}
     options = [value for place, path in places.items() for value in (f"--{place}", path)]
     result = run_alexnet("train", "--data", few, "--init-from", pulled.path, "--epochs", 1, "--batch-size", 8, *options)
@@ -245,7 +245,7 @@ def test_errors_are_one_line(mirror: tuple[str, Path], pulled: Artifact, tmp_pat
     ]
     for command, error in mistakes:
         result = run_alexnet(*command, folder=tmp_path)
-        code = 2 if command == ["pull", "alexnet"] else 1  # an error of usage, as in any shell
+        code = 2 if command == ["pull", "alexnet"] else 1  # a usage error, as in any shell
         assert (result.returncode, result.stderr.count("\n")) == (code, 2), result.stderr
         assert result.stderr.startswith(f"error: {error}"), result.stderr
     assert not list(tmp_path.rglob("*.onnx"))

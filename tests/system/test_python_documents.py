@@ -54,7 +54,7 @@ def test_the_python_client(
 
 
 def test_the_onnx_file_without_this_program(home: Path, few: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says what the program says."""
+    """It gives the program's predictions."""
     shutil.copy(few / "stripes" / "00.jpg", home / "image.jpg")
     (home / "artifacts" / "NAME").symlink_to(home / "artifacts" / "patterns")
     (home / "artifacts" / "patterns" / "VERSION").symlink_to(home / "artifacts" / "patterns" / "1")

@@ -30,7 +30,8 @@ def records(home: Path) -> list[dict[str, float]]:
 
 
 def require_same(home: Path, alone: Path) -> None:
-    """Equal to rounding in float64, after 6 steps with dropout, augmentation and a short last batch."""
+    """Require runs that are equal up to rounding in float64, after 6 steps with dropout, augmentation and a short last
+    batch."""
     for ours, theirs in zip(training_runs.load_checkpoint(home), training_runs.load_checkpoint(alone), strict=True):
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
@@ -101,7 +102,7 @@ exec(compile(open(os.environ["RUN"]).read(), os.environ["RUN"], "exec"))
 def test_one_stopped_in_the_validation_stops_all(
     few: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both end together, when the first has saved; the error is printed once, with the command to resume."""
+    """Both end together, once the first has saved; the error is printed once, with the command to resume."""
     script = tmp_path / "a run.py"
     script.write_text(STOPPED)
     monkeypatch.setenv("RUN", str(training_runs.RUN))

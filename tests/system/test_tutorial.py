@@ -21,7 +21,7 @@ INSTALLING = "python3 -m venv"
 def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
     blocks = shell_blocks(ROOT / "docs" / "tutorial.md")
     left_out = [block for block in blocks if INSTALLING in block]
-    assert len(left_out) == 1  # they create this environment
+    assert len(left_out) == 1  # it creates the environment, which is this one
     shutil.copytree(few, tmp_path / "images")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -15,7 +15,7 @@ from tests.helpers.hosts import Host, hosts
 
 
 def start(made: list[Host], home: Path, *options: object) -> list[subprocess.Popen[str]]:
-    """The same command on each host, as an operator types it, in a folder that all see."""
+    """Start the same command on each host, as an operator types it, in a folder that all hosts see."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", len(made), "--nproc-per-node", 1]
     torchrun += ["--master-addr", made[0].address, "--master-port", 29400]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "eth0"}

@@ -96,7 +96,7 @@ def test_indexed_image_finds_itself_at_distance_0(url: str, few: Path) -> None:
 
 
 def test_terminal_agrees_with_the_server(home: Path, url: str, few: Path) -> None:
-    """Of a training image: how familiar a held-out one is, which is compared with itself, hangs on rounding."""
+    """With a training image: a held-out one is compared with itself, so its familiarity depends on rounding."""
     path = few / "circles" / "05.jpg"
     indexed = home / "patterns" / "circles" / "05.jpg"
     response = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()
@@ -128,7 +128,7 @@ def test_evaluate_agrees_with_the_manifest(home: Path) -> None:
 
 
 def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
-    held = run_alexnet("index", "add", "--data", "patterns", folder=home)  # by the server
+    held = run_alexnet("index", "add", "--data", "patterns", folder=home)  # the server holds the index
     assert held.returncode == 1
     assert "another process" in held.stderr
     shutil.copytree(home / "indexes" / "patterns" / "1", home / "copy")

@@ -1,4 +1,4 @@
-"""Open Inference Protocol: `outputs` named N times, and odd requests: numbers, shapes, types, lengths.
+"""Open Inference Protocol: one output named N times, and odd requests: numbers, shapes, types, lengths.
 
 Needs tritonclient.
 """
@@ -178,7 +178,7 @@ def triton_client() -> None:
 
 
 def many_outputs() -> None:
-    """`features` requested N times: 61 kB of JSON each."""
+    """Request `features` N times: each would be 61 kB of JSON."""
     for times in (1, 10, 100, 1000, 3000, 6000):
         document = {"outputs": [{"name": "features"}] * times, "inputs": [IMAGE_INPUT]}
         body = json.dumps(document, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""200 slow connections of each kind; tiny chunks; slow readers; what GET requests cost; Range; /kernels."""
+"""Up to 200 slow connections of each kind; tiny chunks; slow readers; what GET requests cost; Range; /kernels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def connect(number: int, data: bytes = b"", receive_buffer: int = 0) -> list[soc
 
 
 def count_closed(connections: list[socket.socket]) -> int:
-    """How many of them the server has closed."""
+    """How many of the connections the server has closed."""
     closed = 0
     for connection in connections:
         connection.setblocking(False)
@@ -63,7 +63,8 @@ def count_closed(connections: list[socket.socket]) -> int:
 
 
 def watch(name: str, connections: list[socket.socket], dribble: bytes = b"", seconds: float = 60) -> None:
-    """Until the server has closed all: send `dribble` on each every second, and classify an image beside it."""
+    """Until the server has closed all connections, or `seconds` are over: send `dribble` on each about every second,
+    request /live and classify an image. Report the slowest responses."""
     start, image = time.monotonic(), first_image()
     live, classified = list[float](), list[tuple[int | str, float]]()
     while time.monotonic() - start < seconds and count_closed(connections) < len(connections):
@@ -98,7 +99,7 @@ def slow_requests() -> None:
 
 
 def slow_readers() -> None:
-    """20 pipelined lists on each connection, of which nothing is read."""
+    """Request 20 pipelined lists on each connection, and read nothing."""
     lists = b"GET /images?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20
     connections, start = connect(200, lists, receive_buffer=4096), time.monotonic()
     maximum: dict[str, int] = {}

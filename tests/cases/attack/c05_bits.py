@@ -1,5 +1,5 @@
-"""A bit flipped in each column of one row of the catalog, in its cells of SQLite's indexes, and in the metadata, six
-times each: what is noticed, and what is wrong without a word.
+"""Flip a bit in each column of one row of the catalog, in the row's cells of SQLite's indexes, and in the metadata, six
+times each: what damage is noticed, and what is silently wrong?
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ Place = tuple[int, int]
 
 
 def find_places(content: bytes) -> dict[str, Place]:
-    """Where the parts of the row are: SQLite writes a row's header, and then its columns without gaps."""
+    """Where the row's parts, its index cells and the metadata are in `content`: SQLite writes a row's header, and then
+    its columns without gaps."""
     with closing(sqlite3.connect(INDEX / "catalog.sqlite")) as database:
         row, checksum, sha256, label, source, image_format, *checksums, thumbnail = database.execute(
             f"SELECT {COLUMNS} FROM images WHERE id = ?", (IMAGE_ID,)
@@ -56,7 +57,7 @@ def find_places(content: bytes) -> dict[str, Place]:
         places[name] = (end, len(text))
         end += len(text)
     places |= {"width": (end, 2), "height": (end + 2, 2)}
-    end += 4  # whether it is removed is in the header
+    end += 4  # `removed`, 0 or 1, is stored in the header
     for name, length in zip(("thumbnail_checksum", "entry_checksum"), lengths, strict=True):
         places[name] = (end, length)
         end += length
@@ -83,7 +84,7 @@ def find_all(content: bytes, text: bytes) -> list[int]:
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """Everything that an index says."""
+    """Everything that an intact index returns; of a damaged one, only what is damaged."""
     index, _ = open_for_serving(IndexUri(path), ARTIFACT, read_only=False)
     with closing(index):
         assert isinstance(index, FolderIndex)
@@ -109,7 +110,7 @@ def inspect(path: Path) -> dict[str, Any]:
 
 
 def in_process(path: Path) -> dict[str, Any]:
-    """`inspect` in a process of its own, or how it failed."""
+    """The result of `inspect` in a process of its own, or how it failed."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if not child:

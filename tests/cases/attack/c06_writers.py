@@ -1,4 +1,4 @@
-"""Several processes at one index; a limit on file sizes, and a full disk, during `index add`; kill -9 in compact; an
+"""Several processes on one index; a file-size limit and a full disk during `index add`; kill -9 during compact; an
 index swapped under a server; a catalog that another program locks.
 
 Needs root for the part `full_disk`.
@@ -36,7 +36,7 @@ MOUNT = HOME / "mount"
 
 
 def many_writers() -> None:
-    """Five times `index add` at once on a new index; then a server and three loops of commands on one."""
+    """Run `index add` five times at once on a new index; then a server and three loops of commands on another."""
     folders = [make_folder(f"new{number}", 25, b"%d" % number) for number in range(5)]
     index = HOME / "index_writers"
     shutil.rmtree(index, ignore_errors=True)
@@ -153,7 +153,7 @@ def swapped_index() -> None:
 
 
 def locked_catalog() -> None:
-    """45 PATCH requests while another program holds the catalog in BEGIN IMMEDIATE."""
+    """Send 45 PATCH requests while another program locks the catalog with BEGIN IMMEDIATE."""
     index = copy_index("index_locked")
     server = Server(PORT, index, log="locked.log")
     with closing(sqlite3.connect(index / "catalog.sqlite", isolation_level=None)) as holder:

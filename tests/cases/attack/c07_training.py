@@ -1,5 +1,5 @@
 """kill -9 at random moments of ten runs, then --resume until they are done: are the weights those of an unbroken run?
-Damaged files of a run; limits on the size of files.
+Damaged files of a run; limits on file size, open files and disk space (the part `limits`, which needs root).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def resume(run: Path) -> ShellResult:
 
 
 def prepare() -> str:
-    """Train without a break; the weights."""
+    """Train without a break. Returns a checksum of the network."""
     for name in ("mono_0", "mono_100", "poly_0"):
         target = FOLDER / "data" / name
         if not target.exists():
@@ -78,7 +78,7 @@ def prepare() -> str:
 
 
 def kill_after(process: subprocess.Popen[str], seconds: float) -> bool:
-    """Whether it still ran and was killed."""
+    """Kill the process after `seconds`. Returns False if it ended before."""
     try:
         process.wait(seconds)
         return False
@@ -168,7 +168,7 @@ def damaged_checkpoints() -> None:
     values, outcomes = flatten(state), Counter[tuple[str, str]]()
     for number in range(60):
         kind = ("flip", "flip", "block of 512", "4096 zeros", "cut", "grow")[number % 6]
-        (copy / "checkpoint.pt").unlink(missing_ok=True)  # the previous one is still mapped
+        (copy / "checkpoint.pt").unlink(missing_ok=True)  # the previous file is still mapped
         (copy / "checkpoint.pt").write_bytes(damage(content, kind))
         try:
             loaded = flatten(RunDirectory(copy).load_checkpoint())

@@ -1,6 +1,7 @@
 """Artifacts, ONNX files and zip files from others; start in a container (PID 1); SIGHUP while starting; draining.
 
-Needs root for the part `process_1`, and GROCERY_ZIP, the published archive of the data set grocery, for `zip_files`.
+Needs root for the part `process_1`. With GROCERY_ZIP, the published archive of the data set grocery, `zip_files` tries
+damaged copies of it, too.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def constant(name: str, value: object, dtype: Any = np.int64) -> TensorProto:
 
 
 def make_model(nodes: Sequence[NodeProto] = (), constants: Sequence[TensorProto] = ()) -> ModelProto:
-    """A model with the inputs and outputs of a network: 1/8 and 1. With nodes or constants, it adds their `w` to it."""
+    """A model with a network's inputs and outputs: 8 probabilities of 1/8 and 16 features of 1. With `constants`, it
+    adds `w`, which they or `nodes` give, to the probabilities."""
     node, value_info = helper.make_node, helper.make_tensor_value_info
     inputs = [
         value_info("images", TensorProto.UINT8, ["N", 256, 256, 3]),
@@ -108,7 +110,7 @@ def make_model(nodes: Sequence[NodeProto] = (), constants: Sequence[TensorProto]
 
 
 def raw_tensor(dims: list[int], data: bytes = b"") -> TensorProto:
-    """The constant `w` with these dimensions, whatever its bytes are."""
+    """The constant `w` with these dimensions and bytes, even if they don't fit together."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, raw_data=data)
     tensor.dims.extend(dims)
     return tensor
@@ -125,7 +127,7 @@ def external_tensor(location: str) -> TensorProto:
 
 
 def large_sum(dims: list[int]) -> ModelProto:
-    """A model that makes a tensor of this shape for each image."""
+    """A model that makes a tensor of this shape in each run."""
     nodes = [
         helper.make_node("ConstantOfShape", ["large"], ["zeros"]),
         helper.make_node("ReduceSum", ["zeros"], ["w"], keepdims=0),
@@ -143,7 +145,7 @@ def try_artifact(name: str, artifact: Path, timeout: float = 30) -> None:
             break
         try:
             max_rss = server.max_rss
-        except StopIteration:  # it ends just now
+        except StopIteration:  # it has just ended
             continue
         if server.status("GET", "/ready", timeout=2) == 200:
             state = "SERVES"
@@ -263,7 +265,7 @@ def zip_files() -> None:
 
 
 def damaged_archives(archive: Path) -> list[tuple[str, bytes]]:
-    """The published archive with its own listing, and other contents."""
+    """Copies of the published archive with a damaged, encrypted or unreadable member, and half of it; name, bytes."""
     content = archive.read_bytes()
     with zipfile.ZipFile(archive) as opened:
         member = next(info for info in opened.infolist() if info.filename.endswith(".jpg"))
@@ -281,7 +283,7 @@ def damaged_archives(archive: Path) -> list[tuple[str, bytes]]:
 
 
 def process_1() -> None:
-    """As the first process of a container, signals without a handler are ignored."""
+    """Send SIGTERM to the server as process 1, which ignores signals without a handler; then SIGHUP while it starts."""
     index = copy_index("index_process_1")
     serve = f"{ALEXNET} serve --artifact {ARTIFACTS} --index {index} --port {PORT}"
     namespace = f"exec unshare --pid --fork --mount-proc --kill-child {serve}"
@@ -309,7 +311,7 @@ def process_1() -> None:
 
 
 def drain() -> None:
-    """SIGTERM with 40 classifications and 8 additions in flight."""
+    """Send SIGTERM with 40 classifications and 8 additions in flight."""
     images = [path.read_bytes() for path in list_images(40)]
     for seconds in ("0", "3"):
         index = copy_index("index_drain")
@@ -346,7 +348,7 @@ def drain() -> None:
 def in_flight(
     server: Server, images: list[bytes], classified: list[object], added: list[object], ids: list[int]
 ) -> list[Callable[[], None]]:
-    """Calls that note the statuses of their responses, and the ids of images that were added."""
+    """Calls that record the statuses of their responses, and the ids of added images."""
 
     def classify(image: bytes) -> None:
         classified.append(server.status("POST", "/classify", image, timeout=60))

@@ -1,4 +1,4 @@
-"""Odd parameters, labels and keys: what the response is, how long it takes, what grows."""
+"""Odd parameters, labels and keys: what the response is, how long it takes, how much memory the server has."""
 
 from __future__ import annotations
 

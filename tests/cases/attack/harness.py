@@ -1,7 +1,7 @@
-"""Servers, requests and copies of the index for the scripts of this folder.
+"""Servers, requests and copies of the index for the scripts in this folder.
 
-Variables: `ALEXNET`, the program (default: the `alexnet` on PATH), and `ATTACK_HOME`, the folder to work in (default:
-`alexnet-attack` in the temporary folder), which `prepare.py` fills.
+Environment variables: `ALEXNET`, the program (default: the `alexnet` on PATH), and `ATTACK_HOME`, the working folder,
+which `prepare.py` fills (default: `alexnet-attack` in the temporary folder).
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def first_image() -> bytes:
 
 
 class ShellResult(NamedTuple):
-    """Exit status (None: killed after the timeout), seconds, and the end of the output."""
+    """Exit status (None: killed after the timeout), seconds, and the last 500 characters of the output."""
 
     status: int | None
     seconds: float
     output: str
 
     def last(self, count: int) -> str:
-        """The last characters of the output, in one line."""
+        """The last `count` characters of the output, on one line."""
         return self.output[-count:].replace("\n", " | ")
 
 
@@ -107,7 +107,7 @@ def add_command(folder: Path, index: Path) -> str:
 
 
 def verify(index: Path) -> str:
-    """Exit status and last words of `alexnet index verify`."""
+    """Exit status and end of the output of `alexnet index verify`."""
     result = run_shell(f"{ALEXNET} index verify --index {index}")
     return f"{result.status} {result.last(120)}"
 
@@ -121,7 +121,7 @@ def copy_index(name: str, source: Path = INDEX) -> Path:
 
 
 def make_folder(name: str, count: int, suffix: bytes) -> Path:
-    """HOME/NAME/class with `count` images; the bytes behind each make it a new one."""
+    """The folder HOME/NAME, with `count` images in `class`; bytes appended to each make it a new image."""
     images, folder = list_images(), HOME / name / "class"
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -168,7 +168,7 @@ class Server:
             self.wait_until_ready()
 
     def wait_until_ready(self, timeout: float = 90) -> None:
-        """Raises RuntimeError, after which the process is gone."""
+        """Wait until /ready answers 200. Raises RuntimeError if it doesn't; the process has then ended."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -193,7 +193,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
         timeout: float = 60,
     ) -> HttpResponse:
-        """Raises OSError or HTTPException."""
+        """Send a request. Raises OSError or HTTPException."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, headers or {})
@@ -237,7 +237,7 @@ class Server:
         return response if isinstance(response, str) else response.status
 
     def send_raw(self, data: bytes, timeout: float = 5) -> bytes:
-        """Everything that the server sends until it closes (<EOF>), or how the connection ended."""
+        """Send `data`. Returns all that comes back, then <EOF> if the server closed, or else the exception's name."""
         received = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
             connection.sendall(data)
@@ -259,7 +259,7 @@ class Server:
 
     @property
     def max_rss(self) -> int:
-        """Most resident memory so far, in MB."""
+        """Peak resident memory in MB."""
         return self._memory("VmHWM")
 
     def resources(self) -> dict[str, int]:
@@ -272,7 +272,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def failures(self) -> str:
-        """Responses of 500 and tracebacks in the log, and the resources of the process."""
+        """Numbers of 500 responses and tracebacks in the log, and the process's resources."""
         counts = f"{self.count_in_log('status=500')} of status 500, {self.count_in_log('Traceback')} tracebacks"
         return f"{counts}, {self.resources() if self.process.poll() is None else 'ended'}"
 
@@ -280,7 +280,7 @@ class Server:
         self.process.send_signal(signal.SIGHUP)
 
     def terminate(self, timeout: float = 60) -> str:
-        """Send SIGTERM: the exit status, and how long it took."""
+        """Send SIGTERM. Returns the exit status and how long it took, as text."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -312,7 +312,7 @@ def multipart(
 
 @contextmanager
 def probe_live(server: Server, pause: float = 0.02) -> Iterator[list[tuple[float, int | str]]]:
-    """Request /live all the time: (seconds, status) of each response, complete when the context ends."""
+    """Request /live repeatedly. Yields (seconds, status) of each response, complete when the context ends."""
 
     def probe() -> tuple[float, int | str]:
         start = time.monotonic()
@@ -324,12 +324,12 @@ def probe_live(server: Server, pause: float = 0.02) -> Iterator[list[tuple[float
 
 
 def worst(responses: Sequence[tuple[float, int | str]]) -> str:
-    """The slowest of the responses."""
+    """The slowest response's seconds, as text."""
     return f"{max((seconds for seconds, _ in responses), default=0):.2f} s"
 
 
 def run_at_once(calls: Sequence[Callable[[], object]]) -> None:
-    """Run each in a thread, and wait for all."""
+    """Run each call in its own thread, and wait for all."""
     threads = [threading.Thread(target=call) for call in calls]
     for thread in threads:
         thread.start()
@@ -338,7 +338,7 @@ def run_at_once(calls: Sequence[Callable[[], object]]) -> None:
 
 
 def count(values: Sequence[object]) -> dict[object, int]:
-    """How often each value occurs, the most frequent first."""
+    """How often each value occurs, most frequent first."""
     return dict(collections.Counter(values).most_common())
 
 

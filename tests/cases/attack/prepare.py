@@ -18,7 +18,7 @@ IMAGES_PER_CLASS = 30
 
 
 def copy_images(target: Path) -> dict[str, int]:
-    """Copy the first images of each class; how many there are of each."""
+    """Copy the first images of each class. Returns the number of each."""
     root = Path(elpv_dataset.__file__).parent / "data"
     counts: dict[str, int] = collections.Counter()
     for line in (root / "labels.csv").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""A rebuilt index moved into place under a running server: one POST /images cuts rows off the new index."""
+"""A rebuilt index is moved into place under a running server: does one POST /images cut rows off it?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""150 kB of request: `features` requested 6,000 times, 61 kB of JSON each, which the event loop encodes."""
+"""A request of 150 kB for `features` 6,000 times: would the event loop encode 61 kB of JSON for each?"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""features-1.f32 cut to 100 of 240 rows under a running server, then one POST /images: rows 100 to 239 come back as
-zeros and are returned as neighbors. Is a damaged row reported at the next start? And the crops of the metadata changed.
+"""features-1.f32 is cut to 100 of 240 rows under a running server, then one POST /images: do rows 100 to 239 come back
+as zeros, and as neighbors? Is damage reported at the next start? Second part: the crops in the metadata are changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROW_BYTES = 4096 * 4
 
 
 def similar(server: Server, image_id: int, k: int = 240) -> dict[int, float]:
-    """Distances by id; empty where the search fails."""
+    """Distances by id; empty if the search fails."""
     response = server.request("GET", f"/images/{image_id}/similar?k={k}")
     if response.status != 200:
         report("   ", response.status, response.body[:150])
@@ -52,7 +52,7 @@ def damage_lines(server: Server) -> list[str]:
 
 
 def other_crops() -> None:
-    """One bit, from '4', the center crop, to '0'."""
+    """Change one bit of the crops, from '4', the center crop, to '0'."""
     index = copy_index("index_crops")
     with closing(sqlite3.connect(index / "catalog.sqlite")) as database, database:
         report("crops:", database.execute("SELECT value FROM metadata WHERE key = 'crops'").fetchall())

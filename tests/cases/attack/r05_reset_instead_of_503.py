@@ -1,4 +1,4 @@
-"""Is an early 503 readable? One slow body holds the only place; requests by the size of their body, closing and not."""
+"""Is an early 503 readable? One slow body holds the only slot; the others vary in size and in `Connection: close`."""
 
 from __future__ import annotations
 

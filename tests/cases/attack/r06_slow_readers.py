@@ -1,4 +1,4 @@
-"""20 clients request 1,000 x features (a response of 60 MB to 50 kB) and read 1.5 kB per second: what the server holds.
+"""20 clients request `features` 1,000 times in 50 kB (a 60 MB response) and read 1.5 kB per second: how much memory?
 
 Takes two minutes.
 """

@@ -1,5 +1,5 @@
-"""Content-Length beside Transfer-Encoding (RFC 9112, 6.3: the server must close); absolute form; forged fields of the
-log; Host in redirects; half a request behind a whole one; a log pipe that nobody reads; many SIGHUPs.
+"""Content-Length beside Transfer-Encoding (RFC 9112, 6.3: the server must close); absolute form; forged log fields;
+Host in redirects; half a request after a whole one; a log pipe that nobody reads; many SIGHUPs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def json_log() -> None:
 
 
 def log_pipe() -> None:
-    """A log into a pipe that nobody reads."""
+    """Log to a pipe that nobody reads."""
     server = Server(PORT, INDEX, log="r07_pipe.log")
     server.terminate()
     read_end, write_end = os.pipe()

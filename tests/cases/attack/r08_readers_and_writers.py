@@ -1,5 +1,5 @@
-"""A reading server beside a writing program; kill -9 of `index add` and `index merge` at random moments; many changes
-of labels; an index copied while it is written.
+"""A read-only server beside a program that writes; kill -9 of `index add` and `index merge` at random moments; many
+label changes; an index copied while it is written.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def many_labels() -> None:
 
 
 def copied_index() -> None:
-    """cp -r during additions."""
+    """Copy the index file by file during additions, as cp -r does."""
     index = copy_index("index_copied")
     server, end, outcomes = Server(PORT, index, log="r08c.log"), time.monotonic() + 8, Counter[str]()
 

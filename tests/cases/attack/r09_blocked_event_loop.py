@@ -1,5 +1,5 @@
-"""One request that stops everything else: the worst /live while it is worked on. Does it need a key, where there are
-keys?
+"""Can one request stop everything else? The slowest /live while it is processed. Is it refused without a key, if the
+server has keys?
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def send_tiny_chunks(path: str, megabytes: float) -> object:
 
 
 def json_images() -> dict[str, bytes]:
-    """JSON with images that is as large as it may be, and what costs the most to parse of what is no image."""
+    """JSON with images, as large as permitted, and the JSON without an image that costs the most to parse."""
     image = first_image()
-    lines = base64.encodebytes(image + bytes(23_000_000)).decode()  # read up to the end of the image
+    lines = base64.encodebytes(image + bytes(23_000_000)).decode()  # zeros after the image's end
     many = base64.encodebytes(image + bytes(1_450_000)).decode()
     return {
         "an image as base64 with line breaks": json.dumps({"image": lines}).encode(),

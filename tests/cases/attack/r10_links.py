@@ -1,5 +1,5 @@
-"""An index whose lock, or rows, are links to another file: what becomes of that file. The lock deleted under a server,
-and a second one started.
+"""An index whose lock or feature file is a link: what becomes of its target? A lock that is deleted under a server,
+before a second server starts.
 """
 
 from __future__ import annotations

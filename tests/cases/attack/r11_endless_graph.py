@@ -1,4 +1,4 @@
-"""A newer artifact whose graph loops 2^62 times: reload; it is taken away, reload again; SIGTERM twice."""
+"""A newer artifact has a graph that loops 2^62 times: reload; remove it and reload; SIGTERM, twice if necessary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An indexed file replaced by a sparse one of 30 GB: 45 requests for the original, others beside them, SIGTERM."""
+"""An indexed file grows to 30 GiB, sparse: 45 requests for the original, others beside them, then SIGTERM."""
 
 from __future__ import annotations
 

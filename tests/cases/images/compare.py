@@ -1,4 +1,4 @@
-"""`compare.py [FILE ...]`: decode the images of this folder, or these, and compare each with its `.expected.png`."""
+"""`compare.py [FILE ...]`: decode these images, or all in this folder, and compare each with its `.expected.png`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.images.preprocess import decode_image
 FOLDER = Path(__file__).parent
 FORMATS = {".gif", ".gz", ".jpg", ".png", ".tif"}
 MAX_DIFFERENCE = 4.0
-"""Mean difference of pixels up to which two images are the same: JPEG, and another order of scaling and converting."""
+"""Mean pixel difference up to which images count as equal: JPEG and the order of scaling and converting cause some."""
 
 
 def read(path: Path) -> bytes:
@@ -25,7 +25,7 @@ def read(path: Path) -> bytes:
 
 
 def describe(path: Path) -> str:
-    """What decoding this image gives."""
+    """The result of decoding this image, in words."""
     try:
         pixels = decode_image(read(path)).pixels.astype(int)
     except AlexNetError as error:
@@ -41,7 +41,7 @@ def describe(path: Path) -> str:
 
 
 def main(paths: list[Path]) -> None:
-    """Decode several images each in a process of its own, because libtiff writes past Python's standard error."""
+    """Decode each of several images in a process of its own, because libtiff writes past Python's standard error."""
     if len(paths) == 1:
         typer.echo(f"{paths[0].name}: {describe(paths[0])}")
         return

@@ -78,7 +78,7 @@ def test_of_a_generator_no_more_images_are_held_than_are_decoded_ahead(
     monkeypatch.setattr(classifier._model, "run", run)
     monkeypatch.setattr(classifier, "_familiarity", None)
     assert len(classifier.classify(make(), crops=1)) == 60
-    assert max_held <= 33  # a batch, as many ahead, and the next
+    assert max_held <= 33  # one batch, as many decoded ahead, and the next image
 
 
 def test_features_are_those_of_the_index(classifier: Classifier, model: OnnxModel, files: list[Path]) -> None:

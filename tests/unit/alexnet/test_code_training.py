@@ -1,4 +1,4 @@
-"""Codes with labels: images without one are no class, and an index without labels is refused."""
+"""Codes trained with labels: images without a label form no class, and an index without labels is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.indexes import DIM, make_entry
 
 
 def train(artifact: Artifact, folder: Path, labels: Sequence[str | None]) -> list[str]:
-    """Train supervised codes on random features with these labels; what was logged."""
+    """Train supervised codes on random features with these labels; return the log lines."""
     shutil.copytree(artifact.path, folder / "a" / "1")
     logged: list[str] = []
     with closing(FolderIndex.create(folder / "i", artifact)) as index:

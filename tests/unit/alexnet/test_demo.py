@@ -26,7 +26,7 @@ from tests.helpers.bundles import make_bundle
 
 @pytest.fixture(scope="module")
 def bundle(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a bundled network that is small."""
+    """A folder with a small bundled network."""
     folder = tmp_path_factory.mktemp("bundled")
     make_bundle(artifact, "photos", folder)
     return folder
@@ -81,7 +81,7 @@ def test_the_requests_that_it_prints_work(small: Path, tmp_path: Path) -> None:
 def test_the_requests_have_the_address_that_is_served(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not the one that was asked for: port 0 is any free one."""
+    """Not the address that was asked for: port 0 means any free port."""
     shown: list[str] = []
     monkeypatch.setattr("alexnet.demo.serve", lambda settings, log, show_page: show_page("http://[::1]:8123/"))
     lines: list[str] = []

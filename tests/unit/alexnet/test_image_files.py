@@ -1,4 +1,4 @@
-"""The images that a command names: order, folders, patterns, standard input, and what is left out."""
+"""The images that a command's arguments name: order, folders, patterns, standard input, and what is left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from model.images.limits import ImageLimits
 
 @pytest.fixture
 def photos(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two images below it, one beside them, a text and a hidden file; it is below the working one."""
+    """`photos` in the working directory: an image, a text, a hidden file, and a folder with two more images."""
     (tmp_path / "photos" / "more").mkdir(parents=True)
     shutil.copy(few / "checks" / "00.jpg", tmp_path / "photos" / "more" / "b.jpg")
     shutil.copy(few / "checks" / "01.jpg", tmp_path / "photos" / "more" / "a")
@@ -53,7 +53,7 @@ def test_files_folders_and_patterns_in_their_order(photos: Path) -> None:
 
 
 def test_images_that_a_file_lists(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name of a list is no pattern, and need not be UTF-8; names that NUL ends may have line breaks."""
+    """Listed names aren't patterns and needn't be UTF-8; NUL-separated names may contain line breaks."""
     for content in (b"photos\r\nnone*.jpg\n\n\xff.jpg\n", b"photos\0none*.jpg\0\xff.jpg\0"):
         Path("list.txt").write_bytes(content)
         inputs = find_inputs(["./photos/c.jpg"], "list.txt")
@@ -102,7 +102,7 @@ def test_images_are_read_in_batches_in_order(few: Path, monkeypatch: pytest.Monk
 
 
 def test_reading_keeps_few_images_ahead(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that any number of files takes no more memory."""
+    """Memory doesn't grow with the number of files."""
     read: list[str] = []
     monkeypatch.setattr(image_files, "BATCH_SIZE", 4)
 

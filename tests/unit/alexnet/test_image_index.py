@@ -98,7 +98,7 @@ def test_images_are_added_and_kept(classifier: Classifier, files: list[Path], tm
 def test_the_real_folder_of_a_file_is_kept(
     classifier: Classifier, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `..` and links, so that `alexnet index sync` doesn't take it for a file of another folder."""
+    """Paths are kept without `..` and links, so that `alexnet index sync` finds each file in its real folder."""
     for folder in ("a/b", "c"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
@@ -197,7 +197,7 @@ def test_an_index_stays_readable_when_an_addition_is_refused(
             for _ in range(2):
                 with pytest.raises(ReadOnlyIndexError, match="another process, such as a server, has the index"):
                     reader.add(files[4])
-                assert len(reader) == 4  # opened again, so it also has what was added meanwhile
+                assert len(reader) == 4  # it was reopened, so it also has what was added meanwhile
                 assert reader.search(files[3], k=1)[0].id == 4
             assert (len(early), len(writer)) == (3, 4)
             assert writer.add(files[4]) == AddResult(5, "added")
@@ -221,7 +221,7 @@ def test_another_network_and_the_default_folder(
 
 
 def _change_checksums(artifact: Artifact) -> Artifact:
-    """An artifact with another network, by its checksum."""
+    """The artifact with other checksums, as if it held another network."""
     files = artifact.manifest.files
     changed = {name: record.model_copy(update={"sha256": "0" * 64}) for name, record in files.items()}
     manifest = artifact.manifest.model_copy(update={"files": changed})

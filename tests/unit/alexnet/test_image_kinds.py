@@ -1,4 +1,4 @@
-"""Images of every kind are decoded as their files are, or refused with a sentence."""
+"""Images of every kind are decoded as their files are, or refused with a clear message."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_lab_and_a_color_profile(pixels: np.ndarray) -> None:
 
 
 def test_what_a_pil_image_says_of_itself_counts(pixels: np.ndarray) -> None:
-    """Its orientation, transparency and 16 bits count as in its file."""
+    """A PIL image's orientation, transparency and 16-bit levels count as they do in its file."""
     exif = Image.Exif()
     exif[0x0112] = 6
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
@@ -226,7 +226,7 @@ def test_one_image_or_several() -> None:
     assert each_image(["a.jpg", Path("b.jpg")]) == ["a.jpg", Path("b.jpg")]
     with pytest.raises(InvalidRequestError, match="not int"):
         each_image(3)  # type: ignore[arg-type]
-    with pytest.raises(InvalidRequestError, match="of an open file, give its path"):  # not its lines
+    with pytest.raises(InvalidRequestError, match="of an open file, give its path"):  # not a list of lines
         each_image(io.BytesIO(b"a"))
 
 

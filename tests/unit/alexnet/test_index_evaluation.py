@@ -1,4 +1,4 @@
-"""An index is evaluated with images of a folder, of which some are in the index."""
+"""An index is evaluated with a folder's images, some of which are in the index."""
 
 from __future__ import annotations
 

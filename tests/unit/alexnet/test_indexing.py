@@ -24,7 +24,7 @@ from tests.helpers.commands import invoke, run_alexnet
 
 @pytest.fixture
 def photos(few: Path, tmp_path: Path) -> Path:
-    """Two classes of four images, a text, a broken link and thumbnails."""
+    """Two classes of four images with empty thumbnail folders, a text and a broken link."""
     for folder in ("checks", "stripes"):
         (tmp_path / "photos" / folder / "@eaDir").mkdir(parents=True)
         for path in sorted((few / folder).iterdir())[:4]:
@@ -88,7 +88,7 @@ def test_a_folder_may_be_named_as_a_table_is(
 def test_an_index_follows_a_table(
     photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its rows alone: files beside them, and rows that were deleted, change nothing."""
+    """Only the table's rows count: unlisted files and deleted rows change nothing."""
     monkeypatch.chdir(tmp_path)
     options = ["--artifact", artifact.path, "--index", "i"]
     rows = [f"photos/checks/0{n}.jpg,checks" for n in range(4)] + ["photos/stripes/00.jpg,stripes"]
@@ -111,7 +111,7 @@ def test_an_index_follows_a_table(
 
 
 def test_shards_of_a_table_do_not_depend_on_other_rows(photos: Path, tmp_path: Path) -> None:
-    """Machines whose files differ, and tables that grew, agree on where an image belongs."""
+    """Machines with different files, and tables that grew, agree on an image's shard."""
     rows = [f"photos/checks/0{n}.jpg" for n in range(4)]
     for name, more in (("part.csv", []), ("whole.csv", [f"photos/stripes/0{n}.jpg" for n in range(4)])):
         (tmp_path / name).write_text("path\n" + "\n".join(rows + more) + "\n")
@@ -171,7 +171,7 @@ def test_copies_under_another_label_are_counted_and_named(
 def test_files_are_not_read_again_to_compare_them(
     photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also not those that are new this second, damaged, or copies."""
+    """Not even files that are new this second, damaged, or copies."""
     (photos / "checks" / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     shutil.copy(photos / "checks" / "00.jpg", photos / "checks" / "copy.jpg")
     reads = list[str]()

@@ -1,4 +1,4 @@
-"""Other packages and folders that are in the way are named before anything of theirs is imported."""
+"""Conflicting packages and folders are named before anything is imported from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def make_distribution(site: Path, name: str, files: dict[str, str]) -> None:
-    """A distribution as an installer leaves it: its files, and a folder with their sizes."""
+    """Write a distribution as an installer leaves it: its files, and a folder that lists their checksums and sizes."""
     rows = []
     for path, text in files.items():
         (site / path).parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def make_distribution(site: Path, name: str, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of packages, before all others on Python's path, from which alexnet-server seems to run."""
+    """A folder of packages, first on Python's path, from which alexnet-server seems to run."""
     folders = ("alexnet", *installation.PACKAGES)
     files = {f"{folder}/{name}.py": f'"""{folder}"""' for folder in folders for name in ("__init__", "run")}
     make_distribution(tmp_path, "alexnet-server", files)

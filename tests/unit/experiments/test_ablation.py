@@ -1,4 +1,4 @@
-"""Grids of ablations: one that can't be read is named in a sentence."""
+"""Ablation grids: a file that can't be read is named in the error."""
 
 from __future__ import annotations
 

@@ -16,6 +16,6 @@ from model.exceptions import TrainingError
 def test_unknown_names_are_refused(
     task: list[str] | None, method: list[str] | None, unknown: str, tmp_path: Path
 ) -> None:
-    """Nothing is loaded before."""
+    """The refusal comes before anything is loaded."""
     with pytest.raises(TrainingError, match=f"unknown name '{unknown}': choose from "):
         main(tmp_path / "none", task=task, method=method, output=tmp_path)

@@ -1,4 +1,4 @@
-"""Twins among cells, and errors with and without them."""
+"""Twins among solar cells, and errors on cells with and without a twin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_turned_cell_is_a_twin_and_another_crystal_is_not(tmp_path: Path) -> N
     for file, cell in zip(files, crystals, strict=True):
         Image.fromarray(cell.astype(np.uint8)).save(file)
     best = correlate(read_grains(files))
-    assert np.argsort(best, axis=None)[-2:].tolist() in ([7, 1050], [1050, 7])  # cells 0 and 7, and 7 and 0
+    assert np.argsort(best, axis=None)[-2:].tolist() in ([7, 1050], [1050, 7])  # the pairs (0, 7) and (7, 0)
     assert best[0, 7] > np.sort(best, axis=None)[-3] + 0.05
 
 

@@ -1,4 +1,4 @@
-"""Starts of the experiment on solar cells."""
+"""How the networks of the solar cell experiment start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.optim.layer_rates import layer_multipliers
 
 
 def test_copied_layers_learn_at_the_full_rate(artifact: Artifact) -> None:
-    """The output layer, too, where the start network has the same classes."""
+    """If the start network has the same classes, so does the output layer."""
     spec = read_spec(artifact.manifest)
     names = {layer.name for layer in spec.weighted_layers}
     scratch, start = list_starts([artifact.path]).values()

@@ -1,4 +1,4 @@
-"""Index URIs, and what opening by one returns."""
+"""Index URIs, and the indexes that they open."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_password_elsewhere_in_an_address_is_never_shown() -> None:
 
 @pytest.mark.parametrize("scheme", ["pgsql", "POSTGRESQL", "postgresql+psycopg", "https", "Milvus"])
 def test_an_address_of_an_unknown_kind_is_no_folder(scheme: str) -> None:
-    """Its name would have the password, in messages and on the disk."""
+    """A folder of that name would show the password in messages and on the disk."""
     with pytest.raises(InvalidRequestError, match=r"unknown kind of index '[a-zA-Z+]+': give a folder") as raised:
         IndexUri.parse(f"{scheme}://me:s3cret@host/images")
     assert "s3cret" not in str(raised.value)

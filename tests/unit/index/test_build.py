@@ -1,4 +1,4 @@
-"""Building an index: which files are found, and what is added, known already, or unreadable."""
+"""Building an index: which files are found, and which are added, already known, or unreadable."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def test_no_images_to_index(tmp_path: Path) -> None:
 
 
 def test_a_shard_s_list_is_as_long_as_the_shard(tmp_path: Path) -> None:
-    """Files that belong to others are forgotten as they are seen: a list of hundreds of millions wouldn't fit.
+    """Files of other shards are dropped at once: a list of hundreds of millions wouldn't fit into memory.
 
-    In a process of its own, since threads that other tests left allocate memory, too.
+    Measured in a process of its own, because threads left by other tests allocate memory, too.
     """
     for number in range(3_000):
         (tmp_path / f"{number:04}.jpg").touch()

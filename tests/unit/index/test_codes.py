@@ -25,14 +25,14 @@ DIM = 64
 
 
 def clusters(count: int, seed: int) -> Array:
-    """Rectified features about 20 centers."""
+    """`count` rectified features around 20 centers."""
     draw = np.random.default_rng(seed)
     centers = np.random.default_rng(9).normal(0, 2, (20, DIM))
     return np.maximum(centers[draw.integers(20, size=count)] + draw.normal(0, 1, (count, DIM)), 0).astype(np.float32)
 
 
 def make_encoder(path: Path, bits: int, dim: int = DIM) -> Encoder:
-    """An encoder whose bits are the signs of random directions from the mean of `clusters`."""
+    """An encoder whose bits are signs of random projections, centered at the mean of `clusters`."""
     directions = np.random.default_rng(3).normal(size=(dim, bits)).astype(np.float32)
     bias = -clusters(500, 0).mean(0)[:dim] @ directions
     onnx.save(BinaryEncoder("random", directions, bias).to_onnx(), path)
@@ -85,7 +85,7 @@ def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encode
 
 @pytest.mark.slow
 def test_codes_without_features_yet_are_not_searched(encoder: Encoder, tmp_path: Path) -> None:
-    """An addition appends codes before features: a search that has begun must not get rows beyond its own."""
+    """An addition appends codes before features, and a search that has begun must not get rows that it doesn't know."""
     rows, num_rows = clusters(300, 1), 200
     codes = Codes(encoder, rows[:num_rows], tmp_path / "codes.u8")
     codes.append(encoder.encode(rows[num_rows:]))
@@ -149,7 +149,7 @@ def test_codes_follow_the_index(index: FolderIndex, encoder: Encoder, artifact: 
         file.write_bytes(damaged)
         again = FolderIndex.open(index.path, writable=True)
         again.set_encoder(encoder)
-        assert file.read_bytes() == stored  # made anew from the features
+        assert file.read_bytes() == stored  # rebuilt from the features
         again.close()
 
 
@@ -182,7 +182,7 @@ def test_codes_that_an_interrupted_compaction_left_are_not_read(index: FolderInd
 
 
 def test_codes_are_of_the_features_that_are_stored(artifact: Artifact, encoder: Encoder, tmp_path: Path) -> None:
-    """In float16 as well, so that codes that are made again are the same."""
+    """Even if features are stored in float16, so that rebuilt codes are the same."""
     index = FolderIndex.create(tmp_path / "half", artifact, dtype="float16")
     index.set_encoder(encoder)
     index.add(clusters(2000, 1), [make_entry(n) for n in range(2000)])
@@ -199,7 +199,7 @@ def test_codes_are_of_the_features_that_are_stored(artifact: Artifact, encoder: 
 def test_an_addition_that_is_interrupted_has_its_codes(
     index: FolderIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C before the codes of what the catalog has committed are kept: they are made with the next change."""
+    """Ctrl-C comes after the catalog's commit, but before the codes are kept: the next change makes them."""
     index.set_encoder(encoder)
     codes = index.codes
     assert codes is not None
@@ -216,7 +216,7 @@ def test_an_addition_that_is_interrupted_has_its_codes(
 
 
 def test_a_full_disk_stores_no_codes_and_loses_nothing(index: FolderIndex, encoder: Encoder, tmp_path: Path) -> None:
-    """Images that were added are there, are found by their codes, and have them again after a restart."""
+    """Added images are there and found by their codes, which are rebuilt after a restart."""
     index.set_encoder(encoder)
     (file,) = index.path.glob("codes-*")
     before = file.read_bytes()

@@ -37,7 +37,7 @@ def test_an_index_is_drawn(index_path: Path, tmp_path: Path) -> None:
 def test_a_label_that_begins_with_an_underscore_is_in_the_legend(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And one that would be a formula is shown as it is. Two images are the fewest on a map."""
+    """A label that would be a formula is shown verbatim, too. A map has at least two images."""
     shown: list[str] = []
 
     def read_legend(figure: Figure, target: Any, **options: Any) -> None:

@@ -29,7 +29,7 @@ def test_each_pair_is_found_once(artifact: Artifact, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 1, 2], [3, 2, 1, 0]])
 def test_pairs_do_not_depend_on_the_order_of_ids(artifact: Artifact, tmp_path: Path, order: list[int]) -> None:
-    """The last image isn't among the two nearest of any other, which are nearer to one another."""
+    """The last image isn't among the two nearest of any other image: those are nearer to one another."""
     index = FolderIndex.create(tmp_path / "i", artifact)
     features = features_at(10, 10.01, 10.02, 10.3)
     index.add(features[order], [make_entry(number, str(number)) for number in order])

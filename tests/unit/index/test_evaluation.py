@@ -18,8 +18,8 @@ from tests.helpers.indexes import features_at, make_entry
 def test_average_precision() -> None:
     assert average_precision(np.array([True, False, True]), 2) == pytest.approx((1 / 1 + 2 / 3) / 2)
     assert average_precision(np.zeros(3, np.bool_), 2) == 0.0
-    assert average_precision(np.array([True] + [False] * 999), 500) == 1 / 500  # the others are missed
-    assert average_precision(np.array([True, True]), 500) == 1.0  # no ranking of two has more
+    assert average_precision(np.array([True] + [False] * 999), 500) == 1 / 500  # the other 499 are missed
+    assert average_precision(np.array([True, True]), 500) == 1.0  # two results can't find more
 
 
 def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
     result = evaluate(index, queries, [])
     index.close()
     assert (result.num_queries, result.num_indexed) == (2, 1)
-    assert result.precision[1] == pytest.approx((0 + 1) / 2)  # its own image is left out
+    assert result.precision[1] == pytest.approx((0 + 1) / 2)  # the query itself is left out
     assert result.average_precision == pytest.approx({"a": 1 / 2, "b": (1 / 1 + 2 / 3) / 2})
     assert result.recall == {"exact": {6: 1.0, 10: 1.0}}
     assert result.to_dict()["mean_average_precision"] == pytest.approx((1 / 2 + 5 / 6) / 2)
@@ -37,7 +37,7 @@ def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
 
 
 def test_queries_whose_label_no_other_image_has_are_counted(artifact: Artifact, tmp_path: Path) -> None:
-    """One that is the only image of its label, and one of a label that the index doesn't know."""
+    """One query is the only image of its label; another has a label that the index doesn't know."""
     index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1, 2, 3), [make_entry(n, label) for n, label in enumerate("aab")])
     feature = features_at(1)[0]
@@ -52,7 +52,7 @@ def test_queries_whose_label_no_other_image_has_are_counted(artifact: Artifact, 
 
 
 def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
-    """One without is left out of the recall; if all are, there is nothing to measure."""
+    """A query without neighbors is left out of the recall; if no query has any, there is nothing to measure."""
     index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1), [make_entry(0, "a")])
     itself, other = LabeledQuery(features_at(1)[0], "a", exclude_id=1), LabeledQuery(features_at(2)[0], "a")

@@ -45,7 +45,7 @@ def test_an_empty_index_is_exported(artifact: Artifact, tmp_path: Path) -> None:
 
 
 def test_features_come_with_their_files_and_keys(artifact: Artifact, tmp_path: Path) -> None:
-    """Which image a row is of can be told without the index."""
+    """So each row's image is known without the index."""
     index = FolderIndex.create(tmp_path / "i", artifact)
     entries = [replace(make_entry(0), source=Path("/p/é.jpg"), key=None), replace(make_entry(1), source=None, key="k")]
     index.add(features_at(1, 2), entries)

@@ -1,4 +1,4 @@
-"""The files of an index are the ones that were opened, regular, and locked; nothing that was acknowledged is lost."""
+"""An index uses only the regular, locked files that it opened; nothing that was acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_replaced_index_is_not_changed(artifact: Artifact, tmp_path: Path, kin
     ):
         with pytest.raises(IndexReplacedError, match="the index was replaced since it was opened"):
             change()
-    assert len(index.search(Query(np.zeros(64, np.float32), 9))) == 2  # as it was opened
+    assert len(index.search(Query(np.zeros(64, np.float32), 9))) == 2  # the index as it was opened
     assert {file.name: file.read_bytes() for file in path.glob("*[!mk]")} == before
     index.close()
 
@@ -126,7 +126,7 @@ def test_links_and_devices_are_refused_and_not_touched(
     else:
         (path / name).mkdir()
     if kind == "hard link" and name.startswith(CATALOG):
-        return  # SQLite's own files: their second names are the user's
+        return  # SQLite's own files may have a second name
     with pytest.raises(IndexStoreError, match=f"{name} (is a link or no regular file|has a second name)"):  # noqa: PT012
         index = FolderIndex.create(path, artifact)
         try:
@@ -158,7 +158,7 @@ def test_opening_truncates_nothing(tmp_path: Path) -> None:
 def test_rows_cut_off_while_an_index_is_open(
     artifact: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No search answers with them, no addition fills the hole with zeros that look like rows, and it is said."""
+    """No search returns them, no addition fills the gap with zeros that look like rows, and a warning is logged."""
     path = make(tmp_path / "i", artifact, 6)
     index = FolderIndex.create(path, artifact)
     os.truncate(path / FEATURES, 2 * 64 * 4)
@@ -196,7 +196,7 @@ def test_rows_that_another_program_overwrites(artifact: Artifact, tmp_path: Path
 
 
 def test_an_index_below_a_read_only_mount(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its lock can't be made; root can do everything else, so the kernel's answer is played."""
+    """Its lock can't be opened for writing. The kernel's error is simulated, since root may write anywhere else."""
     path = make(tmp_path / "i", artifact, 2)
     real = os.open
 

@@ -1,4 +1,4 @@
-"""A data set divided among machines, and their indexes merged: the index that one machine would have made."""
+"""Merging the indexes of machines that divided a data set gives the index that one machine would have made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def merge(target: Path, sources: list[Path]) -> MergeReport:
 
 @pytest.fixture(scope="module")
 def data(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six images of each class, two of them again under other names and labels, and one that can't be read."""
+    """Six images of each class, copies of two of them under another label, and a file that can't be read."""
     root = tmp_path_factory.mktemp("divided") / "data"
     for folder in images.iterdir():
         (root / folder.name).mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_an_existing_index_keeps_its_ids(artifact: Artifact, tmp_path: Path) -> 
     assert rows == [
         (1, "kept", "/0005.png"),
         (2, None, "/0002.png"),
-        (3, None, "/0003.png"),  # as its own index has it, by id
+        (3, None, "/0003.png"),  # ordered by the id in its own index
         (4, None, "/0001.png"),
     ]
 

@@ -24,7 +24,7 @@ def test_an_image_found_damaged_while_others_are_added_stays_inactive(monkeypatc
 
     def pad_with_a_search(array: Any, growth: Any) -> Any:
         padded = pad(array, growth)
-        if array.dtype == np.bool_:  # copied, and the copy isn't in its place yet
+        if array.dtype == np.bool_:  # the copy is made, but isn't in its place yet
             copied.set()
             search.join(0.2)
         return padded
@@ -46,7 +46,7 @@ def test_rows_verified_while_others_are_added_stay_verified(monkeypatch: pytest.
 
     def pad_during_a_check(array: Any, growth: Any) -> Any:
         padded = pad(array, growth)
-        if array.dtype == np.bool_ and not array.any():  # the table of verified rows: its copy isn't in its place yet
+        if array.dtype == np.bool_ and not array.any():  # verified rows: the copy isn't in its place yet
             check.start()
             check.join(0.2)
         return padded

@@ -20,7 +20,7 @@ ZERO = np.zeros(64, np.float32)
 
 @pytest.fixture
 def index(artifact: Artifact, tmp_path: Path) -> Iterator[FolderIndex]:
-    """Six images at the distances 1 to 6 from zero, labeled a and b in turns."""
+    """Six images at the distances 1 to 6 from zero, alternately labeled a and b."""
     created = FolderIndex.create(tmp_path / "i", artifact)
     created.add(features_at(1, 2, 3, 4, 5, 6), [make_entry(n, "ab"[n % 2]) for n in range(6)])
     yield created
@@ -54,11 +54,11 @@ def test_filters_pages_and_distance_limits(index: FolderIndex) -> None:
 
 
 def test_a_page_continues_after_what_was_seen(index: FolderIndex) -> None:
-    """Whatever was added or removed before it, or is the neighbor that was seen last itself."""
+    """Whatever was added or removed before it, even if that was the last neighbor seen."""
     seen = Position(3, 3.0, 3)
     assert ids_of(index, Query(ZERO, 2, after=seen)) == [4, 5]
     index.add(features_at(0.5, 3.5, 1.5, 2.5), [make_entry(n, "a") for n in range(6, 10)])
-    assert ids_of(index, Query(ZERO, 2, after=seen)) == [8, 4]  # three of the four are before it
+    assert ids_of(index, Query(ZERO, 2, after=seen)) == [8, 4]  # three of the four are before `seen`
     assert ids_of(index, Query(ZERO, 1, after=Position(1, 1.0, 1))) == [9]
     for image_id in (1, 2, 3):
         index.remove(image_id)
@@ -103,11 +103,11 @@ def test_a_label_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, t
 
 
 def test_a_batch_equals_single_queries(artifact: Artifact, tmp_path: Path) -> None:
-    """Queries in one matrix product have the results of one by one, bit for bit: ties, removed rows and all."""
+    """One matrix product for all queries gives single queries' results bit for bit, even with ties and removed rows."""
     index = FolderIndex.create(tmp_path / "i", artifact)
     draw = np.random.default_rng(0)
     features = draw.exponential(1, (3000, 64)).astype(np.float32) * 50
-    features[1000:1100] = features[0]  # more ties than candidates beyond k
+    features[1000:1100] = features[0]  # more ties than extra candidates
     index.add(features, [make_entry(n) for n in range(3000)])
     queries = [Query(features[n] if n % 2 else draw.exponential(50, 64).astype(np.float32), 10 + n) for n in range(12)]
     queries.append(Query(features[0], 60))

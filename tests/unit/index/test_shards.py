@@ -11,7 +11,7 @@ from model.exceptions import InvalidRequestError
 
 
 def test_the_rule() -> None:
-    """Written out once, since indexes of years ago must divide in the same way."""
+    """Spelled out once, since data must still be divided as it was for indexes built years ago."""
     for root in (Path("/data"), Path("/mnt/here")):
         for name, number in (("cats/1.jpg", 5), ("é.jpg", 13)):
             assert [shard for shard in range(1, 17) if Shard(shard, 16).contains(root / name, root)] == [number]
@@ -27,7 +27,7 @@ def test_shards_are_disjoint_complete_and_even() -> None:
 
 
 def test_an_image_elsewhere_has_a_shard() -> None:
-    """As a table may name one: by its path from the table's folder."""
+    """A table may name such an image; its path from the table's folder decides."""
     root, path = Path("/data/tables"), Path("/data/photos/1.jpg")
     assert sum(Shard(number, 4).contains(path, root) for number in range(1, 5)) == 1
     assert [n for n in range(1, 5) if Shard(n, 4).contains(path, root)] == [

@@ -27,7 +27,7 @@ from tests.helpers.drawings import draw, encode
 
 
 def write(path: Path, seed: int) -> Path:
-    """A small image; its time is long past, so that it counts as unchanged."""
+    """Write a small image with a modification time long past, so that it counts as unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode(draw("checks", np.random.default_rng(seed), side=64)))
     os.utime(path, (1_000_000_000 + seed, 1_000_000_000 + seed))
@@ -44,7 +44,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def index(photos: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> Iterator[FolderIndex]:
-    """An index of all of them."""
+    """An index of all `photos`."""
     store = FolderIndex.create(tmp_path / "index", artifact)
     build(store, model, find_images(photos))
     yield store
@@ -112,7 +112,7 @@ def test_touched_files_are_the_same_images(index: FolderIndex, model: OnnxModel,
 def test_a_file_that_changes_right_after_it_was_indexed_is_read_again(
     artifact: Artifact, model: OnnxModel, tmp_path: Path
 ) -> None:
-    """With the same size, and within the resolution of a disk's times also with the same time."""
+    """Its size may be the same and, within the resolution of a disk's times, so may its time."""
     photos = (tmp_path / "photos").resolve()
     contents = [b"P6 40 40 255\n" + bytes([value]) * 4800 for value in (10, 200)]
     for name, age in (("new", 0.0), ("old", 60.0)):
@@ -177,7 +177,7 @@ def test_a_table_without_labels_changes_none(
 ) -> None:
     table = tmp_path / "table.csv"
     table.write_text(f"path\n{photos}/cat/1.jpg\n{photos}/moved.jpg\n")
-    os.utime(photos / "cat" / "1.jpg", (1, 1))  # it is read again
+    os.utime(photos / "cat" / "1.jpg", (1, 1))  # so it is read again
     (photos / "dog" / "4.jpg").rename(photos / "moved.jpg")
     before = index.labels()
     report = sync(index, model, read_table(table))
@@ -239,7 +239,7 @@ def test_a_table_whose_files_were_at_the_top_of_the_disk(
 def test_what_cannot_be_listed_is_said_and_kept(
     index: FolderIndex, model: OnnxModel, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder without the right to read it, in a folder and in a table."""
+    """A subfolder without read permission, for an index of a folder and of a table."""
     table = tmp_path / "table.csv"
     table.write_text(f"path,label\n{photos}/cat/1.jpg,cat\n{photos}/dog/4.jpg,dog\n")
     (photos / "cat" / "1.jpg").unlink()

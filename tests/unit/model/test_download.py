@@ -1,4 +1,4 @@
-"""Files from a network that cuts, lies and fails: whole or not at all, and never fetched twice from the start."""
+"""Downloads over a network that cuts, lies and fails: whole or not at all, and resumed instead of restarted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = b"<!DOCTYPE html><html><body>Sign in</body></html>"
 
 
 class Server(ThreadingHTTPServer):
-    """What the next answers do is in `plan`, one word an answer; after it, everything is as it should be."""
+    """A server whose next answers follow `plan`, one word per answer; all later answers are correct."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -29,7 +29,7 @@ class Server(ThreadingHTTPServer):
         self.ranges: list[str | None] = []
 
     def handle_error(self, *_: Any) -> None:
-        """A client that hangs up is part of it."""
+        """Ignore errors: clients that hang up are part of the tests."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> 
 
 
 def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
-    """Killed between the last byte and the renaming: the server has no more, and the checksum decides."""
+    """As if killed between the last byte and the renaming: the server has no more bytes, and the checksum decides."""
     (tmp_path / "net.onnx.part").write_bytes(CONTENT)
     assert fetch(release(server), tmp_path).read_bytes() == CONTENT
 
@@ -164,7 +164,7 @@ def test_a_damaged_file_that_is_there_is_named_and_kept(server: Server, tmp_path
 
 
 def test_a_file_of_the_user_is_kept_whatever_it_is_called(server: Server, tmp_path: Path) -> None:
-    """As a browser's unfinished download that is given with --from."""
+    """Such as a browser's unfinished download, given with --from."""
     (tmp_path / "mine.part").write_bytes(CONTENT[:-1])
     with pytest.raises(DownloadError, match="expected 3,000,000 bytes, got 2,999,999"):
         verify(tmp_path / "mine.part", release(server))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from model.figures import save_figure
 
-UNKNOWN = "\N{LYDIAN LETTER A}\N{LYDIAN LETTER B}"  # matplotlib's font lacks them, and so will others
+UNKNOWN = "\N{LYDIAN LETTER A}\N{LYDIAN LETTER B}"  # matplotlib's font lacks them, as others will
 
 
 def test_letters_that_the_font_lacks_are_named_in_one_line(caplog: pytest.LogCaptureFixture) -> None:

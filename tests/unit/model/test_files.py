@@ -102,7 +102,7 @@ def test_a_move_replaces_its_target(tmp_path: Path) -> None:
 
 
 def test_a_move_is_on_the_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The contents before the name: after a power cut a file under its name would else be empty."""
+    """Contents are synced before the name; otherwise a power cut could leave an empty file under the name."""
     (tmp_path / "a").write_text("new")
     inodes = [path.stat().st_ino for path in (tmp_path / "a", tmp_path)]
     calls = list[object]()

@@ -1,4 +1,4 @@
-"""ONNX files that never end, or read other files, are refused before they are loaded; and those that answer NaN."""
+"""Refused: ONNX files that never end or read other files, before they are loaded, and networks that answer NaN."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGE = np.zeros((1, 256, 256, 3), np.uint8)
 
 
 def make_model(nodes: Sequence[NodeProto] = (), tensors: Sequence[TensorProto] = ()) -> onnx.ModelProto:
-    """Two probabilities of 1/2 and three features of 1; `w`, if there is a tensor of that name, is added to both."""
+    """A network that returns two probabilities of 1/2 and three features of 1, plus the tensor `w` if there is one."""
     add = any(tensor.name == "w" for tensor in tensors)
     constants = [
         numpy_helper.from_array(np.full(n, v, np.float32), name) for n, v, name in ((2, 0.5, "p"), (3, 1, "f"))
@@ -106,7 +106,7 @@ def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_much_besides_weights_is_refused(tmp_path: Path) -> None:
-    """Where it is loaded, a text of 300 MB took a gigabyte. Weights may be large."""
+    """Loading a text of 300 MB took a gigabyte. Weights may be large."""
     weights = numpy_helper.from_array(np.zeros(MAX_BYTES_BESIDE_WEIGHTS // 4 + 1, np.float32), "large")
     check_graph(save(make_model(tensors=[weights]), tmp_path))
     text = b"x" * MAX_BYTES_BESIDE_WEIGHTS

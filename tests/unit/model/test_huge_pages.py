@@ -28,7 +28,7 @@ def make_mapping(used: int) -> NDArray[np.uint8]:
 
 
 def describe_mapping(values: NDArray[np.uint8]) -> str:
-    """What the kernel says of the mapping that an array is in."""
+    """What the kernel says about the mapping that contains an array."""
     address = values.ctypes.data
     for text in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", MAPPINGS.read_text(), flags=re.MULTILINE):
         bounds = re.match("([0-9a-f]+)-([0-9a-f]+)", text)
@@ -48,13 +48,13 @@ def test_memory_that_is_used_is_moved_and_stays_as_it_was() -> None:
     huge = re.search(r"AnonHugePages: +([0-9]+) kB", mapping)
     assert huge is not None
     major, minor = platform.release().split(".")[:2]
-    if (int(major), int(minor)) >= (6, 1):  # before, a thread of the kernel takes its time
+    if (int(major), int(minor)) >= (6, 1):  # older kernels leave it to a slow thread
         assert int(huge[1]) * 1024 >= SIZE / 2
 
 
 @needs_huge_pages
 def test_memory_that_is_hardly_used_does_not_grow() -> None:
-    """Such as the stack of a thread."""
+    """Such as a thread's stack."""
     values = make_mapping(SIZE // 8)
     use_huge_pages()
     assert not re.search("VmFlags:.* hg", describe_mapping(values))

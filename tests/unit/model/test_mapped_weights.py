@@ -1,4 +1,4 @@
-"""A network whose weights are mapped computes, bit for bit, what it computes otherwise."""
+"""A network with mapped weights gives the same results as without, bit for bit."""
 
 from __future__ import annotations
 

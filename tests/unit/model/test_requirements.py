@@ -1,4 +1,4 @@
-"""The commands that messages name install what `pyproject.toml` and `requirements-gpu.txt` say."""
+"""The commands in messages install what `pyproject.toml` and `requirements-gpu.txt` say."""
 
 from __future__ import annotations
 

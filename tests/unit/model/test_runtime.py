@@ -69,7 +69,7 @@ def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarra
 
 
 def test_a_network_that_fails_at_run_time_is_named(artifact: Artifact, pixels: np.ndarray, tmp_path: Path) -> None:
-    """Here a table has no row for the first value of an image; a lack of memory is told in the same way."""
+    """Here a table has no row for an image's first value; running out of memory is reported in the same way."""
     network = onnx.load(str(artifact.network))
     parts = ("table", np.zeros((1, 256, 3), np.float32)), ("corner", [[0, 0, 0, 0]])
     network.graph.initializer.extend(numpy_helper.from_array(np.array(values), name) for name, values in parts)
@@ -98,7 +98,7 @@ def test_cuda_libraries_that_pip_installed_are_loaded(artifact: Artifact, monkey
     OnnxModel(artifact.network)
     assert not loaded
     monkeypatch.setattr(ort, "get_available_providers", lambda: [PROVIDERS["cuda"], PROVIDERS["cpu"]])
-    with warnings.catch_warnings(action="ignore"):  # onnxruntime's: this one has no CUDA
+    with warnings.catch_warnings(action="ignore"):  # onnxruntime warns: it has no CUDA here
         assert OnnxModel(artifact.network).device == "cpu"
     assert len(loaded) == 1
 

@@ -1,4 +1,4 @@
-"""Samples: at random by their seed, in order."""
+"""Samples are random by their seed, and in order."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from training.loop.distributed import DistributedContext
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment's programs, below the working directory, not found by their names."""
+    """An environment's programs, below the working directory and not on PATH."""
     folder = tmp_path / ".venv" / "bin"
     folder.mkdir(parents=True)
     for name in ("python", "alexnet", "torchrun"):
@@ -39,7 +39,7 @@ def test_a_program_that_is_found_has_its_name(programs: Path, monkeypatch: pytes
 
 
 def test_another_one_of_the_same_name_is_not_it(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's own program, too: an environment's is a link to it."""
+    """Nor is a program that links to the same file, as an environment's python links to the system's."""
     other = programs.parent / "other"
     other.mkdir()
     (other / "python").symlink_to(programs / "python")

@@ -43,7 +43,7 @@ def writable_folder(index_of_few: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def writable_service(artifact: Artifact, writable_folder: Path) -> Service:
-    """A service of that index; `writable_client` closes it."""
+    """A service of the index in `writable_folder`; `writable_client` closes it."""
     return Service(Settings(artifact=artifact.path, index=writable_folder))
 
 

@@ -39,7 +39,7 @@ def test_schemathesis_finds_nothing(
 
 
 def test_only_a_search_may_have_no_body(client: TestClient) -> None:
-    """It may be for an indexed image."""
+    """It may name an indexed image instead."""
     paths = client.get("/openapi.json").json()["paths"]
     for path, required in (("/similar", False), ("/classify", True), ("/images", True)):
         body = paths[path]["post"]["requestBody"]

@@ -1,4 +1,4 @@
-"""The table of errors: each exception has a status and a code, also one that nobody entered."""
+"""The table of errors: each exception has a status and a code, even one without an entry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_subclass_has_its_own_entry() -> None:
 
 def test_an_exception_without_an_entry_is_an_internal_error() -> None:
     class NewError(AlexNetError):
-        """Of a package below, forgotten in the table."""
+        """An error of a package below that was forgotten in the table."""
 
     assert error_info(NewError) == error_info(ArtifactError) == error_info(ValueError) == INTERNAL_ERROR
 

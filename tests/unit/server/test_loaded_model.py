@@ -1,4 +1,4 @@
-"""The loaded model: one that can't be loaded leaves nothing behind, and the one that is served as it is."""
+"""The loaded model: one that can't be loaded leaves nothing behind and doesn't change the one being served."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_reload_that_fails_does_not_change_the_index_that_is_served(
 
 
 def test_a_reload_without_any_network_keeps_the_one_that_is_served(artifact: Artifact, tmp_path: Path) -> None:
-    """The bundled one doesn't take its place, as where the disk of the artifacts isn't mounted."""
+    """The bundled network doesn't replace it, say when the disk of the artifacts isn't mounted."""
     own = tmp_path / "artifacts" / "mine" / "1"
     shutil.copytree(artifact.path, own)
     service = Service(Settings(home=tmp_path))
@@ -88,7 +88,7 @@ def test_an_index_is_closed_if_its_codes_cannot_be_read(
         broken.setattr(FolderIndex, "set_encoder", fail)
         with pytest.raises(OSError, match="Input/output error"):
             Service(Settings(artifact=artifact.path, index=writable_folder))
-    FolderIndex.open(writable_folder, writable=True).close()  # nobody has locked it
+    FolderIndex.open(writable_folder, writable=True).close()  # it isn't locked
 
 
 def test_a_named_index_is_not_served_with_another_network(

@@ -31,7 +31,7 @@ def message(response: object) -> str:
 def test_no_route_ignores_a_parameter(client: TestClient, method: str, path: str) -> None:
     json = {"label": "x"} if method == "PATCH" else None
     response = client.request(method, f"{path}?nonsense=1", json=json)
-    if response.status_code != 403:  # /reload, which this server allows to nobody
+    if response.status_code != 403:  # /reload, which this server allows nobody
         assert "unknown query parameter 'nonsense'" in message(response)
 
 
@@ -56,7 +56,7 @@ def test_the_nearest_name_is_named(client: TestClient, jpeg: bytes) -> None:
 
 
 def test_of_an_unknown_name_only_the_beginning_is_compared() -> None:
-    """A name in JSON may be as long as a body; difflib keeps a list of the places of each of its characters."""
+    """A name in JSON may be as long as a body, and difflib lists the positions of each of its characters."""
     name = "ab" * 500_000
     tracemalloc.start()
     try:
@@ -105,7 +105,7 @@ def test_labels_and_keys_have_no_control_characters(client: TestClient, new_imag
 
 
 def test_a_label_with_nul_is_refused_wherever_it_is_looked_up(client: TestClient, jpeg: bytes) -> None:
-    """No index can store it, and PostgreSQL refuses to look for it."""
+    """No index can store such a label, and PostgreSQL refuses to look for one."""
     for method, path, body in (
         ("GET", "/images?label=a%00", {}),
         ("DELETE", "/images?label=a%00", {}),

@@ -46,7 +46,7 @@ def test_who_may_change_something(asked: TestClient, headers: dict[str, str], pa
     for method, path in (("POST", "/classify"), ("POST", "/images"), ("POST", "/v2/models/patterns/infer")):
         answer = asked.request(method, path, headers=headers)
         assert (answer.status_code != 403) == passes, (path, answer.text)
-    assert asked.get("/info", headers=headers).status_code == 200  # which no other page can read
+    assert asked.get("/info", headers=headers).status_code == 200  # other pages can't read it
     assert asked.delete("/images/1", headers=headers).status_code == (404 if passes else 403)
 
 
@@ -64,7 +64,7 @@ def test_who_may_change_something(asked: TestClient, headers: dict[str, str], pa
         ("x.y.b.org", True),
         ("b.org", False),
         ("xb.org", False),
-        ("a.example", False),  # an origin is a page that may send requests, no name of this server
+        ("a.example", False),  # an allowed origin isn't a name of this server
         ("b.example:8000", False),
         ("127.0.0.1.b.example", False),
         ("[.b", False),
@@ -192,7 +192,7 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
 
 
 def test_keys_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
-    """A file without a key, as of an empty secret, opened the server to everybody."""
+    """A file without a key, such as an empty secret, used to open the server to everybody."""
     file = tmp_path / "keys"
     file.write_text("# none yet\n\n")
     with pytest.raises(KeyFileError, match="no API key in"):
@@ -207,7 +207,7 @@ def test_keys_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
 
 
 def test_keys_have_any_printable_characters(tmp_path: Path) -> None:
-    """In a file also commas; and comments are lines, whatever is in them."""
+    """In a file, keys may contain commas, and comment lines anything."""
     file = tmp_path / "keys"
     file.write_text("# of ann, bob\nread abcdefgh:ijklmnop,qr\nwrite\tstuvwxyz-stuvwxyz\nadmin: 0123456789abcdef\n")
     Keys.read(file).require("read", "abcdefgh:ijklmnop,qr")

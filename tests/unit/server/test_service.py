@@ -34,7 +34,7 @@ def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(
     try:
         for _ in range(9):
             service.current.inference.throughput.record(10, 1.0)
-        check_deadline(1.2)  # nothing waits: whatever the speed, it is tried
+        check_deadline(1.2)  # nothing waits: it is tried at any speed
         monkeypatch.setattr(DecodePool, "pending", 1)
         with pytest.raises(OverloadedError, match=r"queue too long: 2\.5 s of work pending") as refused:
             check_deadline(1.2)
@@ -53,7 +53,7 @@ def test_a_service_is_closed_when_no_request_holds_its_model(writable_service: S
     thread = threading.Thread(target=writable_service.close)
     with writable_service.hold_current() as loaded_model:
         thread.start()
-        wait_until(lambda: not writable_service.searcher.is_alive)  # it ends before its index is closed
+        wait_until(lambda: not writable_service.searcher.is_alive)  # the searcher ends before its index is closed
         thread.join(0.2)
         assert loaded_model.inference.is_alive
         assert not writable_service.closed

@@ -1,4 +1,4 @@
-"""What becomes of a server whose index is replaced, damaged or on a read-only disk, or whose artifacts are broken."""
+"""How a server behaves whose index is replaced, damaged or on a read-only disk, or whose artifacts are broken."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def replace_folder(path: Path) -> None:
 
 
 def replace_files(path: Path) -> None:
-    """Restored from a backup: the lock stays as it is."""
+    """Replace the files as restoring a backup does: the lock stays."""
     for name in (CATALOG, FEATURES):
         os.replace(path.with_name("other") / name, path / name)
 

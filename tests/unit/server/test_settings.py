@@ -1,4 +1,4 @@
-"""Flag before variable before file, and a mistake in one line."""
+"""Settings: flags override variables, which override the file; a mistake is reported in one line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_a_misspelled_variable(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
-    """Without a word the server would need no key."""
+    """If it were ignored, the server might need no key."""
     monkeypatch.setenv(f"ALEXNET_{variable}", "read:0123456789abcdef")
     with pytest.raises(SettingsFileError, match=f"ALEXNET_{variable} is no setting: did you mean ALEXNET_{meant}?"):
         load_settings(None, {})
@@ -126,7 +126,7 @@ def test_names_and_origins_as_people_write_them() -> None:
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a path it would be the working directory, whose files POST /sync would add."""
+    """As a path, it would mean the working directory, whose files POST /sync would add."""
     names = ("artifact", "index", "sync_folder", "uds")
     for name in names:
         monkeypatch.setenv(f"ALEXNET_{name.upper()}", "")

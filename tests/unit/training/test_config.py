@@ -101,11 +101,11 @@ def test_a_run_by_the_clock() -> None:
     with pytest.raises(TrainingError, match="--minutes can't be combined with the fixed epochs of recipe source"):
         RecipeOptions("source", minutes=5).resolve()
     with pytest.raises(TrainingError, match="--minutes can't be combined with the fixed epochs of recipe source"):
-        RecipeOptions("source", schedule="cosine", minutes=5).resolve()  # its color shift and conv1 have some, too
+        RecipeOptions("source", schedule="cosine", minutes=5).resolve()  # color shift and conv1 have fixed epochs
 
 
 def test_a_run_by_the_clock_after_one_without_an_epoch() -> None:
-    """Its epochs had become 0: colors would never be shifted, and conv1 would be frozen."""
+    """Its fixed epochs used to become 0: colors would never be shifted, and conv1 would be frozen."""
     recipe = RECIPES["small"].with_epochs(0).with_minutes(5)
     assert (recipe.color_end_epoch, recipe.early_anneal_epoch, recipe.early_freeze_epoch) == (NEVER, NEVER, NEVER)
     with pytest.raises(TrainingError, match="can't be combined with the fixed epochs of recipe source"):
@@ -209,8 +209,8 @@ def test_options_that_need_an_epoch(
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["minutes", "learning_rate", "weight_decay", "pca_color_std", "warmup"])
 def test_numbers_that_are_not_finite_are_refused(name: str, number: float) -> None:
-    """The command line takes infinite ones where there is no maximum, and Python any: minutes of nan published a
-    network without a step."""
+    """The command line accepts infinity where there is no maximum, and Python accepts any number: a run of nan minutes
+    published a network without a step."""
     with pytest.raises(TrainingError, match=f"invalid --{name.replace('_', '-')} {number}: it must be a finite number"):
         RecipeOptions(**{name: number}).resolve()  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""How the images of a run that isn't told where to start are read."""
+"""How images are read in a run that isn't told which network to start from."""
 
 from __future__ import annotations
 

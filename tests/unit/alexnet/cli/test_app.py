@@ -49,7 +49,7 @@ def all_commands() -> Iterator[tuple[str, TyperCommand]]:
 
 
 def test_commands_are_short() -> None:
-    """Their work is a library's."""
+    """They leave their work to a library."""
     for name, command in all_commands():
         if name not in OWN_HELP:
             (function,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(command.callback or main)))).body
@@ -59,7 +59,7 @@ def test_commands_are_short() -> None:
 
 
 def main() -> None:
-    """No command has no function."""
+    """Never inspected: every command has a function."""
 
 
 def test_shared_options_are_explained_once() -> None:
@@ -71,18 +71,18 @@ def test_shared_options_are_explained_once() -> None:
                     texts.setdefault(option, set()).add(parameter.help or "")
     assert texts.keys() == SHARED
     for option, help_texts in texts.items():
-        # several artifacts, whose contract images are checked with, of a run; a folder of queries, data of the demo;
-        # what is written, and whether to a file or a folder; the folder of the demo
+        # --artifact: one, several, the one whose contract `check` uses, a run's; --data: labeled images, queries, the
+        # demo's data; --output: what is written, and whether to a file or a folder; --home: the usual one, the demo's
         named = {"--artifact": 4, "--data": 3, "--output": 5, "--home": 2}
         assert len(help_texts) <= named.get(option, 1), f"{option}: {help_texts}"
 
 
 def test_where_an_index_is_named_so_is_the_network_that_it_belongs_to_by_default() -> None:
-    """As `alexnet index add` names it: with the same options, and the same environment variables, it is the same."""
+    """The same options and environment variables name the same network as in `alexnet index add`."""
     indexing = {
         name: {option: parameter.envvar for parameter in command.params for option in parameter.opts}
         for name, command in all_commands()
-        if any("--index" in parameter.opts for parameter in command.params) and name != "serve"  # its settings are
+        if any("--index" in parameter.opts for parameter in command.params) and name != "serve"  # uses settings instead
     }
     assert len(indexing) >= 14
     for name, options in indexing.items():
@@ -147,7 +147,7 @@ def test_names_that_the_terminal_can_not_show(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_printed_as_its_bytes(artifact: Artifact, few: Path, tmp_path: Path) -> None:
-    """Most UTF-8 locales make standard output strict: the command ended with a traceback."""
+    """Most UTF-8 locales make standard output strict, so the command used to end with a traceback."""
     image = tmp_path / os.fsdecode(b"caf\xe9.jpg")
     shutil.copy(few / "circles" / "00.jpg", image)
     command: list[str | Path] = [ALEXNET, "classify", "--artifact", artifact.path, "--csv", image]
@@ -169,7 +169,7 @@ def test_help_imports_little() -> None:
 
 
 def test_bash_completes_commands_and_options() -> None:
-    """With the script that `alexnet --show-completion` prints in bash."""
+    """Bash runs the script that `alexnet --show-completion` prints."""
     path = f"{ALEXNET.parent}:{os.environ['PATH']}"
     environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "PATH": path}
     script = subprocess.run(

@@ -49,7 +49,7 @@ def test_an_unfamiliar_image_is_compared_with_a_stated_number_of_images(
 ) -> None:
     path = tmp_path / "black.png"
     Image.new("RGB", (256, 256)).save(path)
-    assert "unlike" not in invoke("classify", "--artifact", artifact.path, path)  # 9 validation images can't tell
+    assert "unlike" not in invoke("classify", "--artifact", artifact.path, path)  # 9 validation images are too few
     monkeypatch.setattr("model.artifacts.familiarity.MIN_HELD_OUT", 9)
     last = invoke("classify", "--artifact", artifact.path, path).splitlines()[-1]
     assert last == (
@@ -72,7 +72,7 @@ def test_many_images_as_text(artifact: Artifact, inputs: list[Path]) -> None:
 
 
 def test_results_are_those_of_the_network(artifact: Artifact, model: OnnxModel, few: Path) -> None:
-    """In batches, in the order of the inputs."""
+    """Images are computed in batches; results keep the order of the inputs."""
     paths = sorted(few.rglob("*.jpg"))
     document = json.loads(invoke("classify", "--artifact", artifact.path, "--top", 3, "--json", few))
     assert [result["image"] for result in document["results"]] == [str(path) for path in paths]

@@ -23,7 +23,7 @@ from tests.helpers.server import served
 
 @pytest.fixture(scope="module")
 def coded(artifact: Artifact, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """An artifact of its own with an encoder, and an index of 420 rows in float16 beside it."""
+    """A copy of the artifact with an encoder, and a float16 index of 420 rows beside it."""
     home = tmp_path_factory.mktemp("coded")
     shutil.copytree(artifact.path, home / "a" / "1")
     invoke("index", "add", "--data", few, "--artifact", home / "a", "--index", home / "i", "--dtype", "float16")
@@ -35,7 +35,7 @@ def coded(artifact: Artifact, few: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def add_variations(index: Path, exported: Path, count: int) -> None:
-    """Add rows like those of the indexed images, as images like them would have."""
+    """Add `count` rows that resemble those of the indexed images, as similar images would."""
     invoke("index", "export", "--index", index, "--output", exported)
     generator = np.random.default_rng(8)
     with np.load(exported) as arrays:
@@ -77,7 +77,7 @@ def test_evaluate_index(coded: Artifact, images: Path) -> None:
     result = json.loads(invoke("index", "evaluate", "--index", home / "i", *options))
     assert (result["num_queries"], result["num_indexed"]) == (60, 60)
     assert result["recall"]["exact"] == {"6": 1.0, "10": 1.0}
-    assert result["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
+    assert result["recall"]["binary"]["10"] > 0.99  # the shortlist holds all 420 images
     assert 0 < result["recall"]["hash_lookup"]["10"] <= 1
     assert result["precision"]["1"] > 0.8
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")

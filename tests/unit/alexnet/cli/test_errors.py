@@ -1,4 +1,4 @@
-"""What users see of errors: the message, the command that helps, and the exit status."""
+"""What users see when a command fails: the message, the command that helps, and the exit status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers.commands import run_alexnet
 
 
 def failure_of(*words: str) -> tuple[str, int]:
-    """What a command that fails prints on standard error alone, and its exit status."""
+    """Standard error and exit status of a failing command, which prints nothing else."""
     status, output, errors = run_alexnet(*words)
     assert output == ""
     return errors, status
@@ -103,12 +103,12 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
     assert printed.splitlines()[1].endswith("alexnet similar --help")
     assert status == 1
     printed, status = failure_of("index", "list", "--index", str(tmp_path))
-    command = f"alexnet index add --index {tmp_path} --data FOLDER"  # with what was typed
+    command = f"alexnet index add --index {tmp_path} --data FOLDER"  # repeats what was typed
     assert printed == f"error: no index at {tmp_path}: build one with `{command}`\n"
     assert status == 1
     for words in (["index", "list"], ["index", "duplicates"], ["similar", "a.jpg"]):
         done = run_alexnet(*words, "--csv", "--index", str(tmp_path))
-        assert done.stdout == "", words  # no table that a program would take for an empty one
+        assert done.stdout == "", words  # not even a header, which a program would read as an empty table
     printed, _ = failure_of("index", "list", "--index", str(tmp_path / "a b"), "--home", str(tmp_path))
     assert f"build one with `alexnet index add --index '{tmp_path}/a b' --home {tmp_path} --data FOLDER`" in printed
 
@@ -147,7 +147,7 @@ def test_errors_as_they_are_shown(error: Exception, failure: Failure) -> None:
 def test_no_command_recommends_itself() -> None:
     command = f"{alexnet_command()} check"
     assert describe(DatasetError("too few"), command) == Failure("error: too few", f"{command} --help")
-    assert "docs/" not in "".join(HELP.values())  # an installed package has none
+    assert "docs/" not in "".join(HELP.values())  # an installed package has no such folder
 
 
 def test_an_error_of_the_disk_names_what_helps_against_it() -> None:

@@ -1,4 +1,4 @@
-"""`alexnet features`: those of an index, in a file for NumPy."""
+"""`alexnet features`: the same features as an index has, in a file for NumPy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.commands import invoke, run_alexnet
 def test_they_are_those_that_an_index_exports(
     artifact: Artifact, images: Path, index_path: Path, tmp_path: Path
 ) -> None:
-    """Of more images than a batch has, in their order."""
+    """There are more images than a batch holds; rows keep their order."""
     output = tmp_path / "features"  # no suffix is added
     printed = invoke("features", images, "--artifact", artifact.path, "--output", output)
     assert printed == f"90 images in {output}\n"
@@ -60,7 +60,7 @@ def test_an_image_that_cannot_be_read_is_skipped(artifact: Artifact, few: Path, 
     assert failed.returncode == 1
     assert "error: no image could be read, so" in failed.stderr
     with np.load(tmp_path / "a.npz") as arrays:
-        assert len(arrays["paths"]) == 1  # as before
+        assert len(arrays["paths"]) == 1  # the earlier file is kept
 
 
 def test_a_file_that_cannot_be_written_is_an_error_before_images_are_read(

@@ -81,7 +81,7 @@ def test_labels_are_found_in_either_form_of_unicode(few: Path, artifact: Artifac
 
 
 def test_labels_of_a_strangers_index_can_be_shown(few: Path, artifact: Artifact, tmp_path: Path) -> None:
-    """Those of one's own have no control characters."""
+    """Labels of one's own indexes have no control characters."""
     image = few / "checks" / "00.jpg"
     path = make_index(tmp_path / "i", artifact, *(make_entry(number, "\33[2J\nb") for number in range(3)))
     shown = r"\x1b[2J\nb"
@@ -124,7 +124,7 @@ def test_every_command_finds_the_index_of_the_artifact_that_is_named(
     other = make_index(tmp_path / "other", artifact, make_entry(1, "x"))
     assert f"index {path}: 1 image (0 added" in invoke("index", "merge", other, *options)
     for words in (["list"], ["verify"], ["compact"], ["remove", "1"], ["export", "--output", tmp_path / "f.npz"]):
-        refused = run_alexnet("index", *words, *options, "--precision", "int8")  # its index is another
+        refused = run_alexnet("index", *words, *options, "--precision", "int8")  # int8 has an index of its own
         assert "has no network in int8" in refused.stderr
     monkeypatch.setenv("ALEXNET_ARTIFACT", str(artifact.path))
     assert invoke("index", "list", "--home", tmp_path) == "       1  x  /0001.png\n"

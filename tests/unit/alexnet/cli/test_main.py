@@ -40,7 +40,7 @@ def test_ctrl_c_while_modules_are_imported(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_default_index_is_below_home(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """Below the folder of ALEXNET_HOME, unless one is named."""
+    """Without `--index`, the index is below the folder of ALEXNET_HOME."""
     data, options = images / "circles", ("--artifact", artifact.path)
     run("index", "add", "--data", data, *options, "--dtype", "float16", cwd=tmp_path, ALEXNET_HOME="elsewhere")
     assert (tmp_path / "elsewhere" / "indexes" / "patterns" / "1" / "features-1.f16").is_file()

@@ -1,4 +1,4 @@
-"""The list of networks: one's own, the newest first, then the bundled ones."""
+"""The list of networks: the user's own, newest first, then the bundled ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_newest_is_used(artifact: Artifact, tmp_path: Path) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest |= {"name": "shapes", "version": version, "created": f"2026-01-0{version}T00:00:00Z"}
         measurement = manifest["measurements"][-1]
-        manifest["measurements"].append(measurement | {"precision": "int8", "top1_error": 0.987})  # as of quantize
+        manifest["measurements"].append(measurement | {"precision": "int8", "top1_error": 0.987})  # by `quantize`
         (folder / "manifest.json").write_text(json.dumps(manifest))
     rows = json.loads(invoke("models", "--home", tmp_path, "--json"))["models"]
     assert [row["name"] for row in rows] == ["shapes", "shapes", "elpv", "photos"]

@@ -88,7 +88,7 @@ def test_an_image_that_cannot_be_read_is_skipped(
 def test_an_image_without_neighbors_is_named(
     artifact: Artifact, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As hash lookup may find none."""
+    """Hash lookup may find none."""
     first, second = (str(images / "checks" / name) for name in ("00.jpg", "01.jpg"))
     neighbor = {"id": 1, "key": None, "distance": 0.5, "label": "a", "path": "/x"}
     forms: tuple[tuple[Format, str], ...] = (

@@ -1,4 +1,4 @@
-"""`alexnet train`: every option reaches a field of the configuration, and what may stand beside --resume."""
+"""`alexnet train`: every option reaches a field of the configuration; which options --resume allows."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "runs": ("--runs", "r"),
     "cache": ("--cache", "c"),
 }
-"""An option with another value than its default, by the name of its parameter."""
+"""Parameter name -> its option with a value that isn't the default."""
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def app() -> typer.Typer:
 
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What `train` passes on, instead of training."""
+    """The arguments that `train` passes to `run_training`, instead of training."""
     calls: list[Any] = []
     monkeypatch.setattr(command, "run_training", lambda *arguments: calls.append(arguments))
     return calls
@@ -120,11 +120,11 @@ def test_every_option_reaches_a_field(app: typer.Typer, received: list[Any]) -> 
         assert received[-1][2] == {name.rstrip("_")}
         changed |= different
     untouched = {field for field in plain if field.partition(".")[0] != "recipe"} - changed
-    assert untouched == {"network.channels"}  # for tests and experiments
+    assert untouched == {"network.channels"}  # only tests and experiments set it
 
 
 def test_options_of_the_environment_are_its_fields() -> None:
-    """`--resume` takes their values over by name."""
+    """`--resume` takes over their values by name."""
     assert {known.name for known in fields(Environment)} <= {name.rstrip("_") for name in OPTIONS}
 
 

@@ -17,7 +17,7 @@ from training.evaluation.predictions import Predictions
 
 @pytest.mark.parametrize("half", ["test", None])
 def test_only_images_to_choose_by_are_drawn(half: Literal["test"] | None, tmp_path: Path) -> None:
-    """Nothing is loaded before."""
+    """The refusal comes before anything is loaded."""
     with pytest.raises(InvalidRequestError, match="--drawing is for --half validation"):
         main(half, artifact=tmp_path / "none", data=tmp_path / "none", drawing=tmp_path / "mistakes.png")
 

@@ -1,4 +1,4 @@
-"""The catalog: damage and former formats are refused, and a reader needs no right to write."""
+"""The catalog: damage and former formats are refused, and a reader needs no write permission."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, mo
     index.add(np.ones((1, 64), np.float32), [make_entry(0)])
     index.close()
     before = sorted(path.name for path in (tmp_path / "i").iterdir())
-    monkeypatch.setattr("index.catalog.file.os.access", lambda *_: False)  # root may write anywhere, so it is only said
+    monkeypatch.setattr("index.catalog.file.os.access", lambda *_: False)  # simulated: root may write anywhere
     reader = FolderIndex.open(tmp_path / "i")
     assert reader.search(Query(np.ones(64, np.float32), 1))[0].distance == 0
     assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
@@ -108,7 +108,7 @@ def test_more_images_than_a_statement_has_parameters(
 
 @pytest.fixture
 def path(artifact: Artifact, tmp_path: Path) -> Path:
-    """A closed index of five images at the distances 1 to 5 from zero, labeled a and b in turns."""
+    """A closed index of five images at the distances 1 to 5 from zero, alternately labeled a and b."""
     index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1, 2, 3, 4, 5), [make_entry(n, "ab"[n % 2], key=f"key {n}") for n in range(5)])
     index.close()
@@ -188,11 +188,11 @@ def test_a_damaged_thumbnail_is_found_by_verify_and_never_sent(path: Path, artif
 
 
 def test_a_bit_of_a_lookup_table(path: Path, artifact: Artifact, caplog: pytest.LogCaptureFixture) -> None:
-    """SQLite finds images by copies of their columns, which a bit makes wrong, too."""
+    """SQLite looks images up in copies of their columns, where a flipped bit is damage, too."""
     content = (path / CATALOG).read_bytes()
     sha256 = f"{3:064d}".encode()
     places = [n for n in range(len(content)) if content.startswith(sha256, n)]
-    assert len(places) == 2  # the image and the copy
+    assert len(places) == 2  # the table and the SQL index
     for place in places:
         damaged = bytearray(content)
         damaged[place] ^= 1
@@ -228,10 +228,10 @@ def test_tables_and_triggers_of_others_are_refused(path: Path, statement: str) -
 
 
 def test_a_reader_leaves_the_log_of_a_writer(path: Path, artifact: Artifact) -> None:
-    """Even when the writer's process has lost its locks, as by copying the open catalog: closing that file drops them.
+    """Even if the writer's process has lost its locks, which reading and closing the open catalog's file drops.
 
-    Else the reader would delete the log as the last one, and what the writer commits would be lost, and every other
-    reader in the writer's process would get "disk I/O error".
+    Otherwise the reader would take itself for the last one and delete the log: the writer's commits would be lost, and
+    every other reader in the writer's process would get "disk I/O error".
     """
     index = FolderIndex.create(path, artifact)
     index.add(features_at(6), [make_entry(6)])
@@ -270,7 +270,7 @@ def test_an_error_of_the_disk_or_its_rights_is_not_called_damage(path: Path) -> 
         index_error = catalog._index_error(error)
         assert type(index_error) is kind
         assert "damaged" not in str(index_error)
-        assert (str(path) in str(index_error)) == (kind is IndexStoreError)  # clients of a server see the others
+        assert (str(path) in str(index_error)) == (kind is IndexStoreError)  # a server's clients see the others
     catalog.close()
 
 
@@ -289,7 +289,7 @@ def test_a_catalog_on_a_read_only_disk_is_not_read_beside_its_writer(
 
 
 def test_a_thumbnail_that_is_gone_is_damage(path: Path) -> None:
-    """As a flipped bit in the types of a record makes it."""
+    """A flipped bit in a record's types can make it NULL."""
     with closing(sqlite3.connect(path / CATALOG, isolation_level=None)) as database:
         (schema,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'images'").fetchone()
 

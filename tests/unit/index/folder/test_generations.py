@@ -1,4 +1,4 @@
-"""Names of files by generation, and which of them a compaction deletes."""
+"""File names by generation, and which files a compaction deletes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FolderIndex: added, removed, restored, labeled, compacted; durable, restartable, and one writer at a time."""
+"""FolderIndex: adding, removing, restoring, labeling, compacting; durability, restarts, one writer at a time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ONES = np.ones((3, 64), np.float32)
 
 @pytest.fixture
 def index(artifact: Artifact, tmp_path: Path) -> Iterator[FolderIndex]:
-    """Six images at the distances 1 to 6 from zero, labeled a and b in turns."""
+    """Six images at the distances 1 to 6 from zero, alternately labeled a and b."""
     created = FolderIndex.create(tmp_path / "i", artifact)
     created.add(features_at(1, 2, 3, 4, 5, 6), [make_entry(n, "ab"[n % 2]) for n in range(6)])
     yield created
@@ -129,7 +129,7 @@ def test_compacting_deletes_what_a_killed_compaction_left(index: FolderIndex) ->
         assert index.compact() == 1
         assert not any((index.path / name).exists() for name in old)
     assert search_ids(index) == [3, 4, 5, 6]
-    assert (index.path / "features-1.txt").exists()  # not of this program
+    assert (index.path / "features-1.txt").exists()  # not this program's
 
 
 def test_an_index_that_is_compacted_while_it_is_opened(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_a_reader_sees_the_index_as_it_was_opened(index: FolderIndex) -> None:
 
 
 def test_a_copy_made_while_images_are_added_is_intact(index: FolderIndex, tmp_path: Path) -> None:
-    """First the catalog, by SQLite in another process, then the features: docs/retrieval.md."""
+    """In the order of docs/retrieval.md: first the catalog, by SQLite in another process, then the features."""
     copy = tmp_path / "copy"
     copy.mkdir()
     backup = "import sqlite3, sys; a, b = map(sqlite3.connect, sys.argv[1:]); a.backup(b)"
@@ -290,7 +290,7 @@ def test_a_full_disk_loses_nothing(index: FolderIndex) -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limit = (index.path / "features-1.f32").stat().st_size + 100  # half a row
+    limit = (index.path / "features-1.f32").stat().st_size + 100  # less than a row
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         with pytest.raises(StorageFullError, match="no space left"):
@@ -309,7 +309,7 @@ def test_an_index_killed_before_its_metadata_is_created_again(artifact: Artifact
     with pytest.raises(IndexNotFoundError, match="is empty"):
         FolderIndex.open(tmp_path / "i")
     FolderIndex.create(tmp_path / "i", artifact).close()
-    execute(tmp_path / "i", "DELETE FROM metadata")  # they are committed after the tables
+    execute(tmp_path / "i", "DELETE FROM metadata")  # metadata is committed after the tables
     for writable in (False, True):
         with pytest.raises(IndexNotFoundError, match="is empty: build it"):
             FolderIndex.open(tmp_path / "i", writable)
@@ -388,7 +388,7 @@ def test_searching_while_images_are_added_and_removed(index: FolderIndex) -> Non
 
 
 class BlockedWriter:
-    """Holds the first commit of an index until all others wait behind it. `commits`: the first row of each."""
+    """Blocks an index's first commit until all other additions wait behind it. `commits`: each commit's first row."""
 
     def __init__(self, index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
         self._index, self.commits = index, list[int]()
@@ -406,7 +406,7 @@ class BlockedWriter:
         return self._add(row, checksums, entries, restored)
 
     def run(self, threads: Sequence[threading.Thread]) -> None:
-        """Start the threads, each of which adds to the index, in this order, and let them commit."""
+        """Start the threads in this order, each adding to the index, then let all of them commit."""
         for number, thread in enumerate(threads, 1):
             thread.start()
             wait_until(lambda expected=number: self._index.pending == expected)  # type: ignore[misc]
@@ -417,7 +417,7 @@ class BlockedWriter:
 
 
 def test_additions_that_wait_are_one_commit(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And have the results of one after the other; one that is rejected doesn't affect the others."""
+    """Their results are as if added one by one; a rejected addition doesn't affect the others."""
     writer = BlockedWriter(index, monkeypatch)
     results: dict[int, list[AddResult] | str] = {}
 
@@ -446,7 +446,7 @@ def test_additions_that_wait_are_one_commit(index: FolderIndex, monkeypatch: pyt
 
 
 def test_new_and_restored_images_are_one_commit(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the disk is full in the middle of it, nothing was changed."""
+    """If the disk fills up halfway, nothing is changed."""
     index.remove(2)
     entries, before = [make_entry(20), make_entry(1)], len(index)
 
@@ -466,7 +466,7 @@ def test_new_and_restored_images_are_one_commit(index: FolderIndex, monkeypatch:
 
 
 def test_an_entry_that_cannot_be_stored_fails_alone(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here a label that is no text; the others of its commit are on the disk."""
+    """Here its label isn't valid text; the other entries of the commit are stored."""
     writer = BlockedWriter(index, monkeypatch)
     results: dict[int, list[AddResult] | Exception] = {}
 
@@ -484,7 +484,7 @@ def test_an_entry_that_cannot_be_stored_fails_alone(index: FolderIndex, monkeypa
 
 
 def interrupt_after(index: FolderIndex, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while a method of the catalog commits, once: Python raises it when the commit is done."""
+    """Simulate Ctrl-C, once, while the catalog's method `name` commits: Python raises it after the commit."""
     commit = getattr(index.catalog, name)
 
     def commit_and_raise(*arguments: object) -> None:
@@ -496,7 +496,7 @@ def interrupt_after(index: FolderIndex, name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_addition_that_is_interrupted_damages_nothing(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the catalog has committed stays in its row, and is found from the next change on."""
+    """What the catalog has committed keeps its row and is found from the next change on."""
     interrupt_after(index, "add", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         index.add(features_at(7), [make_entry(7, "c")])
@@ -558,7 +558,7 @@ def test_nothing_is_added_after_a_compaction_that_was_interrupted(
 def test_an_interrupted_addition_leaves_the_others_that_wait(
     index: FolderIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that writes all of them is interrupted: the others write theirs themselves."""
+    """If the thread that writes for all is interrupted, the others write their own additions."""
     writer = BlockedWriter(index, monkeypatch)
     results: dict[int, list[AddResult] | str] = {}
 
@@ -577,7 +577,7 @@ def test_an_interrupted_addition_leaves_the_others_that_wait(
 def test_reads_never_wait_for_another_program(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change says that the catalog is locked, and does nothing."""
+    """A change raises IndexLockedError and does nothing."""
     monkeypatch.setattr("index.catalog.file.BUSY_TIMEOUT_SECONDS", 0.5)
     index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1), [make_entry(1, "a")])
@@ -599,7 +599,7 @@ def test_reads_never_wait_for_another_program(
         assert index.entry(1).label == "a"
         assert search_ids(index, 1) == [1]
         reads += 1
-    assert time.monotonic() - start > 0.4  # as long as SQLite waits
+    assert time.monotonic() - start > 0.4  # SQLite waits that long
     assert reads > 5
     assert len(errors) == 1
     other.execute("ROLLBACK")

@@ -40,7 +40,7 @@ def names(index: FolderIndex) -> set[str]:
 def test_an_addition_that_waits_while_the_index_is_replaced_is_not_acknowledged(
     artifact: Artifact, tmp_path: Path, num_before: int
 ) -> None:
-    """As at a reload: another folder takes the index's place, and its lock is given up."""
+    """As at a reload: another folder takes the index's place, and the old index gives up its lock."""
     new, old = (FolderIndex.create(tmp_path / name, artifact) for name in ("new", "old"))
     new.add(features_at(1, 2, 3, 4, 5), [make_entry(number) for number in range(5)])
     new.close()
@@ -86,7 +86,7 @@ def test_codes_of_a_compaction_that_was_killed_are_not_those_of_the_next(index: 
     index.remove(1)
     index.set_encoder(encoder)
     (codes,) = index.path.glob("codes-1-*")
-    shutil.copy(codes, str(codes).replace("codes-1", "codes-2"))  # of other rows than the next compaction has
+    shutil.copy(codes, str(codes).replace("codes-1", "codes-2"))  # other rows than the next compaction's
     index.set_encoder(None)
     index.remove(2)
     index.compact()

@@ -1,4 +1,4 @@
-"""A large index is open before its rows are compared with their checksums, and never returns one that is damaged."""
+"""A large index opens before its rows are compared with their checksums, but never returns a damaged row."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def every_index_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The background check never comes to a row."""
+    """Keep the background check from starting."""
     monkeypatch.setattr(BackgroundCheck, "start", lambda self: None)
 
 
@@ -43,7 +43,7 @@ def path(artifact: Artifact, tmp_path: Path) -> Path:
 
 
 def damage_rows(path: Path, *rows: int) -> None:
-    """Change the lowest bit of a number of each row."""
+    """Flip the lowest bit of one number in each of these rows."""
     content = bytearray((path / FEATURES).read_bytes())
     for row in rows:
         content[row * ROW_BYTES + 40] ^= 1
@@ -121,14 +121,14 @@ def test_compacting_verifies_everything_first(path: Path) -> None:
 
 def test_searches_wait_for_no_long_read(path: Path) -> None:
     index = FolderIndex.open(path, writable=True)
-    with ThreadPoolExecutor(1) as pool, index.catalog.reading():  # what a search reads entries with
+    with ThreadPoolExecutor(1) as pool, index.catalog.reading():  # as a search reads entries
         assert pool.submit(index.verify).result(10) == {}
         assert len(pool.submit(read_rows, index.catalog).result(10)) == 9
     index.close()
 
 
 def damage_label_index(path: Path) -> None:
-    """Change a bit of the label of image 4 where the SQL index has it, not the table."""
+    """Flip a bit of image 4's label in the SQL index, not in the table."""
     content = bytearray((path / CATALOG).read_bytes())
     places = [n for n in range(len(content)) if content.startswith(b"unusual", n)]
     for place in places:
@@ -144,7 +144,7 @@ def damage_label_index(path: Path) -> None:
 
 
 def test_a_wrong_sql_index(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A reader says so; a writer makes it again and corrects what it has read there."""
+    """A reader reports it; a writer rebuilds it and corrects what it has read from it."""
     index = FolderIndex.open(path, writable=True)
     index.update(4, "unusual")
     index.close()

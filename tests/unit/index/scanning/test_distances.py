@@ -1,4 +1,4 @@
-"""Candidates are measured in float64, also when there are thousands of them."""
+"""Candidates' distances are computed in float64, even for thousands of candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of integers are exact, whatever dimensions are read; the graphs are what their module writes."""
+"""Integer products are exact, whichever dimensions are read; the stored graphs are what their module writes."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def test_only_selected_rows_are_found(share: float) -> None:
 
 
 def test_a_batch_equals_single_queries() -> None:
-    """One matrix product for all queries has the results of one scan for each, also where more rows tie than are
-    fetched. FAISS computes a product only for so many dimensions."""
+    """One matrix product for all queries gives the results of one scan per query, even if more rows tie than are
+    fetched. FAISS computes a product only for this many dimensions."""
     generator = np.random.default_rng(1)
     features = 50 * generator.exponential(1, (1200, 4096)).astype(np.float32)
     features[1000:1100] = features[0]
@@ -59,7 +59,7 @@ def test_a_batch_equals_single_queries() -> None:
 
 @pytest.mark.parametrize("spread", [1.0, 0.01])
 def test_a_batch_is_exact_where_distances_are_small_differences_of_large_numbers(spread: float) -> None:
-    """Rounding in |x|^2 + |y|^2 - 2xy is then larger than the distances differ."""
+    """There, rounding errors of |x|^2 + |y|^2 - 2xy exceed the differences between distances."""
     features = 100 + np.random.default_rng(2).normal(0, spread, (1200, 4096)).astype(np.float32)
     queries = features[:8] + np.float32(0.25 * spread)
     squared_norms = np.einsum("ij,ij->i", features, features)
@@ -71,7 +71,7 @@ def test_a_batch_is_exact_where_distances_are_small_differences_of_large_numbers
 
 
 class RoughScanner:
-    """Squared distances that are wrong by up to `error`, as a GPU's may be."""
+    """A scanner whose squared distances are wrong by up to `error`, as a GPU's may be."""
 
     error = 5.0
 

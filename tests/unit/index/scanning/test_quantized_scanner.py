@@ -21,7 +21,7 @@ def exponential(generator: np.random.Generator) -> Features:
 
 
 def equal_rows(generator: np.random.Generator) -> Features:
-    """A thousand ties in each block."""
+    """512 ties in each block."""
     features = exponential(generator)
     features[::2] = features[0]
     return features
@@ -38,7 +38,7 @@ def zero_rows(generator: np.random.Generator) -> Features:
 
 
 def rare_peaks(generator: np.random.Generator) -> Features:
-    """Single features a thousand times as large as the others: clipped, or all others are rounded to zero."""
+    """A few features are 1,000 times as large as usual: unless they are clipped, all others round to zero."""
     features = exponential(generator)
     features[generator.integers(0, COUNT, 40), generator.integers(0, DIM, 40)] = 1e3
     return features
@@ -49,7 +49,7 @@ def negative_features(generator: np.random.Generator) -> Features:
 
 
 def near_ties(generator: np.random.Generator) -> Features:
-    """Rows that differ by less than a step of 8 bits."""
+    """Rows that differ by less than one 8-bit quantization step."""
     row = generator.exponential(1, DIM)
     return (row + generator.normal(0, 1e-4, (COUNT, DIM))).astype(np.float32)
 
@@ -93,7 +93,7 @@ def test_a_batch_has_the_results_of_single_searches(draw: Callable[[np.random.Ge
     queries = np.concatenate([features[[0, 5, COUNT - 2]], 100 * features[7:8]])  # the last is far from all rows
     with SearchPool() as pool:
         assert not scanner.is_ready(features[: MIN_ROWS - 1])
-        nearest_batch(features, squared_norms, queries, 7, pool, None, scanner)  # starts the copies
+        nearest_batch(features, squared_norms, queries, 7, pool, None, scanner)  # begins to make copies
         assert scanner._thread is not None
         scanner._thread.join()
         assert scanner.is_ready(features)
@@ -124,7 +124,7 @@ def test_many_queries_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_few_rows_are_candidates() -> None:
-    """Else nothing is gained: the bound is worth its name on features as they are."""
+    """Otherwise nothing is gained: the bound is tight enough on realistic features."""
     generator = np.random.default_rng(1)
     features = exponential(generator)
     scanner = QuantizedScanner()

@@ -44,7 +44,7 @@ def test_the_gpu_scanner_equals_the_cpu() -> None:
 
 
 def test_rows_that_a_later_search_copied_to_the_gpu_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    if NO_GPU:  # FAISS's index on the CPU takes the place of the one on a GPU
+    if NO_GPU:  # FAISS's CPU index stands in for its GPU index
         monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
         monkeypatch.setattr(faiss, "StandardGpuResources", lambda: None, raising=False)
         monkeypatch.setattr(faiss, "GpuIndexFlatL2", lambda _, dim: faiss.IndexFlatL2(dim), raising=False)
@@ -53,7 +53,7 @@ def test_rows_that_a_later_search_copied_to_the_gpu_are_left_out(monkeypatch: py
     query = features[90]
     scanner = GpuScanner(64)
     with SearchPool() as pool:
-        for later in (100, len(features)):  # the second is too many for the GPU
+        for later in (100, len(features)):  # the second number is too large for the GPU
             nearest(features[:later], query, 3, pool, None, scanner)
             for mask in (None, np.arange(50) % 5 != 0):
                 on_gpu, on_cpu = (nearest(features[:50], query, 10, pool, mask, *s) for s in ((scanner,), ()))

@@ -1,4 +1,4 @@
-"""Published whole or not at all; every damaged file is named."""
+"""Artifacts are published whole or not at all; every damaged file is named."""
 
 from __future__ import annotations
 
@@ -159,12 +159,12 @@ def test_what_cannot_be_used_is_skipped_with_a_warning(
         (broken / "manifest.json").touch()
         os.truncate(broken / "manifest.json", 2**40)
     assert artifacts.load(tmp_path).path == whole
-    assert ("skipped an artifact" in caplog.text) == (damage not in ("pipe", "folder"))  # these are no manifests at all
+    assert ("skipped an artifact" in caplog.text) == (damage not in ("pipe", "folder"))  # no manifest at all
     if damage in ("half copied", "stranger", "no time zone", "sparse"):
         with pytest.raises(ArtifactError, match=str(broken)):
             artifacts.load(broken)  # named by the user
         with pytest.raises(ArtifactError, match=str(broken)):
-            artifacts.load(tmp_path, served=whole)  # a reload that would change nothing
+            artifacts.load(tmp_path, served=whole)  # else the reload would change nothing
 
 
 def test_a_file_that_no_artifact_has_is_refused_before_it_is_read(
@@ -234,7 +234,7 @@ MEASUREMENT = {"split": "test", "num_images": 10, "crops": 1, "top1_error": 0.5,
 def test_what_no_training_writes_is_an_error_that_can_be_shown(
     tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    """Not an exception that nobody expects: one such artifact would stop every command that lists them."""
+    """Not an unexpected exception: one such artifact would stop every command that lists artifacts."""
     whole, strange = (writer.publish(tmp_path, "net", LABELS, write).path for _ in range(2))
     change_manifest(strange, **changes)
     with pytest.raises(ArtifactError, match=message) as caught:
@@ -261,7 +261,7 @@ def publish_until_killed(root: Path, written: Event) -> None:
 
 
 def test_what_a_killed_publication_left_is_deleted(tmp_path: Path) -> None:
-    """But not what another process still writes."""
+    """But not what another process is still writing."""
     context = multiprocessing.get_context("fork")
     written = context.Event()
     process = context.Process(target=publish_until_killed, args=(tmp_path, written), daemon=True)
@@ -291,7 +291,7 @@ def test_two_that_publish_at_once_get_two_versions(tmp_path: Path) -> None:
 def test_a_folder_that_was_just_created_is_not_taken_for_one_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second process begins between the creation of the first one's folder and its lock."""
+    """The second publication begins after the first one has created its folder, but not yet locked it."""
     created = threading.Event()
     mkdtemp = tempfile.mkdtemp
 
@@ -310,7 +310,7 @@ def test_a_folder_that_was_just_created_is_not_taken_for_one_left_behind(
 
 
 def test_a_file_that_is_added_meanwhile_is_kept(tmp_path: Path) -> None:
-    """Files take minutes to make, and two commands may add one each."""
+    """Files take minutes to make, so two commands may each add one at the same time."""
     artifact = writer.publish(tmp_path, "net", LABELS, write)
 
     def add_encoder(content: bytes) -> list[Measurement]:
@@ -333,7 +333,7 @@ def test_a_file_that_is_added_meanwhile_is_kept(tmp_path: Path) -> None:
 
 
 def test_killed_while_a_file_is_replaced_the_artifact_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At every moment the manifest lists only files that are there as it says."""
+    """At every moment, each file that the manifest lists is there and matches it."""
 
     def write_file(content: bytes) -> Callable[[Path], list[Measurement]]:
         def write_to(file: Path) -> list[Measurement]:
@@ -360,7 +360,7 @@ def test_killed_while_a_file_is_replaced_the_artifact_is_whole(tmp_path: Path, m
 def test_what_is_published_is_on_the_disk_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every file and its folder, so that after a power cut there is no version with empty files."""
+    """Every file and its folder are synced, so that a power cut leaves no version with empty files."""
     synced = set[int]()
     fsync, rename = os.fsync, Path.rename
 

@@ -1,4 +1,4 @@
-"""Names of classes where there is little room: never two that look the same."""
+"""Class names where there is little room: two never look the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""familiarity.npz of an artifact: read as it was written, named with its checksum where it is damaged."""
+"""familiarity.npz of an artifact: read as it was written, named with its checksum if it is damaged."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_damaged_file_is_named_with_its_checksum(copied: Artifact) -> None:
         ArtifactError, match=rf"familiarity\.npz is damaged: its SHA-256 is {sha256_of(path)}, .*{expected}"
     ):
         artifacts.load(copied.path)
-    path.write_bytes(b"no archive")  # as if the manifest agreed
+    path.write_bytes(b"no archive")  # as if the manifest matched
     with pytest.raises(
         ArtifactError, match=rf"isn't familiarity data \(SHA-256 {sha256_of(path)}\): calibrate it again"
     ):
@@ -73,7 +73,7 @@ def damage_compressed(content: bytes) -> bytes:
 
 
 def change_records(content: bytes, place: int, local_place: int, value: int) -> bytes:
-    """With a byte changed in each record of a zip file: method of compression, or flags."""
+    """Change one byte in each record of a zip file, such as the compression method or the flags."""
     changed = bytearray(content)
     for signature, offset in ((b"PK\1\2", place), (b"PK\3\4", local_place)):
         start = changed.find(signature)
@@ -94,7 +94,7 @@ def with_member(content: bytes, member: bytes) -> bytes:
     "tamper",
     [
         damage_compressed,
-        lambda content: change_records(content, 10, 8, 99),  # an unknown method
+        lambda content: change_records(content, 10, 8, 99),  # unknown compression method
         lambda content: change_records(content, 8, 6, 1),  # encrypted
         lambda content: with_member(content, npy(b"[" * 500)),
     ],

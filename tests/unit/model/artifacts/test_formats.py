@@ -1,4 +1,4 @@
-"""Exports of artifacts: what can't be exported is refused in a sentence."""
+"""Exports of artifacts: what can't be exported is refused with a clear message."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def test_weights_in_another_file_are_not_exported(artifact: Artifact, tmp_path: 
     with pytest.raises(ArtifactError, match="keeps weights in another file, which is not allowed"):
         export_artifact(apart, tmp_path / "exported", form)
     assert not (tmp_path / "exported").exists()
-    with pytest.raises(ArtifactError, match="keeps weights in another file"):  # as of a network to start from
+    with pytest.raises(ArtifactError, match="keeps weights in another file"):  # as when training starts from it
         read_weights(apart)

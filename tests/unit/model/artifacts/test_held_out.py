@@ -1,4 +1,4 @@
-"""Whether held-out images may be training images, by what a manifest says of a network's training."""
+"""Whether held-out images may be training images, judging by what a manifest says about the network's training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals of measured shares, against published values."""
+"""Confidence intervals of measured shares, compared with published values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_published_examples(errors: int, total: int, low: float, high: float) ->
 
 
 def test_extremes() -> None:
-    assert wilson_interval(0.0, 3)[0] == 0  # rounding left 1e-17
+    assert wilson_interval(0.0, 3)[0] == 0  # rounding used to leave 1e-17
     assert wilson_interval(1.0, 10)[1] == 1
     assert wilson_interval(0.0, 0) == (0, 1)
     assert wilson_interval(1.0, 20) == pytest.approx((1 - 0.1611, 1), abs=5e-5)
@@ -27,7 +27,7 @@ def test_extremes() -> None:
 
 
 def test_the_mean_of_recalls_is_covered() -> None:
-    """Of three classes with 40, 5 and 10 images: in about 95 of 100 repetitions the interval holds the true mean."""
+    """With three classes of 40, 5 and 10 images, about 95 of 100 intervals contain the true mean."""
     generator = np.random.default_rng(0)
     truth, totals = np.array([0.9, 0.6, 0.75]), np.array([40, 5, 10])
     counts = generator.binomial(totals, truth, (2000, 3))

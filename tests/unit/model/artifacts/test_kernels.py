@@ -62,6 +62,6 @@ def test_an_artifact_without_them(artifact: Artifact) -> None:
 )
 def test_a_file_that_has_none_is_named(artifact: Artifact, tmp_path: Path, content: bytes) -> None:
     copied = artifacts.load(Path(shutil.copytree(artifact.path, tmp_path / "1")))
-    (copied.path / KERNELS).write_bytes(content)  # as if the manifest agreed
+    (copied.path / KERNELS).write_bytes(content)  # as if the manifest matched
     with pytest.raises(ArtifactError, match=r"kernels\.npy isn't an array of kernels"):
         read_kernels(copied)

@@ -1,4 +1,4 @@
-"""The networks that come with the project: small in git, verified when unpacked, and what their model cards say."""
+"""The networks that come with the project are small in git, verified when unpacked, and match their model cards."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_processes_that_use_it_first_at_once_unpack_it_once(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
-    """Every eighth held-out image, with nothing of ours but the decoder."""
+    """On every eighth held-out image, with none of our code but the one that loads and decodes images."""
     dataset = load_elpv()
     session = ort.InferenceSession(str(bundled.network))
     right = 0

@@ -23,7 +23,7 @@ def test_images_are_read_whole(tmp_path: Path) -> None:
 
 
 def test_memory_is_flat_over_gigabytes(tmp_path: Path) -> None:
-    """Sparse files: a video of 6 GB, and one that begins as a JPEG."""
+    """Two sparse files of 6 GB: a video, and one that begins like a JPEG."""
     for name, first in (("holiday.mov", b"\0\0\0\x14ftypqt  "), ("huge.jpg", b"\xff\xd8\xff\xe0")):
         (tmp_path / name).write_bytes(first)
         os.truncate(tmp_path / name, 6 * 2**30)

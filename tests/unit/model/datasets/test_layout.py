@@ -26,7 +26,7 @@ def make(root: Path, counts: dict[str, int]) -> Path:
 
 
 def count(listing: Listing) -> dict[tuple[str | None, str | None], int]:
-    """Images by split and label."""
+    """Number of images by split and label."""
     return Counter((entry.split, entry.label) for entry in listing.entries)
 
 

@@ -113,7 +113,7 @@ def test_paths_are_found_in_other_spellings(folder: Path) -> None:
 
 
 def test_what_is_excluded_is_looked_for_below_the_folder_of_all(folder: Path) -> None:
-    """Absolute paths, as a run writes them, have folders above the data that nobody thinks of."""
+    """Absolute paths, as a run writes them, also contain folders above the data, which patterns must not match."""
     absolute = write(folder, "path,label\n" + "".join(f"{folder}/p/{n}.png,cat\n" for n in (1, 2, 3)))
     for pattern, count in ((folder.name, 3), ("p", 3), ("*.png", 0), ("3.png", 2)):
         if count:
@@ -188,7 +188,7 @@ def test_a_column_that_is_nearly_one_is_named(folder: Path) -> None:
 
 
 def test_messages_name_the_first_of_many_columns(folder: Path) -> None:
-    """Those that may be misspelled before others."""
+    """Those that may be misspelled come first."""
     many, table = [f"c{number}" for number in range(2000)], folder / "many.csv"
     table.write_text(f"path,label,{','.join(many)},spilt\np/1.png,x{',' * 2001}\n")
     (note,) = read_images(table).notes

@@ -55,14 +55,14 @@ def test_linked_folders_are_read_once_and_loops_are_cut(tmp_path: Path) -> None:
 
 
 def test_linked_files_are_read_once(tmp_path: Path) -> None:
-    """A file counts at its own place; another one, from outside, once in each folder that links to it."""
+    """A file in the tree counts at its own place; a file outside it counts once in each folder that links to it."""
     root = make(tmp_path / "d", "dog/2.png", ".objects/5.png")
     make(tmp_path / "elsewhere", "3.png")
     for name, target in {
         "cat/0.png": "../dog/2.png",
         "cat/1.png": "../../elsewhere/3.png",
         "cat/2.png": "../../elsewhere/3.png",
-        "dog/3.png": "../../elsewhere/3.png",  # perhaps of another class, which is seen only if both are read
+        "dog/3.png": "../../elsewhere/3.png",  # perhaps another class: known only if both are read
         "cat/5.png": "../.objects/5.png",
         "cat/gone.png": "/nowhere/annexed.png",
         "cat/itself.png": "itself.png",
@@ -101,7 +101,7 @@ def test_an_unreadable_folder_is_named_and_skipped(tmp_path: Path, monkeypatch: 
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", deny)  # root may read everything
+    monkeypatch.setattr(os, "scandir", deny)  # simulated: root may read everything
     assert walk(root).files == ["cat/1.png"]
     assert reasons(root) == {"dog": "unreadable folders"}
     with pytest.raises(DatasetError, match=r"can't read the folder .*dog: Permission denied"):

@@ -1,4 +1,4 @@
-"""Boxes of a file, and the property of the primary image among those of others."""
+"""Boxes of a file, and which of the items' properties belongs to the primary image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def nclx(primaries: int, transfer: int) -> bytes:
 
 
 def associations(items: dict[int, list[int]], version: int = 0, is_wide: bool = False) -> bytes:
-    """A box ipma. All properties are essential, whose mark doesn't belong to the number."""
+    """An `ipma` box. All properties are marked as essential; the mark isn't part of their number."""
     content = struct.pack(">B3xI", version, len(items))
     content = content[:3] + bytes([is_wide]) + content[4:]
     for item, places in items.items():
@@ -40,7 +40,7 @@ PROPERTIES = [box(b"ispe", bytes(12)), nclx(9, 16), box(b"colr", b"prof" + bytes
 @pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("is_wide", [False, True])
 def test_the_primary_image_has_its_own(version: int, is_wide: bool) -> None:
-    """Other items, such as the one with gain map applied, have others."""
+    """Other items, such as one with its gain map applied, have other code points."""
     items = {7: [1, 2], 8: [1, 3, 4], 9: [5]}
     for primary, expected in ((7, (9, 16)), (8, (12, 13)), (9, (1, 8)), (6, None)):
         data = image_file(primary, PROPERTIES, associations(items, version, is_wide), version=version)

@@ -1,4 +1,4 @@
-"""Colors that a file names by numbers, compared with published matrices and values; high dynamic range."""
+"""Colors that a file names by code points, compared with published matrices and values; high dynamic range."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TO_SRGB = {
     9: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]),
     12: np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]]),
 }
-"""Linear light of BT.2020 (ITU-R BT.2087) and of Display P3 to that of sRGB."""
+"""Matrices from linear BT.2020 (ITU-R BT.2087) and Display P3 to linear sRGB."""
 LINEAR, SRGB, PQ, HLG = 8, 13, 16, 18
 
 
@@ -33,7 +33,7 @@ def with_code_points(levels: NDArray[np.uint8], primaries: int, transfer: int, e
 
 
 def encode(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear light as levels of sRGB."""
+    """Linear light as sRGB levels."""
     clipped = np.clip(light, 0, 1)
     curved = 1.055 * clipped ** (1 / 2.4) - 0.055
     rounded: NDArray[np.float64] = np.rint(255 * np.where(clipped <= 0.0031308, 12.92 * clipped, curved))
@@ -65,7 +65,7 @@ def test_colors_are_converted_to_srgb(primaries: int, transfer: int, name: str) 
     [(PQ, 0.5081, 100), (PQ, 0.5807, 203), (PQ, 0.7518, 1000), (HLG, 0.75, 203), (HLG, 1.0, 1000), (PQ, 0.0, 0)],
 )
 def test_luminances_of_the_standards_are_compressed(transfer: int, level: float, light: float) -> None:
-    """ITU-R BT.2100 and BT.2408; white paper has 203 cd/m2. Reinhard et al. 2002, equation 4."""
+    """By ITU-R BT.2100 and BT.2408, whose reference white has 203 cd/m2, and Reinhard et al. 2002, equation 4."""
     relative, peak = light / 203, 1000 / 203
     expected = relative * (1 + relative / peak**2) / (1 + relative)
     assert light_of_levels(np.array([level]), transfer)[0] == pytest.approx(expected, abs=0.001)

@@ -16,7 +16,7 @@ from tests.helpers.image_files import COLORS, GRAY, saved
 
 
 def to_srgb(levels: NDArray[np.uint8], primaries: tuple[tuple[float, ...], ...], gamma: float) -> NDArray[np.int64]:
-    """By the definitions: linear light, primaries, sRGB's primaries, sRGB's curve."""
+    """By the definitions: linear light, from `primaries` to sRGB's, then sRGB's curve."""
     light = (levels / 255) ** gamma
     linear = np.clip(light @ np.array(primaries) @ np.linalg.inv(np.array(SRGB)), 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -24,7 +24,7 @@ from training.loop.setup import choose_contract
 
 
 def photo(width: int, height: int, side: int = 40) -> Image.Image:
-    """Something smooth with some noise, as a photograph has."""
+    """A smooth image with some noise, like a photograph."""
     levels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     return Image.fromarray(levels).resize((width, height)).filter(ImageFilter.GaussianBlur(1))
 
@@ -55,14 +55,14 @@ def test_an_impossible_detail_is_refused(detail: int) -> None:
 @pytest.mark.parametrize("detail", [32, 48])
 @pytest.mark.parametrize("size", [(300, 300), (640, 480), (333, 500), (112, 112)])
 def test_detail_is_a_reduction_before_the_enlargement(detail: int, size: tuple[int, int]) -> None:
-    """As the network for photographs was made and judged: the center square reduced to `detail`, then enlarged."""
+    """As for training and measuring the network for photographs: reduce the center square to `detail`, then enlarge."""
     image = photo(*size)
     side, (left, top) = min(size), ((size[0] - min(size)) // 2, (size[1] - min(size)) // 2)
     square = image.crop((left, top, left + side, top + side)).resize((detail, detail), Image.Resampling.BILINEAR)
     expected = np.asarray(square.resize((256, 256), Image.Resampling.BILINEAR)).astype(int)
     decoded = decode_image(png(image), contract=ImageContract(detail))
     difference = np.abs(decoded.pixels - expected).mean()
-    assert difference < (0.5 if size[0] == size[1] else 3)  # cut between whole pixels
+    assert difference < (0.5 if size[0] == size[1] else 3)  # the cut is between whole pixels
     assert np.abs(decode_image(png(image)).pixels - expected).mean() > 2 * difference
     np.testing.assert_array_equal(decoded.preview, decode_image(png(image)).pixels)
 
@@ -88,7 +88,7 @@ def artifact_copy(artifact: Artifact, tmp_path: Path) -> Path:
 
 
 def with_contract(artifact: Path, contract: ImageContract) -> Artifact:
-    """An artifact that asks for another contract, in its place."""
+    """Change the contract that an artifact asks for, and load it."""
     manifest = artifacts.read_manifest(artifact).model_copy(update={"image_contract": contract.name})
     (artifact / MANIFEST).write_text(manifest.model_dump_json())
     return artifacts.load(artifact)

@@ -86,7 +86,7 @@ def test_they_are_turned_upright_once(name: str) -> None:
     image, exif = Image.fromarray(np.ascontiguousarray(COLORS[:200])), Image.Exif()
     exif[0x0112] = 6
     decoded = decode_image(MAKERS[name](image, exif=exif.tobytes()))
-    turned = name == "HEIC"  # pillow-heif writes the turn beside EXIF; JPEG XL's EXIF orientation doesn't count
+    turned = name == "HEIC"  # pillow-heif also writes the rotation itself; JPEG XL's EXIF orientation doesn't count
     assert (decoded.info.width < decoded.info.height) == turned
 
 

@@ -1,4 +1,4 @@
-"""Directories of tags: how many are read, and how many of their values."""
+"""TIFF directories: how many tags are read, and how many of their values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG = 4
 
 
 def overlapping(num_directories: int) -> bytearray:
-    """A TIFF file of random tags, in which each directory begins some bytes after the one before."""
+    """A TIFF file of random tags, in which each directory begins `STEP` bytes after the previous one."""
     data = bytearray(np.random.default_rng(1).bytes(8 + STEP * num_directories + 12 * NUM_TAGS + 8))
     data[:8] = struct.pack("<2sHI", b"II", 42, 8)
     starts = range(8, 8 + STEP * num_directories, STEP)
@@ -34,7 +34,7 @@ def overlapping(num_directories: int) -> bytearray:
 
 
 def with_directories_below(data: bytearray) -> bytearray:
-    """The same, but with four pages, and eight directories below each of them."""
+    """`data` with four pages, each with eight subdirectories."""
     starts = range(8, 8 + STEP * 36, STEP)
     struct.pack_into("<I", data, starts[3] + 2 + 12 * NUM_TAGS, 0)
     for number, start in enumerate(starts[:4]):
@@ -53,7 +53,7 @@ def peak_memory(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("data", [overlapping(50), with_directories_below(overlapping(36))], ids=["pages", "below"])
 def test_overlapping_directories_do_not_hold_more_tags_than_a_file_may(data: bytearray) -> None:
-    """Each tag takes some 250 bytes: 50 kB with 300 directories took 306 MB."""
+    """Each tag takes about 250 bytes of memory: a file of 50 kB with 300 directories took 306 MB."""
     assert peak_memory(lambda: choose_page(bytes(data), WarningList())) < 300 * MAX_TAGS_OF_FILE
 
 

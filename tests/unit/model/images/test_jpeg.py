@@ -30,7 +30,7 @@ def kinds(info: ImageInfo) -> list[str]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_stands_behind_the_image_is_not_looked_at(way: str) -> None:
-    """A phone's clip has thousands of the two bytes that begin a scan, and of those that end an image."""
+    """A phone's clip contains thousands of byte pairs that look like the start of a scan or the end of an image."""
     data = saved(NOISE, "JPEG", **WAYS[way])
     clip = np.random.default_rng(1).integers(0, 256, 1_000_000, dtype=np.uint8).tobytes() + b"\xff\xda" * 5000
     decoded = decode_image(data + clip, ImageLimits(max_scanned_pixels=20 * 300 * 400))
@@ -58,11 +58,11 @@ def test_data_of_the_lower_part_are_missing(way: str, share: float, ended: bytes
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_progressive_one_is_cut_within_a_scan(mode: str) -> None:
-    """As by an interrupted download. Behind the data of a scan, even zeros may be read as its end."""
+    """As by an interrupted download. After a scan's data, even zeros may be read as its end."""
     data = saved(SMOOTH.convert(mode), "JPEG", progressive=True)
     start, step = data.index(b"\xff\xda") + 20, len(data) // 60
     for length in range(start, len(data) - 2, step):
-        if data[length] != 0xFF:  # where the tables of the next scan begin, all scans are whole
+        if data[length] != 0xFF:  # a cut before the next scan's tables leaves whole scans
             with pytest.raises(InvalidImageError):
                 decode_image(data[:length])
 

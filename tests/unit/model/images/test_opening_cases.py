@@ -1,4 +1,4 @@
-"""Each file of tests/cases/images does what its row in the README calls right."""
+"""Each file of tests/cases/images gives the result that its row in the README calls right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAMAGED = {
 }
 READ = ("refused-tiff-16bit-palette.tif.gz", "log-tiff-g3-broken-lines.tif")
 MAX_DIFFERENCE = 3.0
-"""Mean difference of pixels: a JPEG isn't exactly its expected PNG."""
+"""Maximum mean difference of pixels: a JPEG doesn't equal its expected PNG exactly."""
 
 
 def read(name: str) -> bytes:

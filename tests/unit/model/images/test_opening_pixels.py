@@ -1,7 +1,7 @@
 """Every kind of pixels, compared with what was written, and with what libvips reads.
 
 A generated matrix: format x mode x depth x compression x byte order x photometric interpretation. Expected levels are
-known from the writing; where libvips reads the kind, too, it must agree, so that the expectation isn't only ours.
+those that were written; where libvips reads the kind, it must agree, so that the expectation isn't only ours.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.helpers.image_files import (
 
 
 class Case(NamedTuple):
-    """A file, the (256, 256, 3) levels that it shows, how far they may be away, and whether libvips says the same."""
+    """A file, the (256, 256, 3) levels that it shows, their tolerance, and whether libvips agrees."""
 
     name: str
     data: bytes
@@ -54,7 +54,7 @@ def planes(samples: Levels, planar: str) -> Levels:
 
 
 def tiff_grays() -> Iterator[Case]:
-    """libvips takes samples of 32 bits and signed ones as they are; white is zero only for unsigned ones there."""
+    """libvips doesn't scale 32-bit and signed samples, and treats white as zero only for unsigned samples."""
     kinds = ("u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8")
     for dtype, order, photometric in itertools.product(kinds, ORDERS, ("minisblack", "miniswhite")):
         levels = widen(GRAY, dtype)
@@ -79,11 +79,11 @@ def tiff_colors() -> Iterator[Case]:
                 )
                 flat = levels.squeeze()
                 expected = flat if extra == "unspecified" else on_white(flat, ALPHA)
-                is_usual = photometric == "rgb" or planar == "contig"  # libvips mixes up planes of gray and alpha
+                is_usual = photometric == "rgb" or planar == "contig"  # libvips confuses planes of gray and alpha
                 yield Case(f"TIFF {photometric} {extra} {name}", data, expected, 1, extra != "unspecified" and is_usual)
         inks = np.concatenate([255 - COLORS, np.zeros_like(ALPHA)[..., None]], -1)
         data = tiff(planes(widen(inks, dtype), planar), photometric="separated", **options)
-        yield Case(f"TIFF CMYK {name}", data, COLORS, 1, False)  # libvips has a profile of its own for inks
+        yield Case(f"TIFF CMYK {name}", data, COLORS, 1, False)  # libvips has its own profile for inks
 
 
 def tiff_palettes() -> Iterator[Case]:
@@ -223,7 +223,7 @@ def text(values: Levels) -> bytes:
 
 
 def reduce_bits(levels: Levels, bits: int) -> NDArray[np.uint8]:
-    """The levels that `bits` can say."""
+    """`levels` reduced to what `bits` bits can represent."""
     largest = 2**bits - 1
     few: Levels = levels.astype(np.int64) * largest // 255
     return np.asarray(few * 255 // largest, np.uint8)

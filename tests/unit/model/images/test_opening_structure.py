@@ -31,7 +31,7 @@ def chunk(name: bytes, content: bytes = b"") -> bytes:
 
 
 def tiff(tags: list[tuple[int, int, int, int]], big: bool = False) -> bytes:
-    """A head and nothing else: tag, type, count, value."""
+    """Only a header and one directory, whose tags are (tag, type, count, value)."""
     if big:
         entries = b"".join(struct.pack("<HHQQ", *tag) for tag in tags)
         return b"II" + struct.pack("<HHHQQ", 43, 8, 0, 16, len(tags)) + entries + bytes(8)
@@ -75,7 +75,7 @@ def test_damaged_files_are_named_so() -> None:
 
 
 def test_tiles_larger_than_their_image() -> None:
-    """Decoded whole by libtiff: of 16 x 16 pixels two gigabytes."""
+    """libtiff decodes whole tiles: two gigabytes for 16 x 16 pixels."""
     tiles = [(322, 4, 1, 65_536), (323, 4, 1, 32_752), (324, 4, 1, 200), (325, 4, 1, 100)]
     with pytest.raises(ImageTooLargeError, match="a TIFF of 16 x 16 pixels takes 2,146 MB"):
         decode_image(tiff([*LAYOUT, *tiles]))

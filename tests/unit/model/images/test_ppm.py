@@ -18,7 +18,7 @@ MAGICS = {b"P5": 1, b"P6": 3, b"P0CMYK": 4, b"PyRGBA": 4}
 @pytest.mark.parametrize("largest", [1, 100, 254, 256, 4_095, 65_534])
 @pytest.mark.parametrize("magic", MAGICS, ids=bytes.decode)
 def test_pixels_are_those_of_pillow(magic: bytes, largest: int) -> None:
-    """Also of samples that are larger than they may be."""
+    """Even for samples above the declared maximum."""
     dtype = np.dtype("u1" if largest < 256 else ">u2")
     samples = np.random.default_rng(0).integers(0, 1 << 8 * dtype.itemsize, (30, 20, MAGICS[magic])).astype(dtype)
     data = magic + b"\n20 30\n%d\n" % largest + samples.tobytes()
@@ -43,7 +43,7 @@ PPM_COMMENTS = {
 
 @pytest.mark.parametrize(("data", "message"), PPM_COMMENTS.values(), ids=PPM_COMMENTS)
 def test_a_ppm_of_comments(data: bytes, message: str) -> None:
-    """Three megabytes of them among the numbers kept a decoder busy for minutes."""
+    """Three megabytes of comments among the numbers kept a decoder busy for minutes."""
     with pytest.raises(InvalidImageError, match=message):
         decode_image(data)
 

@@ -1,4 +1,4 @@
-"""The image contract, one real sample a row."""
+"""The image contract, with a real sample for each rule."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_orientation_gives_the_same_upright_image(orientation: int, size: tuple[
     [(512, 768), (301, 455), (455, 301), (300, 300), (256, 257), (257, 256), (640, 427), (333, 1000), (100, 139)],
 )
 def test_the_center_of_the_resized_image(size: tuple[int, int]) -> None:
-    """As in the paper: the shorter side resized to 256, then the center cut out between whole pixels."""
+    """As in the paper: resize the shorter side to 256, then cut out the center between whole pixels."""
     width, height = size
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
     shorter = min(size)
@@ -83,7 +83,7 @@ def test_the_center_of_the_resized_image(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("side", [257, 259, 383])
 def test_no_blur_where_the_excess_is_odd(side: int) -> None:
-    """A shorter side of 256 pixels isn't resized, so that the pixels stay what they are."""
+    """If the shorter side has 256 pixels, nothing is resized, so pixels keep their values."""
     pixels = np.random.default_rng(1).integers(0, 256, (256, side, 3), dtype=np.uint8)
     start = (side - 256) // 2
     np.testing.assert_array_equal(

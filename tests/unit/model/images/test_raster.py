@@ -1,4 +1,4 @@
-"""Rasters that are reduced band by band, compared with Pillow's resize of the whole image."""
+"""Reducing rasters band by band, compared with Pillow's resize of the whole image."""
 
 from __future__ import annotations
 

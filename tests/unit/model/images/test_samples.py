@@ -1,4 +1,4 @@
-"""The range of samples of more than 8 bits, with a sign or floating-point."""
+"""The range of samples with more than 8 bits, a sign or a floating point."""
 
 from __future__ import annotations
 

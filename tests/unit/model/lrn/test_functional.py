@@ -30,7 +30,7 @@ def test_equals_the_formula(towers: int, layout: torch.memory_format) -> None:
 
 @pytest.mark.parametrize(("name", "alpha", "k"), [("paper", 5e-4, 2.0), ("source", 1e-4, 2.0), ("caffe", 1e-4, 1.0)])
 def test_the_constants_in_the_terms_of_pytorch(name: str, alpha: float, k: float) -> None:
-    """It divides alpha by the size of the window, as the authors' program and Caffe do."""
+    """PyTorch divides alpha by the window size, as the authors' program and Caffe do."""
     a = 100 * torch.randn(2, 12, 3, 3, dtype=torch.float64)
     expected = nn.functional.local_response_norm(a, 5, alpha, 0.75, k)
     torch.testing.assert_close(local_response_norm(a, 1, *CONSTANTS[name]), expected, rtol=1e-12, atol=1e-12)
@@ -53,7 +53,7 @@ def test_gradient() -> None:
 def test_the_cpu_kernels_and_their_gradient_equal_the_formula(
     dtype: torch.dtype, rounding: float, towers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With several threads, each of which has a part of the rows."""
+    """With several threads that share the rows."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     generator = torch.Generator().manual_seed(0)
     values, gradient = (100 * torch.randn(2, 2, 12, 5, 7, generator=generator)).to(dtype)

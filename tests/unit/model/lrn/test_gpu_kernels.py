@@ -1,7 +1,7 @@
 """The GPU's kernels in Triton's interpreter: against the formula in float64, at borders, for NaN, under autograd.
 
-The interpreter runs a kernel with NumPy on the CPU. That a GPU's compiler accepts the kernels, too, is tested in a
-process of its own, which compiles them for several GPUs; none is needed for that.
+The interpreter runs a kernel with NumPy on the CPU. Another test checks that GPU compilers accept the kernels: in a
+process of its own it compiles them for several GPUs, for which no GPU is needed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from model.network.torch_module import AlexNet
 pytest.importorskip("triton", reason="triton has no wheel for this platform")
 Norm = Callable[..., Tensor]
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
-"""Relative, of each number: the interpreter cuts bfloat16 off where a GPU rounds."""
+"""Relative tolerance of each number: the interpreter truncates bfloat16 where a GPU rounds."""
 ALPHA, K = CONSTANTS["paper"]
 
 
 @pytest.fixture(scope="module")
 def norm() -> Norm:
-    """`response_norm` in the interpreter, which is chosen when the kernels are imported."""
+    """`response_norm` in the interpreter, which must be chosen before the kernels are imported."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         from model.lrn.gpu_kernels import response_norm
@@ -53,7 +53,7 @@ def require_equal(
     alpha: float = ALPHA,
     gradient: Tensor | None = None,
 ) -> None:
-    """Output and gradient are those of float64."""
+    """Check that output and gradient equal those in float64."""
     gradient = random(tuple(x.shape), x.dtype, 1.0) if gradient is None else gradient
     x, exact = x.detach().requires_grad_(), x.detach().double().requires_grad_()
     y = norm(x, groups, alpha, k, relu)
@@ -92,7 +92,7 @@ def test_every_formula(norm: Norm, constants: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize("pixels", [(1, 1), (1, 85), (1, 86), (13, 27)])
 def test_a_tail_of_rows(norm: Norm, pixels: tuple[int, int]) -> None:
-    """A program has 256 fours of channels: one with few, one with 255, two with 258 in all, and several."""
+    """A program computes 256 groups of four channels. Here it gets 3 or 255; 258 need two programs, 1,053 several."""
     require_equal(norm, random((1, 12, *pixels)), 1, relu=True)
 
 
@@ -127,7 +127,7 @@ def test_squares_of_large_numbers(norm: Norm) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_a_diverged_run_shows(norm: Norm, value: float, relu: bool) -> None:
-    """A number that isn't finite makes NaN of its channel, and of its gradient, also through ReLU."""
+    """A number that isn't finite turns its output and its gradient into NaN, even through ReLU."""
     x = random((1, 12, 1, 2))
     x[0, 4, 0, 1] = value
     x.requires_grad_()
@@ -158,7 +158,7 @@ def test_the_operator_is_what_autograd_and_the_compiler_expect(norm: Norm, monke
 
 
 def test_the_network_on_a_gpu(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the kernels, which take in the ReLU, its gradients are the same as without; and under autocast."""
+    """The kernels, which include the ReLU, don't change its gradients, and also run under autocast."""
     network = AlexNet(build_spec(NetworkConfig(num_classes=3, hidden=4, channels=(4, 6, 4, 4, 4))))
     pixels = random((1, 3, 224, 224))
     calls = []
@@ -224,7 +224,7 @@ for capability, dtype, width in ((75, "fp16", 48), (80, "bf16", 47), (90, "bf16"
 
 @pytest.mark.slow
 def test_compilers_for_gpus_accept_the_kernels(tmp_path: Path) -> None:
-    """And widths that are multiples of four need no shared memory, and store whole vectors."""
+    """Besides, widths that are multiples of four need no shared memory and store whole vectors."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[4])}
     process = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)

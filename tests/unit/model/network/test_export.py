@@ -162,7 +162,7 @@ def test_a_refused_export_leaves_no_file(exported: Exported, tmp_path: Path, mon
 
 
 def test_features_may_all_be_negative(tmp_path: Path) -> None:
-    """After tanh: they were compared as if all were almost 0, and the export was refused."""
+    """As after tanh: they used to be compared as if all were almost 0, so the export was refused."""
     network = AlexNet(build_spec(NetworkConfig(num_classes=3, hidden=8, channels=(4,) * 5, activation="tanh")))
     initialize(network, "he", 0)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The network in int8: near the one in float32 in every variant, and pooling in uint8 loses nothing."""
+"""The int8 network is close to the float32 one in every variant, and pooling in uint8 loses nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _build(**choices: Any) -> NetworkSpec:
 
 
 def _write_both(spec: NetworkSpec, images: Pixels, folder: Path, scheme: InitScheme = "he") -> tuple[Path, Path]:
-    """Networks with random weights, in float32 and in int8."""
+    """Write a network with random weights in float32 and in int8; return both paths."""
     weights = fold_constants(spec, {name: value.numpy() for name, value in initial_state(spec, scheme, 0).items()})
     mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)
     float32, int8 = folder / "float32.onnx", folder / "int8.onnx"

@@ -1,4 +1,4 @@
-"""Ten crops with what they share computed once, against the same ten crops apart, on real images."""
+"""Ten crops that compute shared parts once, compared with the same crops computed apart, on real images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def full_size(bundled: Artifact) -> OnnxModel:
 
 
 def apart(model: OnnxModel, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Five and five crops don't share anything."""
+    """Results of ten crops, computed as five and five crops, which don't share anything."""
     halves = [model.run(image, crops) for crops in (TEN_CROP[:5], TEN_CROP[5:])]
     return (halves[0][0] + halves[1][0]) / np.float32(2), (halves[0][1] + halves[1][1]) / np.float32(2)
 
@@ -69,5 +69,5 @@ def test_ten_times_the_same_crop_is_that_crop(model: OnnxModel) -> None:
 def test_the_graph_has_both_ways(artifact: Artifact) -> None:
     (choice,) = [node for node in onnx.load(str(artifact.network)).graph.node if node.op_type == "If"]
     ways = {attribute.name: [node.op_type for node in attribute.g.node] for attribute in choice.attribute}
-    assert ways["else_branch"].count("Conv") == 4  # two layers, and their norms' sums of squares
-    assert ways["then_branch"].count("Conv") == 2 * (7 + 5)  # the whole and bands of each
+    assert ways["else_branch"].count("Conv") == 4  # two layers and their norms' sums of squares
+    assert ways["then_branch"].count("Conv") == 2 * (7 + 5)  # the same, for the whole and its bands

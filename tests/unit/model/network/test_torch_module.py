@@ -66,7 +66,7 @@ def test_layer_table(network: AlexNet) -> None:
         hook.remove()
     for name, (kernel, output) in LAYERS.items():
         assert tuple(network.get_parameter(f"{name}.weight").shape) == kernel, name
-        if name != "fc8":  # applied by hand, where the towers' shares are added
+        if name != "fc8":  # fc8 isn't called as a module: the towers' shares are added
             assert outputs[name] == output, name
     assert logits.shape == (1, 1000)
     assert features.shape == (1, 4096)
@@ -74,7 +74,7 @@ def test_layer_table(network: AlexNet) -> None:
 
 def test_strides_and_padding_by_the_ceil_rule(network: AlexNet) -> None:
     assert layer(network, "conv1").stride == (4, 4)
-    assert layer(network, "conv1").padding == (0, 0)  # 3 pixels right and bottom, in `forward`
+    assert layer(network, "conv1").padding == (0, 0)  # `forward` pads 3 pixels right and bottom
     x = torch.zeros(1, 3, 224, 224)
     with torch.no_grad():
         before = layer(network, "conv1")(torch.nn.functional.pad(x, (0, 3, 0, 3)))
@@ -143,7 +143,7 @@ def test_initialization_of_the_authors_program() -> None:
 
 @pytest.mark.slow
 def test_dropout_of_the_paper() -> None:
-    """Zero by the mask in training with no rescaling; at test, times the probability of being kept (section 4.2)."""
+    """Training: outputs are masked, not rescaled. Test: outputs times the probability of being kept (section 4.2)."""
     network = build(num_classes=5, hidden=8)
     initialize(network, "he", 0)
     x = 50 * torch.randn(2, 3, 224, 224)
@@ -167,13 +167,13 @@ def test_features_are_after_relu_and_before_dropout(network: AlexNet) -> None:
 
 
 def count(**options: object) -> int:
-    with torch.device("meta"):  # without the memory
+    with torch.device("meta"):  # allocates no memory
         network = build(**options)
     return sum(p.numel() for p in network.parameters())
 
 
 def test_parameters_of_the_variants() -> None:
-    """The one-tower network of footnote 2 has about as many parameters; Fall 2009 and 2011 have their class counts."""
+    """Footnote 2's one-tower network has about as many parameters; Fall 2009 and 2011 have their class counts."""
     assert count(name="alexnet-one-tower") == 59_798_312
     assert count(num_classes=10_184) == 60_965_224 + 9_184 * 4097
     assert count(num_classes=21_843) == 60_965_224 + 20_843 * 4097

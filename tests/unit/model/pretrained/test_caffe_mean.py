@@ -1,4 +1,4 @@
-"""Mean images of Caffe networks: what is none is named."""
+"""Mean images of Caffe networks: a file that isn't one is named."""
 
 from __future__ import annotations
 

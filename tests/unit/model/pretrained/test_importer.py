@@ -57,7 +57,7 @@ FORMS = {
 
 
 def write(form: str, folder: Path) -> tuple[PretrainedSpec, Path]:
-    """A file of this form, and its specification."""
+    """Write a file of this form; return its specification and path."""
     published, name = FORMS[form]
     file, words = folder / name, form.split()
     if name.endswith(".caffemodel"):
@@ -75,7 +75,7 @@ def write(form: str, folder: Path) -> tuple[PretrainedSpec, Path]:
 
 @pytest.fixture(scope="module")
 def photographs() -> NDArray[np.uint8]:
-    """Solar cells, which are real but gray, and drawings, which are in color."""
+    """A solar cell, which is real but gray, and two drawings, which are in color."""
     folder = Path(elpv_dataset.__path__[0]) / "data" / "images"
     real = [decode_image((folder / f"cell{number:04d}.png").read_bytes()).pixels for number in (1,)]
     drawn = [decode_image(encode(draw(kind, np.random.default_rng(5)))).pixels for kind in CLASSES[:2]]
@@ -87,7 +87,7 @@ Written = Callable[[str], tuple[PretrainedSpec, Path]]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A file of a form, written once for all tests that only read it, and its specification."""
+    """`write`, but each form is written only once, for all tests that only read the file."""
     return cache(lambda form: write(form, tmp_path_factory.mktemp("published")))
 
 
@@ -110,7 +110,7 @@ def test_the_artifact_computes_what_the_file_does(
     result = OnnxModel(artifact.network, "cpu").run(photographs, crops)
     np.testing.assert_allclose(result[0], probabilities, atol=TOLERANCE)
     np.testing.assert_allclose(result[1], features, atol=TOLERANCE * features.max())
-    assert np.ptp(probabilities, axis=0).max() > 1e-3  # images differ
+    assert np.ptp(probabilities, axis=0).max() > 1e-3  # results of the images differ
     assert (features > 0).mean() > 0.1
 
 
@@ -151,7 +151,7 @@ def _weights(name: str, edit: Callable[[NDArray[np.float32]], NDArray[np.float32
 
 
 def _layers(edit: Callable[[Layer], Layer | None]) -> Callable[..., Any]:
-    """Layers of another network; None: left out."""
+    """Change the network's layers by `edit`; a layer that becomes None is left out."""
 
     def change(spec: NetworkSpec) -> NetworkSpec:
         return replace(spec, layers=tuple(new for layer in spec.layers if (new := edit(layer)) is not None))
@@ -246,7 +246,7 @@ def test_without_opencv_4_the_command_for_this_installation_is_named(
     installed: SimpleNamespace | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", installed)  # None: it can't be imported
-    monkeypatch.setattr("model.requirements.find_spec", lambda name: None)  # as in an environment of uv
+    monkeypatch.setattr("model.requirements.find_spec", lambda name: None)  # as in an environment made by uv
     (tmp_path / "net.caffemodel").touch()
     with pytest.raises(ArtifactError, match=r"OpenCV .*: uv pip install .*'alexnet-server\[caffe\]'"):
         importer.read_file(BVLC_ALEXNET, tmp_path / "net.caffemodel")
@@ -254,7 +254,7 @@ def test_without_opencv_4_the_command_for_this_installation_is_named(
 
 @pytest.mark.slow
 def test_the_light_model_of_the_zoo(tmp_path: Path) -> None:
-    """Its structure is the published file's; its weights are one number, so that every class has a thousandth."""
+    """Its structure is the published file's; its weights are all one number, so each class has probability 0.001."""
     light = Path(onnx.__file__).parent / "backend/test/data/light/light_bvlc_alexnet.onnx"
     spec, source = importer.read_file(BVLC_ALEXNET, light)
     assert spec == build_spec(NetworkConfig("bvlc-alexnet"))

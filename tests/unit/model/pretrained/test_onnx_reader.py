@@ -1,4 +1,4 @@
-"""ONNX files of published networks: what is refused, by its layer, and never computed."""
+"""ONNX files of published networks: what is refused is named by its layer, and never computed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_another_architecture_is_named_by_its_layer(model: dict[str, Any], expec
 
 
 def test_a_domain_of_other_operators_may_come_first(tmp_path: Path) -> None:
-    """As exporters write it; its version says nothing of the operators that are read."""
+    """Exporters write such files; that domain's version says nothing about the operators that are read."""
     model = pretrained_files.zoo()
     operators = helper.make_opsetid("", model.opset_import[0].version)
     del model.opset_import[:]
@@ -63,7 +63,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_published_file_with_a_loop_is_refused_before_it_is_computed(tmp_path: Path) -> None:
-    """The reader computes what depends on constants only: a loop of many steps would never end."""
+    """The reader computes everything that depends only on constants; a loop of many steps would never end."""
     model = pretrained_files.zoo()
     entries, results = (
         [

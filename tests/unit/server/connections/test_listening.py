@@ -1,4 +1,4 @@
-"""Listening: sockets and their addresses as they can be opened."""
+"""Listening: sockets, and their addresses as clients can open them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_address_can_be_opened(host: str, expected: str) -> None:
 
 
 def test_connections_send_small_parts_at_once() -> None:
-    """Else the body of a response waits 40 ms behind its headers, on connections that are kept."""
+    """Otherwise, on kept-alive connections, a response's body waits 40 ms behind its headers."""
 
     async def read_option() -> int:
         accepted = asyncio.get_running_loop().create_future()
@@ -92,7 +92,7 @@ def test_two_that_start_at_once_on_one_port() -> None:
 def test_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     killed = bind_unix(path)
-    killed.close()  # its file stays
+    killed.close()  # its socket file stays
     with bind_unix(path) as listener:
         listener.listen()
         assert f"curl --unix-socket {path}" in display_url(listener)
@@ -111,7 +111,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_a_unix_socket_that_another_server_replaces_before_it_is_served(tmp_path: Path) -> None:
-    """Both start at once: the first would be served where nobody finds it."""
+    """Both start at once: the first would listen where no client finds it."""
     path = tmp_path / "socket"
     with bind_unix(path) as first, bind_unix(path) as second:
         with pytest.raises(BindError, match="another server replaced it; choose another path with --uds"):

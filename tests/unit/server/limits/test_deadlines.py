@@ -60,7 +60,7 @@ def test_a_search_does_not_wait_for_busy_threads_longer_than_its_deadline(
 
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
 def test_a_body_that_is_not_needed_fails_nothing(writable_client: TestClient, encoding: str) -> None:
-    """The request would be answered as if its client had left, although the image was removed."""
+    """Otherwise the answer would be as if the client had left, although the image was removed."""
     headers = {"Content-Encoding": encoding}
     assert writable_client.get("/images/1/similar", headers=headers).status_code == 200
     assert writable_client.delete("/images/1", headers=headers).status_code == 204
@@ -91,7 +91,7 @@ def test_when_one_image_fails_nobody_waits_for_the_others() -> None:
 
 
 async def run_with(messages: list[dict[str, Any] | Exception], seconds: float, work: Awaitable[int]) -> int:
-    """Run work for a request that receives these messages, then nothing more."""
+    """Run `work` for a request that receives these messages, then nothing more."""
     left = list(messages)
 
     async def receive() -> dict[str, Any]:
@@ -136,7 +136,7 @@ def test_work_ends_with_its_client() -> None:
 
 
 def test_a_body_over_its_limit_does_not_end_work_that_does_not_read_it() -> None:
-    """It isn't a client that left."""
+    """Its client hasn't left."""
 
     async def run() -> None:
         assert await run_with([OverloadedError("the body is too large")], 20, asyncio.sleep(0.1, 7)) == 7

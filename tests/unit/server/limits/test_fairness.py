@@ -45,14 +45,14 @@ def test_clients_take_turns() -> None:
 
 def test_what_is_before_a_client() -> None:
     queue = queue_of(*"aaaaabb")
-    assert queue.before("c", 1, lambda item: 1) == 2  # one of each
+    assert queue.before("c", 1, lambda item: 1) == 2  # one item of each
     assert queue.before("b", 1, lambda item: 1) == 2 + 3
     assert queue.before("a", 1, lambda item: 10) == 50 + 20
 
 
 @pytest.mark.parametrize(("limit", "alone", "third"), [(1, 1, 0), (2, 2, 0), (8, 5, 2), (64, 33, 16)])
 def test_shares(limit: int, alone: int, third: int) -> None:
-    """What a client alone gets, and then each of two others that come."""
+    """What a client gets alone, and what a second client then gets."""
 
     def take(held: dict[str, int], client: str) -> None:
         while fits_share(1, held[client], sum(held.values()), limit):
@@ -94,7 +94,7 @@ def test_a_flood_leaves_places_and_bytes_for_others() -> None:
     assert not admission._requests_of
     assert not admission._bytes_of
     with admission.admit("one") as quota:
-        quota.add(2000)  # a body alone always fits
+        quota.add(2000)  # a single body always fits
 
 
 def test_turns_at_the_decoder() -> None:
@@ -126,7 +126,7 @@ def test_a_turn_that_comes_too_late_is_passed_on() -> None:
         async with turns.take("a"):
             waiting = asyncio.create_task(turns.take("b").__aenter__())
             await asyncio.sleep(0)
-        waiting.cancel()  # it has its turn, and hasn't run since
+        waiting.cancel()  # its turn has come, but it hasn't run yet
         await asyncio.gather(waiting, return_exceptions=True)
         async with asyncio.timeout(1), turns.take("c"):
             pass
@@ -139,7 +139,7 @@ def test_the_networks_queue_takes_turns(artifact: Artifact) -> None:
     inference, order, running = service.current.inference, list[str](), service.current.model.run
     try:
         service.current.model.run = lambda *job: order.append("run") or running(*job)  # type: ignore[method-assign, func-returns-value]
-        with inference._changed:  # until all are there
+        with inference._changed:  # hold the worker until all jobs are queued
             futures = []
             for client in [*["flood"] * 4, "polite"]:
                 job = InferenceJob(np.zeros((1, 256, 256, 3), np.uint8), TEN_CROP, 1e12, client=client)
@@ -169,7 +169,7 @@ def test_requests_per_second() -> None:
 
 @pytest.mark.parametrize("uptime", [0, 1, 12_345, 10**6 + 1, 10**8 + 7])
 def test_a_client_that_keeps_to_the_rate_is_never_refused(uptime: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither its burst, nor what it sends at the rate, whatever the clock says."""
+    """Neither in its burst nor at the allowed rate, whatever the clock says."""
     clock = 0
     monkeypatch.setattr(time, "monotonic_ns", lambda: clock)
     for rate in [*np.arange(0.01, 1, 0.01), *np.geomspace(0.001, 200, 50), *range(1, 60)]:
@@ -206,7 +206,7 @@ def test_who_a_client_is(address: str, client: str) -> None:
 
 @pytest.mark.parametrize("cancelled_at_once", [slice(0, None), slice(1, None), slice(0, None, 2)])
 def test_waiters_that_are_cancelled_at_once_lose_no_permit(cancelled_at_once: slice) -> None:
-    """As those of one request of many images, of which one fails."""
+    """As when one of many images in a request fails."""
 
     async def run() -> tuple[int, int]:
         turns = FairSemaphore(2)

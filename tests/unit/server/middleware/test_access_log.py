@@ -50,7 +50,7 @@ def test_the_page_behind_a_prefix_is_routine(client: TestClient, caplog: pytest.
 
 
 def not_found(path: str) -> Scope:
-    """Of a request whose address doesn't exist."""
+    """The scope of a request for an address that doesn't exist."""
     return {"path": path, "error_code": "not_found", "request_id": "7", "trace_id": ""}
 
 

@@ -1,4 +1,4 @@
-"""What the framework leaves is answered, unless a response has begun."""
+"""Requests that the framework leaves unanswered get a response, unless one has begun."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_request_that_is_cancelled_otherwise_stays_cancelled() -> None:
 
 
 async def ask(app: ASGIApp, statuses: list[int]) -> None:
-    """Send a request, and add the statuses of its responses."""
+    """Send a request, and append the statuses of its responses."""
 
     async def receive() -> Message:
         return {"type": "http.disconnect"}

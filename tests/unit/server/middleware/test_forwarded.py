@@ -34,7 +34,7 @@ def service(artifact: Artifact) -> Iterator[Service]:
 
 @contextmanager
 def client_at(service: Service, address: str, **settings: str) -> Iterator[TestClient]:
-    """A client at an address; the service's settings, with others."""
+    """A client at `address`; until it ends, `settings` override the service's."""
     own, service.settings = service.settings, service.settings.model_copy(update=settings)
     try:
         yield TestClient(create_app(service), client=(address, 5000), follow_redirects=False)
@@ -92,7 +92,7 @@ def test_a_prefix_in_a_header_counts_from_trusted_addresses(service: Service) ->
         assert client.get("/images/1", headers={"X-Forwarded-Prefix": "/images"}).json()["error"]["code"] == "no_index"
         wrong = client.get("/live", headers={"X-Forwarded-Prefix": '/"><script>'})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "bad_request")
-        for long in ("/a" * 101, ", ".join(["/a"] * 101)):  # a list of 1000 images has it 3000 times
+        for long in ("/a" * 101, ", ".join(["/a"] * 101)):  # a list of 1000 images repeats it 3000 times
             assert client.get("/images/1", headers={"X-Forwarded-Prefix": long}).status_code == 400
     with client_at(service, "9.9.9.9", root_path="") as client:
         assert 'data-openapi="/openapi.json"' in client.get("/docs", headers=PREFIX).text
@@ -124,7 +124,7 @@ def test_proxies_of_this_machine_are_trusted_unless_others_are_named() -> None:
 
 
 def test_the_name_that_a_browser_used_is_checked(service: Service) -> None:
-    """A proxy may send its own name as Host: then the page's is in X-Forwarded-Host."""
+    """If a proxy sends its own name as Host, the page's name is in X-Forwarded-Host."""
     page = {"Host": "127.0.0.1:8000", "Origin": "https://nas.example"}
     with client_at(service, "127.0.0.1", root_path="") as client:
         assert client.post("/classify", headers=page).json()["error"]["code"] == "cross_origin"
@@ -189,7 +189,7 @@ def test_addresses_in_responses_have_the_prefix(client: TestClient, jpeg: bytes)
     assert (neighbor["url"], neighbor["thumbnail"]) == (
         f"/vision/images/{neighbor['id']}", f"/vision/images/{neighbor['id']}/thumbnail",
     )  # fmt: skip
-    image = local.get(neighbor["url"], headers=PREFIX | {"X-Forwarded-Prefix": ""}).json()  # as the server sees it
+    image = local.get(neighbor["url"], headers=PREFIX | {"X-Forwarded-Prefix": ""}).json()  # without the prefix
     assert image["error"]["code"] == "not_found"
     assert local.get("/images?limit=1", headers=PREFIX).json()["images"][0]["similar"] == "/vision/images/1/similar"
     assert local.get("/images/1", headers=PREFIX).json()["image"] == "/vision/images/1/image"
@@ -214,7 +214,7 @@ def test_any_proxy_among_others_is_trusted() -> None:
 
 @pytest.mark.parametrize("prefix", ["/images", "/v2/vision", "/docs", "/page"])
 def test_a_prefix_that_begins_like_an_address_is_refused(service: Service, prefix: str) -> None:
-    """A request for /images/1 could be for the page, or one of which a proxy has removed the prefix."""
+    """With the prefix /images, it would be unclear whether a proxy has removed it from a request for /images/1."""
     message = f"--root-path {prefix} begins like an address of the server"
     with pytest.raises(InvalidRequestError, match=message), client_at(service, "9.9.9.9", root_path=prefix):
         pass

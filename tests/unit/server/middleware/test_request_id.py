@@ -1,4 +1,4 @@
-"""Request ids: taken over from the client where they are harmless, and written to the log and the errors."""
+"""Request ids: a client's id is used if it is harmless, and written to the log and the errors."""
 
 from __future__ import annotations
 

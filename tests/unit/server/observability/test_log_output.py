@@ -1,4 +1,4 @@
-"""The log: no exception forges a line; a pipe that nobody reads stops nothing, and what it costs is said."""
+"""The log: no exception forges a line; a pipe that nobody reads stops nothing, and dropped lines are reported."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
 from server.app import create_app
+from server.exceptions import OverloadedError
 from server.service import Service
 from server.settings import Settings
 
@@ -50,7 +51,7 @@ def test_requests_are_counted_by_route_status_and_reason(client: TestClient, ima
     assert counted(client, "/classify", 200) == 2
     assert counted(client, "/classify", 415, "unsupported_image") == 1
     assert counted(client, "/images/{image_id}", 404, "unknown_image") == 2
-    assert counted(client, "other", 404, "not_found") == 5  # what clients make up doesn't grow the metrics
+    assert counted(client, "other", 404, "not_found") == 5  # invented paths don't grow the metrics
 
 
 def test_phases_batches_and_state(client: TestClient, images: Path) -> None:
@@ -81,3 +82,32 @@ def test_the_dashboard_asks_for_metrics_that_exist(client: TestClient, images: P
     }
     assert len(asked) > 10
     assert asked <= present
+
+
+def expressions() -> list[str]:
+    """What the alerts and the dashboard ask Prometheus for."""
+    deploy = Path(__file__).parents[4] / "deploy"
+    alerts = re.findall(r"^ +expr: (.+)$", (deploy / "prometheus" / "alerts.yml").read_text(), re.MULTILINE)
+    dashboard = json.loads((deploy / "grafana" / "alexnet-server.json").read_text())
+    return alerts + [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+
+
+def test_alerts_and_dashboard_ask_for_labels_that_exist(client: TestClient, images: Path) -> None:
+    client.post("/similar", content=(images / "checks" / "01.jpg").read_bytes())
+    labels: dict[str, set[str]] = {"up": {"job"}}
+    for name, pairs in samples(client):
+        labels.setdefault(name, {"instance", "job"}).update(key for key, _ in pairs)
+    asked = expressions()
+    assert len(asked) > 10
+    for expression in asked:
+        names = re.findall(r"\b(alexnet_\w+|up)\b(?:\{(.*?)\})?", expression)
+        assert names, expression
+        for name, matchers in names:
+            assert set(re.findall(r"(\w+)=", matchers)) <= labels[name], expression
+        known = set[str]().union(*(labels[name] for name, _ in names))
+        for grouped in re.findall(r"\bby \((.*?)\)", expression):
+            assert set(grouped.split(", ")) <= known, expression
+    alerts = "\n".join(asked)
+    assert f'code="{OverloadedError.code}"' in alerts
+    assert 'route="/classify"' in alerts
+    assert "alexnet_inference_alive == 0" in alerts

@@ -1,4 +1,4 @@
-"""Traces: a request's phases reach an OpenTelemetry collector. Nothing else tells anybody anything."""
+"""Traces: a request's phases reach an OpenTelemetry collector. Nothing else reports to anyone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_intervals_cover(intervals: list[tuple[float, float]], length: floa
 
 
 def test_no_phase_of_many_images_takes_longer_than_the_request(client: TestClient, jpeg: bytes) -> None:
-    """They wait, and are computed, at the same time."""
+    """Its images wait and are computed at the same time."""
     response = client.post("/classify?crops=1", files=[("image", ("a.jpg", jpeg))] * 16)
     phases = dict(re.findall(r"(\w+);dur=([0-9.]+)", response.headers["server-timing"]))
     milliseconds = {phase: float(value) for phase, value in phases.items()}
@@ -84,7 +84,7 @@ def test_phases_are_spans_of_the_request(
 
 
 def test_onnxruntime_s_makers_are_told_nothing(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """Its own telemetry, on by default, begins with files in the user's home; where CI is set it is off."""
+    """Its telemetry, on by default, first writes files to the user's home; it is off where CI is set."""
     image = next(images.rglob("*.jpg"))
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     subprocess.run(

@@ -37,7 +37,7 @@ def test_millions_of_values_are_refused_before_they_are_read(value: bytes) -> No
 
 @pytest.mark.parametrize("shape", [[1], [8, 1_000_000]], ids=str)
 def test_millions_of_binary_elements_are_refused_before_they_are_read(shape: list[int]) -> None:
-    """Each would take the four bytes of its length: gzip sends eight million in 32 kB."""
+    """Each needs only the four bytes of its length, so gzip sends eight million in 32 kB."""
     size = 32_000_000
     image = {"name": "image", "datatype": "BYTES", "shape": shape, "parameters": {"binary_data_size": size}}
     head = encode(inputs=[image])

@@ -1,4 +1,4 @@
-"""Tensors: pixels as numbers of a JSON document."""
+"""Tensors: pixels as numbers in a JSON document."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_anything_but_as_many_integers_is_refused(data: Any) -> None:
 
 
 def test_text_is_refused_before_it_takes_memory() -> None:
-    """In a NumPy array, all of the elements would be as long as the first: 80 MB here, 7 GB for a body of 1 MB."""
+    """In a NumPy array, all elements would take as much as the longest: 80 MB here, 7 GB for a body of 1 MB."""
     data = ["a" * 20_000, *["b"] * 1_000]
     tracemalloc.start()
     try:

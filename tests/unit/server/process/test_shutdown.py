@@ -1,4 +1,4 @@
-"""Shutdown beside a reload: the model that was being loaded is closed, too."""
+"""Shutdown during a reload: the model that was being loaded is closed, too."""
 
 from __future__ import annotations
 

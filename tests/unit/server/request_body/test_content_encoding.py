@@ -1,4 +1,4 @@
-"""Compressed bodies: undone within the limits of bodies, also when they come in pieces."""
+"""Compressed bodies: decompressed within the limits of bodies, even if they come in pieces."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_very_many_small_members_are_refused(client: TestClient, jpeg: bytes, en
 
 
 def test_a_compressed_body_is_as_large_as_any_at_most(client: TestClient) -> None:
-    """Also one that has no length in its headers, and nothing in it."""
-    header = gzip.compress(b"")[:3] + b"\x10" + gzip.compress(b"")[4:10]  # a comment follows, of any length
+    """Even one without a Content-Length that decompresses to nothing."""
+    header = gzip.compress(b"")[:3] + b"\x10" + gzip.compress(b"")[4:10]  # a comment of any length follows
 
     def pieces() -> Iterator[bytes]:
         yield header
@@ -123,7 +123,7 @@ def test_two_headers_are_two_encodings(client: TestClient, jpeg: bytes) -> None:
 
 @pytest.mark.parametrize("encode", [zlib.compress, raw_deflate])
 def test_deflate_in_single_bytes(encode: Callable[[bytes], bytes]) -> None:
-    """The first byte tells its format, and only that one."""
+    """The first byte alone tells the format."""
     content, decompressor = os.urandom(3000), DeflateDecompressor()
     pieces = [b"", *(bytes([byte]) for byte in encode(content))]
     assert b"".join(chunk for piece in pieces for chunk in decompressor.feed(piece)) == content
@@ -160,7 +160,7 @@ def test_small_members_are_counted_over_the_whole_body() -> None:
     decompressor = DECOMPRESSORS["gzip"]()
     large = gzip.compress(os.urandom(2 * MAX_SMALL_MEMBERS * MIN_MEMBER_BYTES))
     empty = gzip.compress(b"")
-    for piece in (large, *[empty] * (MAX_SMALL_MEMBERS + 10)):  # each arrives alone; on average they are large
+    for piece in (large, *[empty] * (MAX_SMALL_MEMBERS + 10)):  # each comes alone; their average size is large
         for _ in decompressor.feed(piece):
             pass
     assert decompressor.complete

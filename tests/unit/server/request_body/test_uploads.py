@@ -67,7 +67,7 @@ def test_the_name_of_a_file_is_no_image(client: TestClient) -> None:
 
 
 def test_an_empty_file_is_called_empty(client: TestClient) -> None:
-    """Whoever sent one did send it as the field `image`."""
+    """The field `image` was sent; only its file is empty."""
     empty = client.post("/classify", files={"image": ("empty.jpg", b"")}).json()["error"]
     assert (empty["code"], empty["message"]) == ("missing_body", "the image is empty: its file has 0 bytes")
     assert client.post("/classify").json()["error"]["message"].startswith("no image was sent: ")
@@ -151,7 +151,7 @@ def test_bad_json(client: TestClient, body: str, code: str) -> None:
 
 
 def test_blanks_in_base64_take_no_memory() -> None:
-    """Each line would be a text of 51 bytes, however short it is."""
+    """If split at blanks, each two characters would be a string of 51 bytes."""
     body = b'{"image": "' + b"ab " * 500_000 + b'"}'
     tracemalloc.start()
     try:

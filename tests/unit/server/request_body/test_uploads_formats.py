@@ -1,4 +1,4 @@
-"""docs/images.md's table of images: one real sample a row, sent to a server."""
+"""The table of images in docs/images.md: a real sample for each row, sent to a server."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def invisible() -> bytes:
 
 
 def claimed_size(width: int, height: int) -> bytes:
-    """A small PNG whose header says otherwise."""
+    """A small PNG whose header claims another size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = bytearray(saved(plain(size=(10, 10)), "PNG"))
     data[16:29], data[29:33] = header, struct.pack(">I", zlib.crc32(b"IHDR" + header))

@@ -1,4 +1,4 @@
-"""Error responses: one shape, the right status and code, and nothing of the server's inside."""
+"""Error responses: one shape, the right status and code, and no internals of the server."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ def test_why_the_network_fails_on_some_of_several_images_is_logged(
 def test_an_internal_error_is_logged_once_and_goes_no_further(
     artifact: Artifact, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The framework raises it again after its response: uvicorn would log it again, gRPC would send its text."""
+    """The framework re-raises it after the response: uvicorn would log it again, gRPC would send its text."""
     service = Service(Settings(artifact=artifact.path, keys=f"admin:{'a' * 16}"))
 
     async def fail() -> None:
         raise RuntimeError("/a/path/of/the/server")
 
     service.reload = fail  # type: ignore[method-assign, assignment]
-    with TestClient(create_app(service)) as broken:  # it raises what goes as far as the HTTP server
+    with TestClient(create_app(service)) as broken:  # raises what reaches the HTTP server
         response = broken.post("/reload", headers={"X-API-Key": "a" * 16})
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
     assert caplog.text.count("RuntimeError: /a/path/of/the/server") == 1

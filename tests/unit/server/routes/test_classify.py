@@ -63,7 +63,7 @@ def test_several_images_and_the_one_that_is_broken(client: TestClient, jpeg: byt
     for result, data in ((first, jpeg), (third, other)):
         alone = client.post("/classify?top=1", content=data).json()
         (best,) = alone["predictions"]
-        best["probability"] = pytest.approx(best["probability"], abs=1e-6)  # a batch may be rounded in another way
+        best["probability"] = pytest.approx(best["probability"], abs=1e-6)  # a batch may be rounded differently
         alone["familiarity"] = pytest.approx(alone["familiarity"], abs=1 / 9 + 1e-9)  # its rank among 9, maybe a tie
         assert result == alone
     assert second["error"]["code"] == "unsupported_image"
@@ -76,7 +76,7 @@ def test_several_images_and_the_one_that_is_broken(client: TestClient, jpeg: byt
 def test_a_request_of_many_images_that_is_refused_leaves_the_decoder_free(
     client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first image that the queue refuses ends the request, while the others wait for the decoder."""
+    """The first image that the queue refuses ends the request while its others wait for the decoder."""
 
     def refuse(self: InferenceWorker, job: InferenceJob) -> None:
         raise OverloadedError("server busy")
@@ -104,7 +104,7 @@ def test_noise_is_unfamiliar_and_a_training_image_is_not(
     client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = encode(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8), "PNG")
-    assert client.post("/classify", content=noise).json()["familiar"] is None  # 9 validation images can't tell
+    assert client.post("/classify", content=noise).json()["familiar"] is None  # 9 validation images are too few
     monkeypatch.setattr("model.artifacts.familiarity.MIN_HELD_OUT", 9)
     for crops in (1, 10):
         known, unknown = (client.post(f"/classify?crops={crops}", content=data).json() for data in (jpeg, noise))
@@ -113,7 +113,7 @@ def test_noise_is_unfamiliar_and_a_training_image_is_not(
         assert unknown["familiar"] is False
         assert 0 <= unknown["familiarity"] < 0.02
         assert len(unknown["predictions"]) == 3
-    assert client.post("/similar", content=noise).json()["neighbors"]  # search answers for what is unfamiliar, too
+    assert client.post("/similar", content=noise).json()["neighbors"]  # a search answers all the same
 
 
 def test_an_artifact_without_familiarity_says_null(

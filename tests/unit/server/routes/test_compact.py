@@ -46,7 +46,7 @@ def test_removed_images_are_deleted_during_searches(
         started = client.post("/index/compact", headers=ADMIN)
         assert (started.status_code, started.json()) == (202, {"state": "running", "deleted": None})
         assert begun.wait(20)
-        assert client.post("/index/compact", headers=ADMIN).status_code == 202  # the same one
+        assert client.post("/index/compact", headers=ADMIN).status_code == 202  # the same job
         assert len(client.get("/images/12/similar?k=30", headers=ADMIN).json()["neighbors"]) == 22
         proceed.set()
         wait_until(lambda: state_of(client)["state"] != "running")

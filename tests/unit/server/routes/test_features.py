@@ -1,4 +1,4 @@
-"""POST /features: those of the index, of several images, and of ten crops."""
+"""POST /features: the same features as the index has, several images, and ten crops."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_added_images_are_found_at_once(
 def test_labels_are_stored_and_found_in_their_composed_form(
     writable_client: TestClient, new_images: list[bytes], artifact: Artifact
 ) -> None:
-    """As those of folders are; names on macOS are decomposed."""
+    """As labels of folders are; names on macOS are decomposed."""
     decomposed, composed = "cafe\u0301", "caf\u00e9"
     post(writable_client, new_images[:1], label=[decomposed])
     assert writable_client.get("/images/34").json()["label"] == composed
@@ -149,7 +149,7 @@ def test_an_image_is_restored_and_relabeled_in_one_commit(
 
 
 def test_a_repeated_field_is_refused(writable_client: TestClient) -> None:
-    """The last one counted, without a word."""
+    """The last one used to count silently."""
     for path, body in (
         ("/images/5", '{"label": "a", "label": "b"}'),
         ("/images", '{"ids": [5], "ids": [6], "label": "b"}'),
@@ -175,7 +175,7 @@ def test_why_a_body_is_no_json_is_said(body: bytes, message: str, client: TestCl
 
 
 def test_a_label_with_a_surrogate_is_refused(client: TestClient) -> None:
-    body = b'{"with_label": "\\ud800", "removed": true}'  # of JSON; no UTF-8 has it
+    body = b'{"with_label": "\\ud800", "removed": true}'  # valid in JSON, not in UTF-8
     answer = client.patch("/images", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert "send text that is UTF-8" in answer.json()["error"]["message"]
@@ -389,7 +389,7 @@ def test_the_attribution_is_in_every_answer_about_an_image(artifact: Artifact, t
 def test_a_read_only_server_shows_one_state_of_the_index(
     artifact: Artifact, writable_folder: Path, jpeg: bytes
 ) -> None:
-    """Beside a program that changes the index; a reload shows its changes."""
+    """Another program changes the index meanwhile; only a reload shows its changes."""
     service = Service(Settings(artifact=artifact.path, index=str(writable_folder), read_only=True))
 
     def read(client: TestClient) -> tuple[list[int], int, int, set[int], list[int], object]:

@@ -1,4 +1,4 @@
-"""Originals are closed, also when a client goes away before it gets one; and read as they were indexed."""
+"""Originals are closed, even if a client leaves before it gets one, and read as they were indexed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_one_that_nobody_holds_is_closed_without_a_warning(
     monkeypatch.setattr(sys, "unraisablehook", warned.append)
     for _ in range(20):
         held: dict[str, Any] = {"file": OriginalFile(images / "checks" / "00.jpg")}
-        held["held"] = held  # as the frames of a request that was cancelled hold each other
+        held["held"] = held  # a cycle, as among the frames of a cancelled request
         descriptor = held["file"].fileno()
         del held
     gc.collect()
@@ -56,7 +56,7 @@ def test_a_changed_file_is_not_the_original(writable_folder: Path, tmp_path: Pat
 
 
 def test_a_device_is_not_an_original(writable_folder: Path) -> None:
-    """An index may be somebody else's."""
+    """An index may come from somebody else."""
     with closing(FolderIndex.open(writable_folder, writable=True)) as index:
         index.move([(1, "/dev/zero", "checks")])
         with pytest.raises(UnknownImageError):

@@ -1,4 +1,4 @@
-"""Previews, and Figure 3's kernels: the very pixels and weights."""
+"""Previews and Figure 3's kernels: exactly the network's pixels and weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pixels(content: bytes) -> np.ndarray:
 def test_the_preview_is_what_the_network_sees(client: TestClient, images: Path) -> None:
     upright = Image.open(images / "circles" / "03.jpg")
     file, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x0112] = 6  # needs a quarter turn
     upright.save(file, "JPEG", exif=exif)
     preview = client.post("/preview", content=file.getvalue())
     assert preview.headers["content-type"] == "image/png"
@@ -50,7 +50,7 @@ def test_the_preview_is_what_the_network_sees(client: TestClient, images: Path) 
 def test_a_preview_of_less_detail_is_reduced_once_more(
     client: TestClient, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
-    """So the reference promises the same result only for a network of full detail."""
+    """So the API reference promises the same result only for a network of full detail."""
     reduced, jpeg = ImageContract(32), (images / "stripes" / "04.jpg").read_bytes()
     shutil.copytree(artifact.path, tmp_path / "copy")
     manifest = artifact.manifest.model_copy(update={"image_contract": reduced.name})
@@ -114,7 +114,7 @@ def test_an_artifact_that_is_deleted_while_it_is_served(artifact: Artifact, jpeg
 
 
 def kernels_of(count: int) -> bytes:
-    """The beginning of a file of so many kernels."""
+    """The header of a .npy file of `count` kernels."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 11, 11, 3)}}\n".encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
 

@@ -1,4 +1,4 @@
-"""Cursors: where a page begins, of which query; anything else is refused."""
+"""Cursors say where a page begins, and of which query; anything else is refused."""
 
 from __future__ import annotations
 

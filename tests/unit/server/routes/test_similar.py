@@ -44,7 +44,7 @@ def test_the_image_of_several_that_cannot_be_read_is_named(client: TestClient, j
 
 
 def test_a_label_with_a_surrogate_is_refused_before_the_index_is_asked(client: TestClient) -> None:
-    body = b'{"id": 1, "label": "\\ud800"}'  # of JSON; no UTF-8 has it, and a database fails on it
+    body = b'{"id": 1, "label": "\\ud800"}'  # valid in JSON, not in UTF-8: a database fails on it
     answer = client.post("/similar", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
     assert "send text that is UTF-8" in answer.json()["error"]["message"]
@@ -94,7 +94,7 @@ def test_pages_by_cursor_while_images_are_added_and_removed(
     assert seen == whole
     assert added not in seen
     assert (answer["next_cursor"], answer["total"]) == (None, 33)
-    num_checks = 11 - (whole[9] <= 11)  # the first eleven ids; which image was deleted is up to the network
+    num_checks = 11 - (whole[9] <= 11)  # checks: the first eleven ids; the network decided which image was deleted
     label = page(None, k=9, label="checks")
     assert (label["total"], label["has_more"]) == (num_checks, True)
     assert page(None, k=33, label="checks")["has_more"] is False
@@ -180,7 +180,7 @@ def test_a_query_moves_away_from_negative_examples_within_the_range_of_the_featu
     relu = move_away(np.array([4, 1, 0], np.float32), np.array([2, 5, 0], np.float32))
     np.testing.assert_array_equal(relu, [5, 0, 0])
     tanh = move_away(np.array([0.5, -0.5], np.float32), np.array([0.5, 0.5], np.float32))
-    np.testing.assert_array_equal(tanh, [0.5, -1])  # clipped at 0, it would not be distinguished from a 0
+    np.testing.assert_array_equal(tanh, [0.5, -1])  # clipped at 0, it would look like a 0
 
 
 def test_a_cursor_of_a_query_with_other_negative_keys(client: TestClient, jpeg: bytes) -> None:

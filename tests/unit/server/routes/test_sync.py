@@ -45,7 +45,7 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 
 def run(client: TestClient, query: str = "") -> dict[str, Any]:
-    """Start, and wait for the end."""
+    """Start a sync, wait for its end, and return its state."""
     assert client.post(f"/sync{query}").status_code == 202
     wait_until(lambda: client.get("/sync").json()["state"] != "running")
     result: dict[str, Any] = client.get("/sync").json()

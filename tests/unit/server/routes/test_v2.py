@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2, spoken by an unmodified client, and by nobody's."""
+"""The Open Inference Protocol v2, as an unmodified client speaks it, and as none would."""
 
 from __future__ import annotations
 

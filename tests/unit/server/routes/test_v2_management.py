@@ -1,4 +1,4 @@
-"""What Triton's tools read besides inference, by its unmodified client; what would change something is refused."""
+"""What Triton's tools read besides inference, with its unmodified client; what would change something is refused."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def test_what_perf_analyzer_sends(triton: Any, jpeg: bytes) -> None:
 
 
 def test_many_requests_at_once(address: str, jpeg: bytes) -> None:
-    """As perf_analyzer keeps a number of requests in flight.
+    """As from perf_analyzer, which keeps several requests in flight.
 
-    Each has a connection: a request of gevent's that waits for another's may never be woken where a thread of the
-    server, in the same process, collects the response that held it.
+    Each has its own connection: a gevent request that waits for another's connection may never be woken if a thread of
+    the server, in the same process, garbage-collects the response that held it.
     """
     from tritonclient import http
 

@@ -26,7 +26,7 @@ class StoppedError(Exception):
 
 
 class Squares(BatchWorker[Number]):
-    """Squares numbers of the same sign together; 13 fails, and numbers above 100 are too late."""
+    """Squares numbers in batches of the same sign; 13 fails, and numbers above 100 are too late."""
 
     def __init__(self, compute: Callable[[Sequence[Number]], list[int]] | None = None) -> None:
         self.batches: list[list[int]] = []

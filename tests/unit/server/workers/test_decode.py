@@ -1,4 +1,4 @@
-"""The decode pool: what it keeps of images that nobody waits for any more."""
+"""The decode pool: what it keeps of images that nobody waits for anymore."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.workers.decode import DecodePool
 
 @contextmanager
 def pool_of_blocked_threads() -> Iterator[tuple[DecodePool, threading.Event]]:
-    """A pool, and the event for which all of its threads wait."""
+    """A pool, and an event that all of its threads wait for."""
     pool, released = DecodePool(ImageLimits()), threading.Event()
     try:
         for _ in range(available_cpus()):

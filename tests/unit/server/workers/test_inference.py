@@ -71,13 +71,13 @@ def _note(order: list[str], name: str, future: Future[InferenceResult]) -> None:
 
 
 def slow_down(inference: InferenceWorker) -> None:
-    """As if the last batches had run at 10 crops per second."""
+    """Record the last batches as if run at 10 crops per second."""
     for _ in range(MEASURED_BATCHES):
         inference.throughput.record(10, 1.0)
 
 
 def occupied(inference: InferenceWorker, gate: Gate) -> InferenceJob:
-    """A job that the network is busy with."""
+    """Submit a job, and return it once the network is busy with it."""
     first = job()
     inference.submit(first)
     assert gate.entered.wait(20)
@@ -96,7 +96,7 @@ def test_what_waits_goes_together(inference: InferenceWorker, gate: Gate, model:
         assert answer.probabilities is not None
         np.testing.assert_allclose(answer.probabilities[0], expected[0][0], atol=1e-6)
         np.testing.assert_array_equal(answer.features, expected[1])
-    assert gate.batches == [1, 10, 2]  # as soon as it is free, and no more than the maximum
+    assert gate.batches == [1, 10, 2]  # all that waits once it is free, up to the maximum
 
 
 def test_ten_crops_are_not_split_and_others_go_round_them(inference: InferenceWorker, gate: Gate) -> None:
@@ -177,7 +177,7 @@ def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact) -> None:
     inference = service.current.inference
 
     def die(pixels: object, crops: object) -> None:
-        raise SystemExit  # ends a thread without a word, as nothing else in the worker can
+        raise SystemExit  # ends a thread silently, as nothing else in the worker can
 
     with TestClient(create_app(service)) as client:
         assert client.get("/live").status_code == 200
@@ -207,9 +207,7 @@ def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: Infe
     good.result(20)
     with pytest.raises(DeadlineExceededError):
         late.result(20)
-    alone = inference.submit(
-        job(crops=TEN_CROP, seconds=0.9)
-    )  # nothing is lost by trying, and a wrong speed is measured anew
+    alone = inference.submit(job(crops=TEN_CROP, seconds=0.9))  # trying costs nothing, and corrects a wrong speed
     assert alone.result(20)
     assert gate.batches == [1, 1, 1]
 

@@ -1,4 +1,4 @@
-"""The decoder's memory: who gets it next, and who doesn't wait for it any more."""
+"""The decoder's memory: who gets it next, and who gives up waiting for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.polling import wait_until
 
 @contextmanager
 def waiting_for_memory(budget: MemoryBudget, num_bytes: int, abandoned: threading.Event) -> Iterator[Future[int]]:
-    """A thread that waits for memory: the future of the bytes that are in use when it has its own."""
+    """A thread that waits for memory; yields a future of the bytes in use once it has its own."""
 
     def acquire() -> int:
         with budget.acquire(num_bytes, abandoned):
@@ -29,7 +29,7 @@ def waiting_for_memory(budget: MemoryBudget, num_bytes: int, abandoned: threadin
 
 
 def test_memory_is_given_in_the_order_in_which_it_was_asked_for() -> None:
-    """Else a large image waits as long as small ones come."""
+    """Otherwise a large image waits as long as small ones come."""
     budget = MemoryBudget(100)
     with ExitStack() as small, ExitStack() as waiting:
         small.enter_context(budget.acquire(10, threading.Event()))

@@ -62,7 +62,7 @@ def test_together(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     assert answers[0].last == Position(3, expected[0][2].distance, expected[0][2].entry.id)
     with pytest.raises(InvalidRequestError, match="no image of the index has the label"):
         refused.result(20)
-    assert asked[:2] == [1, 20]  # 19 and the one that is refused; then each alone
+    assert asked[:2] == [1, 20]  # 19 and the refused one together; then each alone
     assert len(asked) == 2 + 20
     searches.close()
 
@@ -79,7 +79,7 @@ def test_the_death_of_the_thread_turns_liveness_red(
     artifact: Artifact, index: FolderIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(queries: Sequence[Query]) -> list[NearestIds]:
-        raise SystemExit  # ends a thread without a word, as nothing else in the worker can
+        raise SystemExit  # ends a thread silently, as nothing else in the worker can
 
     monkeypatch.setattr(index, "search_ids", die)
     service = Service(Settings(artifact=artifact.path))

@@ -40,7 +40,7 @@ def test_changes_that_wait_keep_nothing_else_waiting(
         refused = writable_client.patch("/images/2", json={"label": "y"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
         assert "an earlier change of the index has taken" in refused.json()["error"]["message"]
-        assert refused.headers["retry-after"] == "1"  # what counts as long here, in whole seconds
+        assert refused.headers["retry-after"] == "1"  # STALLED_SECONDS, in whole seconds
         for path in ("/live", "/ready", "/labels", "/images/1", "/images/1/thumbnail", "/metrics", "/info"):
             assert writable_client.get(path).status_code == 200, path
         assert writable_client.post("/similar?k=1", content=jpeg).status_code == 200
@@ -70,7 +70,7 @@ def test_a_file_that_became_huge_is_given_up(
 
 def test_work_beyond_the_limit_is_refused_and_what_was_cancelled_is_not_kept() -> None:
     class Data:
-        """Of a request."""
+        """A request's data."""
 
     pool, begun, release, data = ThreadPool(1, "test", max_work=2), threading.Event(), threading.Event(), Data()
     kept = weakref.ref(data)
@@ -88,7 +88,7 @@ def test_work_beyond_the_limit_is_refused_and_what_was_cancelled_is_not_kept() -
         pool.submit(lambda: None)
     assert second.cancel()
     gc.collect()
-    assert kept() is None  # although the thread is still busy
+    assert kept() is None  # even while the thread is busy
     third = pool.submit(lambda: done.append("third"))
     release.set()
     first.result(20)

@@ -1,4 +1,4 @@
-"""Datasets that come in a file: checked before they are unpacked, unpacked once, and downloaded."""
+"""Data sets that come in an archive: checked before they are unpacked, unpacked once, and downloaded."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def pets(url: str = "file:///nothing") -> Archive:
 
 
 def visible(home: Path) -> list[str]:
-    """All but the lock, which stays."""
+    """Names of all files but the lock, which stays."""
     return [path.name for path in home.iterdir() if path.name != ".pets.lock"]
 
 
 @pytest.mark.parametrize(("flag", "value"), [(8, 1), (10, 99)])
 def test_odd_flags_of_a_zip_file_are_refused_in_words(tmp_path: Path, flag: int, value: int) -> None:
-    """An encrypted member, and a method of compression that zipfile doesn't know."""
+    """An encrypted member, and a compression method that zipfile doesn't know."""
     file = packed(tmp_path / "pets.zip", FILES)
     content = bytearray(file.read_bytes())
     for number in range(3):
@@ -98,7 +98,7 @@ def test_unpacked_once(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("name", ["pets.tar", "pets.tar.gz", "pets.tar.xz"])
 def test_unpacked_from_a_tar_archive(tmp_path: Path, home: Path, name: str) -> None:
-    """Links in it count for nothing, and its files are compared before any is written."""
+    """Links in it are ignored, and its files are checked before any is written."""
     root = unpack("pets", pets(), tarred(tmp_path / name, FILES))
     assert {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()} == FILES
     shutil.rmtree(root)

@@ -102,7 +102,7 @@ def test_center_crop(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> No
 
 @pytest.mark.parametrize(("name", "power"), [("paper", 1), ("source", 0.5)])
 def test_color_shift_has_its_spread(name: str, power: float) -> None:
-    """The paper's eigenvalue, for pixels of 0..1, or the authors' square root of it; scaled back to 0..255."""
+    """The paper's eigenvalue of pixels in 0..1, or the authors' square root of it, scaled back to 0..255."""
     eigenvalues = np.array([100, 400, 255**2 * 0.2]) / 255**2
     draw = Augmentation.create(RECIPES[name], np.diag(eigenvalues * 255**2), 0).draw
     rows = np.arange(20_000)
@@ -113,7 +113,7 @@ def test_color_shift_has_its_spread(name: str, power: float) -> None:
 
 
 def test_the_color_shift_is_along_the_principal_components_of_the_pixels() -> None:
-    """Of gray photographs all three colors shift alike, nearly."""
+    """In nearly gray photographs, all three colors shift nearly alike."""
     covariance = np.full((3, 3), 2000.0) + np.diag([30.0, 20.0, 10.0])
     rows = np.arange(20_000)
     shifts = Augmentation.create(RECIPES["source"], covariance, 0).draw(0, rows, rows).color_shifts
@@ -137,7 +137,7 @@ def test_uniform_numbers_are_uniform_and_unrelated() -> None:
 
 
 def test_the_order_of_an_epoch_is_not_related_to_others_of_the_seed() -> None:
-    """Such as the split's, which is drawn with the seed alone."""
+    """Such as that of the split, which is drawn with the seed alone."""
     rows = np.arange(1000)
     orders = [draw_order(rows, seed, epoch) for seed in (0, 5) for epoch in range(3)]
     orders += [np.random.default_rng(seed).permutation(rows) for seed in (0, 5)]

@@ -1,4 +1,4 @@
-"""One pass over the files: exact statistics, restartable, broken files named."""
+"""The image cache, built in one pass over the files: exact statistics, restarts, broken files named."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_copies_of_held_out_images_are_not_in_the_statistics(few: Path, tmp_path
 
 
 def test_training_images_may_have_another_contract(few: Path, tmp_path: Path) -> None:
-    """Those that are degraded in training keep their detail."""
+    """Images that are degraded in training keep their detail in the cache."""
     dataset, reduced = load_folder(few), ImageContract(24)
     cache = image_cache.build_cache(dataset, tmp_path, contract=reduced, train_contract=ImageContract())
     for row, contract in ((0, ImageContract()), (len(dataset.train), reduced), (-1 + len(dataset.examples), reduced)):
@@ -115,7 +115,7 @@ def test_jpeg_takes_little_space_and_looks_the_same(images: Path, tmp_path: Path
     cache = image_cache.build_cache(dataset, tmp_path, "jpeg")
     (stored,) = tmp_path.glob("*/images.jpg")
     assert stored.stat().st_size < raw.size / 4
-    assert np.abs(cache.images.read(rows) - raw).mean() < 8  # these are noisy images
+    assert np.abs(cache.images.read(rows) - raw).mean() < 8  # the images are noisy
     train = cache.images.read(rows[: len(dataset.train)]).astype(np.float64)
     np.testing.assert_allclose(cache.mean, train.mean(0), atol=1e-4)
 
@@ -179,7 +179,7 @@ def test_a_class_of_broken_files_is_refused(images: Path, tmp_path: Path) -> Non
 
 
 def test_a_split_of_copies_is_refused(few: Path, tmp_path: Path) -> None:
-    """The test images once more as validation images: all of these are left out as copies."""
+    """All validation images are copies of test images, so they are left out."""
     for split in ("train", "val", "test"):
         for source in few.rglob("*.jpg"):
             if (split == "train") == (source.name > "05"):
@@ -201,7 +201,7 @@ def test_a_changed_file_is_read_again(images: Path, tmp_path: Path) -> None:
 
 
 def test_files_swapped_with_equal_sizes_and_times_are_read_again(tmp_path: Path) -> None:
-    """As of an archive whose files all have one time."""
+    """As when an archive's files all have the same time."""
     files = [tmp_path / "data" / label / f"{number}.bmp" for label in "ab" for number in range(10)]
     for number, file in enumerate(files):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +233,7 @@ def test_a_lost_or_cut_store_is_made_again(images: Path, tmp_path: Path) -> None
 def test_the_list_of_unreadable_files_is_written_in_the_lock(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All processes of a run write it: at once, one would move the temporary file of another."""
+    """All processes of a run write it; without the lock, one would move another's temporary file."""
     folder = Path(shutil.copytree(few, tmp_path / "few"))
     (folder / "circles" / "damaged.jpg").write_bytes(b"\xff\xd8\xff")
     locked = list[bool]()

@@ -22,7 +22,7 @@ from training.data.folders import load_folder
 
 
 def splits_of(dataset: Dataset, cache: ImageCache) -> dict[str, set[str]]:
-    """The files that are used, by split, below the data's folder."""
+    """The used files of each split, as folder/name."""
     examples = dataset.examples
     return {
         split: {"/".join(examples[row].path.parts[-2:]) for row in cache.rows(dataset, split)}
@@ -80,7 +80,7 @@ def test_files_are_compared_by_their_bytes(tmp_path: Path) -> None:
 
 
 def test_files_that_are_never_read_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Videos, and files that are too large for an image: gigabytes would be read."""
+    """Videos and files too large for an image: comparing them would read gigabytes."""
     names = ["1.mp4", "2.mp4", "1.jpg", "2.jpg"]
     for name in names:
         is_video = name.endswith(".mp4")
@@ -123,7 +123,7 @@ def test_the_same_pixels_are_on_one_side_of_a_given_split(tmp_path: Path) -> Non
 
 
 def test_copies_of_training_images_that_keep_more_detail(tmp_path: Path) -> None:
-    """As where training images are degraded later: their copies in test are reduced already."""
+    """As when training images are degraded only later, while their copies in test are already reduced."""
     files = {f"{split}/{kind}/{n}.png": make_image(hash_of(split, kind, n)) for split in ("train", "val", "test")
              for kind in ("cat", "dog") for n in range(4)}  # fmt: skip
     files["train/cat/tested.png"] = pack_otherwise(files["test/cat/0.png"])

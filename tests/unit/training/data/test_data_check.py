@@ -1,4 +1,4 @@
-"""What `alexnet check` finds, and training and the report say."""
+"""What `alexnet check` finds, and what training and the report also say."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.default_start import default_contract
 
 
 def one_each(counts: dict[str, int]) -> Files:
-    """Folder of a class -> so many different images."""
+    """Files with `counts` different images in each class's folder."""
     return {f"{name}/{n}.png": make_image(1000 * number + n) for number, (name, count) in enumerate(counts.items())
             for n in range(count)}  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_copies_in_one_class_are_counted(tmp_path: Path) -> None:
 
 
 def test_files_in_train_and_test_under_two_labels(tmp_path: Path) -> None:
-    """Case 08, second part: a file in two splits is refused by the table; a copy of it is left out of training."""
+    """Case 08, second part: a table with a file in two splits is refused; a copy in training is left out."""
     files = {f"src/{kind}/{n}.png": make_image(100 * k + n) for k, kind in enumerate(("cat", "dog")) for n in range(8)}
     files |= {name.replace("src", "again"): data for name, data in files.items()}
     files["again/dog/cat.png"] = files["src/cat/1.png"]
@@ -134,7 +134,7 @@ def test_limits_and_contract_are_those_asked_for(tmp_path: Path, artifact: Artif
 
 
 def test_images_are_read_as_training_reads_them(tmp_path: Path) -> None:
-    """Training starts from the bundled network, which sees less detail: the tree of traits has other sharpnesses."""
+    """Training starts from the bundled network, which sees less detail, so the images' sharpness differs."""
     root = write_files(tmp_path / "d", one_each({"elm": 40, "oak": 40}))
     dataset = load_folder(root)
     cache = build_cache(dataset, tmp_path / "cache", contract=default_contract(len(dataset.train)))

@@ -112,7 +112,7 @@ def test_a_changed_folder_is_another_split(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["a\u2028b", "a\x85b", "a\nb", "a\rb", 'a",b'])
 def test_the_rows_of_a_split_are_the_same_wherever_its_folder_is(tmp_path: Path, folder: str) -> None:
-    """Whatever characters, such as other line ends, the folder's name has."""
+    """Whatever characters the folder's name has, such as unusual line breaks."""
     first, second = (load_folder(make(tmp_path / name, {"cat": 3, "dog": 3})) for name in ("plain", folder))
     assert split_rows(first.split_csv()) == split_rows(second.split_csv())
     assert len(split_rows(second.split_csv())) == 7

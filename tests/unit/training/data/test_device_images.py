@@ -1,4 +1,4 @@
-"""Images on the device: their crops are to the bit those that the CPU cuts out of the cache, for the same draws."""
+"""Images on the device: for the same draws, their crops equal those that the CPU cuts from the cache bit for bit."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def cache(few: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
 
 
 def loaders(cache: ImageCache, rows: NDArray[np.int64] = ORDER) -> tuple[CropLoader, CropLoader]:
-    """One that reads the cache, and one that has the images in `rows` on the device."""
+    """A loader that reads the cache, and one that holds the images in `rows` on the device."""
     reading, holding = CropLoader(cache, CPU, torch.float32), CropLoader(cache, CPU, torch.float32)
     holding.device_images = DeviceImages.upload(cache.images, np.sort(rows), CPU)
     return reading, holding
 
 
 def epoch_crops(loader: CropLoader, recipe: Recipe, mixing: Mixing | None = None) -> Iterator[Tensor]:
-    """Two steps of 16 images and one of 1, in passes of up to 10, in epoch 1; rotated, too."""
+    """Crops of epoch 1, in passes of up to 10: two steps of 16 images and one of 1; also rotated."""
     augmentation = Augmentation.create(recipe, loader.cache.covariance, 3, rotate=True)
     work = list(
         micro_batches(
@@ -72,7 +72,7 @@ def test_crops_are_those_of_the_cpu(cache: ImageCache, recipe: Recipe, mixing: M
 
 
 def test_the_images_on_the_device_are_what_is_seen(cache: ImageCache) -> None:
-    """Not the cache's: otherwise the comparison above would say nothing."""
+    """Crops don't come from the cache; otherwise the comparison above would prove nothing."""
     reading, holding = loaders(cache)
     assert holding.device_images is not None
     holding.device_images.pixels.fill_(7)

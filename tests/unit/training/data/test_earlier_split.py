@@ -21,7 +21,7 @@ TABLE = Path("first") / "split.csv"
 
 
 def add(root: Path, name: str, numbers: range) -> Path:
-    """A folder with files of one class, no two alike."""
+    """Add files of one class to a folder, no two alike; return the folder."""
     (root / name).mkdir(parents=True, exist_ok=True)
     for number in numbers:
         (root / name / f"{number}.jpg").write_bytes(b"\xff\xd8\xff" + f"{name} {number}".encode())
@@ -62,7 +62,7 @@ def test_an_unchanged_folder_keeps_its_split(data: Path, table: Path) -> None:
 
 def test_images_keep_their_side_and_classes_their_shares(data: Path, table: Path) -> None:
     before = sides_of(load_folder(data))
-    add(add(data, "bird", range(20)), "dog", range(20, 40))  # a class before the others, too
+    add(add(data, "bird", range(20)), "dog", range(20, 40))  # also a class that sorts first
     (data / "cat" / "7.jpg").unlink()
     after = load_dataset(str(data), seed=1, split_from=table)
     del before["cat/7.jpg"]
@@ -195,7 +195,7 @@ def test_names_that_tables_quote(tmp_path: Path, name: str) -> None:
 
 
 def test_it_is_not_drawn_again(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """Other commands refuse the split that they would draw, and take the table of the run."""
+    """Other commands refuse the split that they would draw, and accept the run's table."""
     write_table(load_folder(images), tmp_path / "split.csv")
     data = Path(shutil.copytree(images, tmp_path / images.name))
     shutil.copy(images / "checks" / "00.jpg", data / "checks" / "new.jpg")

@@ -1,4 +1,4 @@
-"""ImageNet's layout and CSV tables: classes, names and parts as their files say, and clear refusals."""
+"""ImageNet's layout and CSV tables: classes, names and splits as their files say, and clear refusals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_imagenet_with_its_lists(imagenet: Path) -> None:
 
 
 def test_imagenet_with_lists_that_windows_saved(imagenet: Path) -> None:
-    """A byte order mark hid the name of the first class, and the column of the images."""
+    """A byte order mark used to hide the first class's name and the column of the images."""
     for name in ("synset_words.txt", "LOC_val_solution.csv"):
         text = (imagenet / name).read_text()
         (imagenet / name).write_text(text, encoding="utf-8-sig", newline="\r\n")
@@ -111,7 +111,7 @@ def test_tables_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
-    """Words as folders are sorted, whatever their length; numbers by their value."""
+    """Words are sorted as folders are, whatever their length; numbers by their value."""
     root = tmp_path / "zoo"
     for name in ("ant", "butterfly", "cat", "zebra"):
         (root / name).mkdir(parents=True)
@@ -151,13 +151,13 @@ def test_a_run_s_split_is_the_same_dataset(tmp_path: Path) -> None:
         load_table(path)
     for content in ("{}", "5", before.info().model_copy(update={"license": "MIT\33[2J"}).model_dump_json()):
         info.write_text(content)
-        with pytest.raises(DatasetError, match="invalid dataset metadata"):  # not when the network is published
+        with pytest.raises(DatasetError, match="invalid dataset metadata"):  # not only at publication
             load_table(path)
 
 
 @pytest.mark.parametrize("group", ["web", " two  words", "a,b", "a\rb", "a\nb", "caf\udce9", "cafe\u0301/inside"])
 def test_a_run_s_split_keeps_the_groups(tmp_path: Path, group: str) -> None:
-    """Classes compete within their groups, so a run that is resumed with its table would train differently."""
+    """Classes compete within groups: without them, a run resumed with its table would train differently."""
     for kind in ("cat", "dog"):
         for place, folder in enumerate((tmp_path / "d" / kind, tmp_path / "d" / kind / group)):
             folder.mkdir(parents=True, exist_ok=True)

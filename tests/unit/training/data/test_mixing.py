@@ -1,4 +1,4 @@
-"""Mixup and cutmix: what is drawn, what becomes of pixels, and the same for any size of micro-batches."""
+"""Mixup and cutmix: what is drawn, how pixels change, and equal results for any micro-batch size."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_uniform_images_are_not_alike() -> None:
 def test_pairs_are_those_of_a_plain_search() -> None:
     generator = np.random.default_rng(0)
     hashes = generator.integers(0, 2**64, (5000, WORDS), np.uint64)
-    for place in range(0, 300, 3):  # copies with up to 40 other bits, far away
+    for place in range(0, 300, 3):  # distant rows with up to 42 bits changed
         bits = np.unpackbits(hashes[place].view(np.uint8))
         bits[generator.permutation(256)[: place // 7]] ^= 1
         hashes[-1 - place] = np.packbits(bits).view(np.uint64)

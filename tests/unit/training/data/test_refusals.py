@@ -1,4 +1,4 @@
-"""Data that can't be trained on: `alexnet check` finds all of it that training would be refused for."""
+"""Data that can't be trained on: `alexnet check` finds everything that training would be refused for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.folders import load_folder
 
 
 def one_class_of(name: str, content: bytes, count: int) -> Files:
-    """Two classes of ten images, and a third one with `count` files of one content."""
+    """Two classes of ten images, and a third one with `count` identical files."""
     files = {f"{kind}/{n}.png": make_image(100 * k + n) for k, kind in enumerate(("cat", "dog")) for n in range(10)}
     return files | {f"{name}/{n}.png": content for n in range(count)}
 

@@ -17,7 +17,7 @@ PIXELS = torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float()
 
 
 def same(*values: float) -> list[Tensor]:
-    """Each value for all images."""
+    """Each value, repeated for all three images."""
     return [torch.full((3,), value) for value in values]
 
 

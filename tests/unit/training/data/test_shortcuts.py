@@ -1,4 +1,4 @@
-"""Classes that traits of the file give away, and data in which they don't."""
+"""Classes that file traits give away, and data in which they don't."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLASSES = tuple(Label(id=name, name=name) for name in ("elm", "oak", "yew"))
 
 
 def make_traits(count: int, seed: int = 0) -> tuple[Traits, NDArray[np.int64]]:
-    """Images of three classes whose files don't tell them apart."""
+    """Traits and labels of images in three classes that the traits don't tell apart."""
     generator = np.random.default_rng(seed)
     traits = np.zeros(count, TRAITS)
     traits["digest"] = generator.integers(1, 2**63, (count, 2))
@@ -72,7 +72,7 @@ def test_sources_that_are_not_kinds_of_a_class() -> None:
 
 
 def test_what_an_image_shows_may_change_its_size_in_bytes() -> None:
-    """Compression and sharpness that go with the class a little are no shortcut; those that decide it are."""
+    """Compression and sharpness that depend a little on the class are no shortcut; those that determine it are."""
     traits, labels = make_traits(400)
     traits["bytes"] = traits["bytes"] * np.where(labels == 0, 1.3, 1)
     assert not find(traits, labels).is_suspicious
@@ -81,7 +81,7 @@ def test_what_an_image_shows_may_change_its_size_in_bytes() -> None:
 
 
 def test_copies_do_not_count_as_evidence() -> None:
-    """Six images, each fifty times: a tree that has seen a copy must not be tested on it."""
+    """Six images, fifty copies each: a tree must not be tested on copies of images that it was fitted to."""
     traits, _ = make_traits(6)
     labels = np.array([0, 1, 2, 0, 1, 2])
     shortcuts = find(np.repeat(traits, 50), np.repeat(labels, 50))

@@ -1,4 +1,4 @@
-"""Halves and neighborhoods."""
+"""Splits by half and by neighborhood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage in the cache of decoded images is noticed, repaired from the files, and said."""
+"""Damage in the cache of decoded images is noticed, repaired from the files, and reported."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_an_image_that_cannot_be_decoded_again(
 def test_damaged_progress_is_made_again(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: int
 ) -> None:
-    """A zip file; its flags may say that it is encrypted, or packed by a method that nobody knows."""
+    """It is a zip file: damaged flags may claim encryption or an unknown compression method."""
     dataset = load_folder(few)
     whole = build_cache(dataset, tmp_path)
     (path,) = tmp_path.glob("*/progress.npz")

@@ -1,4 +1,4 @@
-"""What is measured of a network's own data is what its training had."""
+"""Measuring a network on its own data leaves out what its training left out."""
 
 from __future__ import annotations
 

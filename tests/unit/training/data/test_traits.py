@@ -1,4 +1,4 @@
-"""The file of traits."""
+"""The file of image traits."""
 
 from __future__ import annotations
 

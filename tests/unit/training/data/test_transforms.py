@@ -1,4 +1,4 @@
-"""Transforms: boxes, degradation and color jitter, as they are drawn, and as Pillow would make the same image."""
+"""Transforms: how boxes, degradation and color jitter are drawn, and that Pillow would make the same image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_SHIFT = np.zeros((1, 3), np.float32)
 
 @pytest.fixture(scope="module")
 def image() -> NDArray[np.uint8]:
-    """256 x 256 of soft color."""
+    """256 x 256 pixels of soft colors."""
     small = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC))
 
@@ -35,7 +35,7 @@ def draw(recipe: Recipe = RECIPE, rows: NDArray[np.int64] = ROWS, epoch: int = 0
 
 
 def plain(**changes: Any) -> Recipe:
-    """The recipe with no other change to an image than these."""
+    """`RECIPE` without changes to images, other than `changes`."""
     return replace(RECIPE, mirror=False, pca_color_std=0.0, boxes=None, degradation=None, jitter=None, **changes)
 
 
@@ -101,7 +101,7 @@ def test_a_degraded_image_is_what_pillow_makes_of_it(image: NDArray[np.uint8]) -
         x, y, across, down = transforms.boxes[number]
         undegraded = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR, (x, y, x + across, y + down))
         loss = np.abs(np.asarray(expected, np.float32) - np.asarray(undegraded, np.float32)).mean()
-        assert difference < 0.3 * loss  # each of three compressions rounds both coefficients otherwise
+        assert difference < 0.3 * loss  # each of three compressions rounds differently
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
@@ -136,7 +136,7 @@ def test_a_warped_image_is_its_plain_one_nearby(image: NDArray[np.uint8]) -> Non
     upright = transforms._replace(warped=np.zeros(8, bool))
     got, expected = rendered(transforms, image), rendered(upright, image)
     middle = np.s_[:, 104:120, 104:120]
-    assert np.abs(got[middle] - expected[middle]).mean() < 12  # the center stays, also of mirrored ones
+    assert np.abs(got[middle] - expected[middle]).mean() < 12  # the center stays, even if mirrored
     assert np.abs(got - expected).mean() > np.abs(got[middle] - expected[middle]).mean()
 
 
@@ -176,7 +176,7 @@ def test_all_changes_of_color_one_after_the_other(image: NDArray[np.uint8]) -> N
 
 
 def test_the_authors_colors_with_jitter(image: NDArray[np.uint8]) -> None:
-    """Shifts are followed by a factor, and end before the run does, as those of crops."""
+    """As with crops, color shifts are followed by a factor and end before the run does."""
     recipe = replace(RECIPES["source"], jitter=ColorJitter(share=0, gray=0))
     augmentation = Augmentation.create(recipe, np.eye(3) * 2000, 3)
     rows = ROWS[:8]

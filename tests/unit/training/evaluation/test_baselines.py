@@ -1,4 +1,4 @@
-"""Plain baselines of a real run: what they come to, and their file."""
+"""Plain baselines of a real run: their results and their file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_nearest_neighbor_says_the_class() -> None:
 
 
 def test_histograms_of_drawn_patterns(few: Path, tmp_path: Path) -> None:
-    """They are circles, squares and the like: edges tell them apart better than chance, pixels' colors don't count."""
+    """The patterns are circles, stripes and checks: edges tell them apart better than chance; colors don't count."""
     dataset = load_folder(few)
     baseline = measure_hog(dataset, build_cache(dataset, tmp_path), 0)
     assert (baseline.method, baseline.split, baseline.num_images) == (HOG, "test", len(dataset.test))

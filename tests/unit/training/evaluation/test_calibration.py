@@ -1,4 +1,4 @@
-"""The temperature is the one that made the labels, and the calibration error is what one computes by hand."""
+"""The fitted temperature is the one that drew the labels, and the calibration error is as computed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.evaluation.calibration import (
 
 
 def draw_labels(temperature: float, crops: int) -> tuple[np.ndarray, np.ndarray]:
-    """4,000 logits of five classes, and labels that follow their probabilities at a temperature."""
+    """Logits of 4,000 images in five classes, and labels drawn from their probabilities at a temperature."""
     generator = np.random.default_rng(0)
     own, crop = generator.normal(0, 4, (4000, 1, 5)), generator.normal(0, 2, (4000, crops, 5))
     logits = (own + crop).astype(np.float32)
@@ -49,10 +49,10 @@ def test_the_order_of_the_classes_of_a_crop_stays() -> None:
 def test_the_calibration_error_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.3, 0.7]], np.float32)
     labels = np.array([0, 1, 0, 1])
-    # bins of a 15th: 0.9 twice, half of them right; 0.6, right; 0.7, right
+    # 15 bins: 0.9 twice, one of them right; 0.6, right; 0.7, right
     assert expected_calibration_error(probabilities, labels) == pytest.approx((0.8 + 0.4 + 0.3) / 4, abs=1e-6)
     certain = np.eye(2, dtype=np.float32)[labels]
     assert expected_calibration_error(certain, labels) == 0
     assert expected_calibration_error(certain, 1 - labels) == 1
-    last = np.array([[0.97, 0.03], [1.0, 0.0]], np.float32)  # one bin: too cautious and too sure cancel
+    last = np.array([[0.97, 0.03], [1.0, 0.0]], np.float32)  # in one bin, doubt and overconfidence cancel
     assert expected_calibration_error(last, np.array([0, 1])) == pytest.approx((1 - 0.03) / 2, abs=1e-6)

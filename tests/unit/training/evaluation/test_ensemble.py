@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Pat
 
 
 def test_a_folder_may_have_images_of_some_classes(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """New photos need not show every class; their labels are the network's, whatever the place in the folder."""
+    """New photos needn't show every class; their labels are the network's, whatever their order in the folder."""
     names = [label.id for label in artifact.labels]
     for name in names[1:]:
         shutil.copytree(images / name, tmp_path / "new" / name)
@@ -88,7 +88,7 @@ def test_a_folder_may_have_images_of_some_classes(artifact: Artifact, images: Pa
 def test_training_images_that_are_measured_are_counted(
     artifact: Artifact, images: Path, few: Path, tmp_path: Path
 ) -> None:
-    """An error on them says nothing of new images."""
+    """An error on training images says nothing about new images."""
 
     def measure(data: Path) -> tuple[str, str]:
         said = list[str]()
@@ -108,7 +108,7 @@ def test_training_images_that_are_measured_are_counted(
 
 
 def test_training_images_of_the_networks_that_it_descends_from_are_counted(artifact: Artifact, images: Path) -> None:
-    """A network that was trained on other images in between still knows them."""
+    """A network still knows its ancestors' training images, even if it was trained on others since."""
     dataset, training = load_dataset(str(images)), artifact.manifest.training
     between = training | {"dataset": "others", "split_sha256": "1"}
     for ancestors, expected in (
@@ -135,7 +135,7 @@ def test_a_start_network_of_another_split_is_said(artifact: Artifact, images: Pa
 
 
 def test_new_images_may_be_of_one_class(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """No network is trained on them, so that one image is enough, whatever the split of the training."""
+    """No network is trained on them, so one image is enough, however training split its data."""
     name = artifact.labels[1].id
     first = min((images / name).iterdir())
     (tmp_path / "new" / name).mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_new_images_may_be_of_one_class(artifact: Artifact, images: Path, tmp_pa
 
 
 def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, images: Path) -> None:
-    """A copy of a test image in validation steers no training, but is among the images that are measured."""
+    """A validation image that copies a test image doesn't steer training, but is among the measured images."""
     manifest = artifact.manifest
     counts = dict(manifest.training["images"])
     counts["validation"] -= 2
@@ -166,7 +166,7 @@ def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, i
 
 
 def test_a_network_is_measured_on_the_earlier_split_that_it_kept(artifact: Artifact, few: Path, tmp_path: Path) -> None:
-    """Its errors are compared there with those of the earlier network."""
+    """There, its errors are compared with the earlier network's."""
     write_table(load_dataset(str(few)), tmp_path / "split.csv")
     first = load_dataset(str(tmp_path / "split.csv"))
     images = {split: len(examples) + 5 for split, examples in first.splits().items()}
@@ -186,7 +186,7 @@ def test_a_network_is_measured_on_the_earlier_split_that_it_kept(artifact: Artif
 
 
 def test_weights_are_not_chosen_on_copies_of_test_images(artifact: Artifact, few: Path, tmp_path: Path) -> None:
-    """As training, calibration and quantization leave them out; and a split without images is said."""
+    """Training, calibration and quantization leave them out, too. A split without images is reported."""
     data = tmp_path / "data"
     for kind in sorted(few.iterdir()):
         for number, file in enumerate(sorted(kind.iterdir())):

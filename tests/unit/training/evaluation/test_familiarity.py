@@ -1,4 +1,4 @@
-"""Features of classes that were made here are familiar; other directions and other lengths aren't."""
+"""Features of synthetic classes are familiar; features with other directions or lengths aren't."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_other_features_are_unfamiliar(fitted: Familiarity, kind: str) -> None:
 
 
 def test_classes_vary_alike_in_all_directions(fitted: Familiarity) -> None:
-    """The covariance within the classes becomes the identity, whatever lies between their means."""
+    """The covariance within classes becomes the identity, however far apart their means are."""
     features, labels = draw(600, 1)
     points = features / np.linalg.norm(features, axis=1, keepdims=True) @ fitted.projection
     within = points - np.stack([points[labels == label].mean(0) for label in range(CLASSES)])[labels]

@@ -59,7 +59,7 @@ def test_it_learns(few: Path) -> None:
     (measured,) = fisher.evaluate_fisher(str(few), "test", None, lambda _: None)
     assert measured.split.endswith("SIFT and Fisher vectors")
     assert (measured.num_images, measured.crops) == (6, 1)
-    assert measured.top1_error < 0.4  # a guess: 0.67
+    assert measured.top1_error < 0.4  # guessing: 0.67
     assert measured.top5_error is None  # three classes
     with pytest.raises(InvalidRequestError, match="measure it on --split test or validation"):
         fisher.evaluate_fisher(str(few), "all", None, print)

@@ -1,4 +1,4 @@
-"""A linear probe: it fits what can be told apart, and knows the classes that it has not seen."""
+"""A linear probe fits classes that can be told apart, and never predicts a class that it hasn't seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.evaluation.linear_probe import STRENGTHS, fit_linear_probe
 
 
 def clusters(num_classes: int, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Features of as many images of each class, around a center for each."""
+    """Features of `count` images per class, around one center per class, and their labels."""
     labels = np.arange(num_classes).repeat(count)
     centers = 3 * np.eye(num_classes, 16)
     return (centers[labels] + generator.normal(0, 0.5, (len(labels), 16))).astype(np.float32), labels
@@ -30,7 +30,7 @@ def test_classes_are_told_apart(num_classes: int) -> None:
 
 
 def test_two_classes_have_the_probabilities_of_one_difference() -> None:
-    """scikit-learn fits one vector for two classes."""
+    """scikit-learn fits only one weight vector for two classes."""
     generator = np.random.default_rng(0)
     train, labels = clusters(2, 20, generator)
     train += generator.normal(0, 3, train.shape).astype(np.float32)
@@ -44,7 +44,7 @@ def test_two_classes_have_the_probabilities_of_one_difference() -> None:
 
 
 def test_noise_is_regularized() -> None:
-    """Features that say nothing: an unregularized fit would be sure of its mistakes."""
+    """The features say nothing about the labels; an unregularized fit would be sure of its mistakes."""
     generator = np.random.default_rng(0)
     (train, labels), (validation, truth) = (clusters(2, count, generator) for count in (20, 20))
     noise, other = (generator.normal(0, 1, features.shape).astype(np.float32) for features in (train, validation))
@@ -75,7 +75,7 @@ def test_small_classes_count_more_if_balanced() -> None:
 
 
 def test_the_regularization_is_chosen_for_all_crops() -> None:
-    """The center alone is fitted best with little of it; other views that look like another class need more."""
+    """The center crop alone needs little regularization; other crops that look like another class need more."""
     generator = np.random.default_rng(1)
     (train, labels), (validation, truth) = (clusters(5, count, generator) for count in (20, 20))
     others = [validation[(truth + 1) % 5 * 20] for _ in range(9)]

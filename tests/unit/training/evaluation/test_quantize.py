@@ -1,4 +1,4 @@
-"""int8: measured beside float32, refused where it is worse, and never mixed up with it."""
+"""int8: measured beside float32, refused if it is worse, and never confused with it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_int8_has_the_temperature_of_float32(both: Path) -> None:
 
 
 def test_an_output_without_weights_keeps_its_bias(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """Of pruned networks: its weights are almost 0, so its bias is many steps."""
+    """As in pruned networks: its weights are almost 0, so its bias is many quantization steps."""
     weights, mean = read_folded_weights(artifact)
     weights["fc7.weight"] = weights["fc7.weight"] * np.float32(1e-15)
     weights["fc7.bias"] = np.linspace(-1, 1, len(weights["fc7.bias"]), dtype=np.float32)
@@ -127,7 +127,7 @@ def test_a_file_is_replaced_without_a_moment_in_which_the_manifest_is_wrong(
 
     before = artifacts.load(path)
     with monkeypatch.context() as patched:
-        patched.setattr(writer, "move_durably", stop)  # between the old record's end and the new file's place
+        patched.setattr(writer, "move_durably", stop)  # after the old record's end, before the new file is in place
         with pytest.raises(ArtifactError, match="disk full"):
             writer.add_file(before, "network.int8.onnx", new)
     assert "network.int8.onnx" not in artifacts.load(path).manifest.files

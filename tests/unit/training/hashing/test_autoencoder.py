@@ -1,4 +1,4 @@
-"""Binary codes: what ONNX computes, the autoencoder beside ITQ, labels and seeds."""
+"""Binary codes: what ONNX computes, the autoencoder compared with ITQ, labels and seeds."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ LINEAR_ENCODERS = {"lsh": lsh, "pca": pca, "itq": itq}
 
 
 def clusters(count: int, seed: int) -> Array:
-    """Rectified features about 20 centers."""
+    """`count` rectified features around 20 centers."""
     draw = np.random.default_rng(seed)
     centers = np.random.default_rng(9).normal(0, 2, (20, DIM))
     return np.maximum(centers[draw.integers(20, size=count)] + draw.normal(0, 1, (count, DIM)), 0).astype(np.float32)
 
 
 def recall(encoder: BinaryEncoder, features: Array, queries: Array) -> float:
-    """Recall of the nearest ten among the forty nearest by Hamming distance."""
+    """Recall of the ten nearest neighbors among the forty nearest by Hamming distance."""
     bits, query_bits = (np.unpackbits(encoder.encode(x), axis=1).astype(np.int64) for x in (features, queries))
     hamming = (bits[None] != query_bits[:, None]).sum(2)
     distances = np.linalg.norm(features[None] - queries[:, None], axis=2)
@@ -97,7 +97,7 @@ def test_codes_with_labels_and_the_same_seed() -> None:
 
 def test_images_without_a_label_are_no_class() -> None:
     features = clusters(200, 0)
-    labels = np.where(np.arange(200) < 3, np.arange(200) % 3, UNLABELED)  # most batches of 10 have none of the three
+    labels = np.where(np.arange(200) < 3, np.arange(200) % 3, UNLABELED)  # most batches of 10 have no label
 
     def train(labels: NDArray[np.int64] | None, supervised: float) -> Array:
         config = CodeConfig(hidden=8, steps=5, batch_size=10, supervised=supervised, seed=1)

@@ -1,4 +1,4 @@
-"""A damaged checkpoint is never loaded: every bit of it is covered, and the one before takes its place."""
+"""A damaged checkpoint is never loaded: damage to any of its data is noticed, and the previous one takes its place."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_damage_is_never_loaded(tmp_path: Path, kind: str) -> None:
             damaged[place : place + size] = bytes(size) if kind == "zeros" else generator.randbytes(size)
         path.write_bytes(damaged)
         try:
-            assert same(read_checkpoint(path), state(1))  # damage where nothing is: between the members
+            assert same(read_checkpoint(path), state(1))  # damage between members, where no data is
         except TrainingError:
             refused += 1
     assert refused > 10
@@ -60,7 +60,7 @@ def test_the_one_before_is_kept_and_used(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(path.read_bytes()[:-100])
     assert same(read_latest_checkpoint(path), state(2))
     assert f"{path} is damaged: resuming from checkpoint.previous.pt" in capsys.readouterr().out
-    path.rename(previous_path(path))  # killed between two names
+    path.rename(previous_path(path))  # as if killed between two renamings
     assert same(read_latest_checkpoint(path), state(2))
     path.write_bytes(b"x")
     previous_path(path).write_bytes(b"x")

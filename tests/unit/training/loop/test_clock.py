@@ -16,7 +16,7 @@ CONTEXT = DistributedContext(torch.device("cpu"))
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, which stands."""
+    """A clock that stands still until a test changes `now[0]`."""
     times = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: times[0])
     return times
@@ -26,7 +26,7 @@ def test_progress_by_epochs() -> None:
     run = RunClock(RECIPES["paper"].with_epochs(4), 10, CONTEXT)
     assert [run.progress(*place) for place in ((0, 0), (1, 5), (3, 10))] == [0, 0.375, 1]
     assert run.remaining_seconds(1, 5, 2.0) == 12.5
-    for epochs in (0, 1):  # made shorter when it was resumed: the epoch that had begun is ended
+    for epochs in (0, 1):  # made shorter when resumed: the begun epoch is completed
         shorter = RunClock(RECIPES["paper"].with_epochs(epochs), 10, CONTEXT)
         assert shorter.progress(1, 5) == 1
         assert shorter.remaining_seconds(1, 5, 2.0) == 2.5

@@ -1,4 +1,4 @@
-"""What is kept in the device's memory: as much as fits beside training, said, and without an effect on the weights."""
+"""Images kept in the device's memory: as many as fit beside training, reported, and without effect on the weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESERVED = RESERVED_BYTES + 128 * RESERVED_BYTES_PER_IMAGE
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """More than enough, unless a test sets another number."""
+    """More than enough free memory, unless a test sets another amount."""
     set_free(monkeypatch, 2**40)
     return monkeypatch
 

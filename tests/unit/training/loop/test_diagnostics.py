@@ -50,7 +50,7 @@ def test_a_network_of_another_split_of_the_same_data(artifact: Artifact, images:
 
 
 def test_a_network_of_several_splits_of_the_same_data(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """It started from one of another split; no split of the data holds out what it doesn't know."""
+    """It started from a network of another split, so no split holds out only images that it doesn't know."""
     start = {"splits_of_ancestors": [[artifact.manifest.training["dataset"], "0" * 64]]}
     path = Path(shutil.copytree(artifact.path, tmp_path / "patterns" / "1"))
     manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | start})

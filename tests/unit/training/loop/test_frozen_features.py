@@ -1,4 +1,4 @@
-"""Frozen lower layers run once per image where crops don't change, and the weights are those of running them always."""
+"""Frozen lower layers run once per image if crops don't change, with the same weights as if they ran in each step."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_weights_are_those_without_the_shortcut(
 
 
 def test_augmented_crops_are_not_kept(few: Path, cached: ImageCache, tmp_path: Path) -> None:
-    """Those of the validation are: they are center crops."""
+    """Those of validation images are kept: they are center crops."""
     for name, value in {"mirror": True, "random_crop": True, "pca_color_std": 0.1}.items():
         trainer = make_trainer(few, cached, tmp_path / name, **UNCHANGED_CROPS | {"epochs": 1, name: value})
         trainer.fit()

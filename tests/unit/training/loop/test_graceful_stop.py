@@ -11,7 +11,7 @@ from training.loop.graceful_stop import MESSAGE, GracefulStop, interrupt_on_sigt
 
 
 class Interrupted(io.RawIOBase):
-    """A file whose first write is interrupted by SIGTERM, while the buffer before it is locked."""
+    """A file whose first write is interrupted by SIGTERM while its buffer is locked."""
 
     written = b""
 

@@ -71,7 +71,7 @@ def test_a_full_disk_leaves_the_checkpoint(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.save_checkpoint({"epoch": 1})
     before = (tmp_path / CHECKPOINT).read_bytes()
-    (tmp_path / f"{CHECKPOINT}.partial").symlink_to("/dev/full")  # every write to it finds no space
+    (tmp_path / f"{CHECKPOINT}.partial").symlink_to("/dev/full")  # each write fails: no space left
     with pytest.raises(TrainingError, match=r"(No space left|could not be written).*; the previous one is kept"):
         run.save_checkpoint({"weights": torch.zeros(1_000_000)})
     assert (tmp_path / CHECKPOINT).read_bytes() == before
@@ -91,7 +91,7 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_not_resumed_unless_it_is_longer(few: Path, tmp_path: Path, artifact: Artifact) -> None:
-    """It would publish the same network again. Without its artifact it may."""
+    """It would publish the same network again. If its artifact is gone, it may be resumed."""
     finished = replace(artifact, path=tmp_path / "artifacts" / "elpv" / "1")
     finished.path.mkdir(parents=True)
     (finished.path / MANIFEST).touch()
@@ -106,7 +106,7 @@ def test_a_finished_run_is_not_resumed_unless_it_is_longer(few: Path, tmp_path: 
     assert run.artifact() == finished.path
     run.claim(longer, load_folder(few), resumed=True)
     assert run.artifact() is None
-    assert resume_config(tmp_path, Environment(), set()) == longer  # if it is stopped before its new end
+    assert resume_config(tmp_path, Environment(), set()) == longer  # if stopped before its new end
     run.write_artifact(finished)
     (finished.path / MANIFEST).unlink()
     assert resume_config(tmp_path, Environment(device="cpu"), {"device"}).environment.device == "cpu"

@@ -1,4 +1,4 @@
-"""Set-up of a run: what was read is summed up, and what was skipped is listed."""
+"""Setup of a run: what was read is summed up, and what was skipped is listed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CONTEXT = DistributedContext(torch.device("cpu"))
 
 
 def start_run(few: Path, home: Path) -> Trainer:
-    """A run with a checkpoint, in which no step is done, that nobody holds."""
+    """A run with a checkpoint, but no steps done, whose lock is free."""
     config = TrainConfig.create(
         RecipeOptions(epochs=1),
         NARROW,
@@ -68,7 +68,7 @@ def start_run(few: Path, home: Path) -> Trainer:
 
 
 def test_a_resumed_run_keeps_its_split(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where the run is gone whose split it kept, and the split's description and its origin with it."""
+    """Even if the run whose split it kept is gone; the split's description and origin are kept, too."""
     data = Path(shutil.copytree(few, tmp_path / few.name))
     first = start_run(data, tmp_path / "first")
     shutil.copy(few / "checks" / "00.jpg", data / "checks" / "new.jpg")
@@ -92,7 +92,7 @@ def test_a_resumed_run_keeps_its_split(few: Path, tmp_path: Path, capsys: pytest
 def test_a_run_is_locked_before_its_checkpoint_is_read(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever had the lock may have saved a newer checkpoint meanwhile, and its steps would be lost."""
+    """The process that had the lock may have saved a newer checkpoint, whose steps would be lost."""
     trainer = start_run(few, tmp_path)
     load_checkpoint = RunDirectory.load_checkpoint
 
@@ -135,7 +135,7 @@ def test_a_run_whose_images_changed_is_not_resumed(few: Path, tmp_path: Path) ->
 def test_a_run_with_another_number_of_images_is_not_resumed(few: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(few, tmp_path / few.name))
     run = start_run(data, tmp_path)
-    (run.run.path / SPLIT).unlink()  # which says the same by the images' names
+    (run.run.path / SPLIT).unlink()  # else the images' names refuse it
     run.dataset.train[0].path.unlink()
     number = len(run.dataset.examples)
     refusal = f"the run began with {number} images, and there are {number - 1} now: put back what was there"
@@ -152,7 +152,7 @@ def test_the_manifest_and_the_report_say_what_was_read(artifact: Artifact) -> No
 
 
 def test_options_are_refused_before_an_image_is_read(few: Path, tmp_path: Path) -> None:
-    """With all options as they are, only an output layer is fitted to the bundled network."""
+    """With all other options at their defaults, only an output layer is fitted to the bundled network."""
     config = TrainConfig.create(RecipeOptions(mirror=False), environment=Environment(data=str(few), home=tmp_path))
     with (
         pytest.raises(TrainingError, match="--mirror would have no effect: add --epochs"),

@@ -1,4 +1,4 @@
-"""What a run takes over from the network that it starts from: output layer, mean, recipe; and which network that is."""
+"""What a run takes over from its start network (output layer, mean, recipe), and which network that is."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_output_layer_names_the_validation_images(artifact: Artifact, few: P
 def test_the_output_layer_is_fitted_to_the_features_that_are_served(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of a network that subtracts the mean image's center from every crop, as one of the recipe source."""
+    """Even for a network that subtracts the mean image's center from every crop, as in the recipe `source`."""
     dataset = load_folder(few)
     source = TrainConfig.create(RecipeOptions("source", initialization="he"), NARROW, RunOptions(init_from="none"))
     mean = np.random.default_rng(0).uniform(0, 255, (256, 256, 3)).astype(np.float32)
@@ -83,12 +83,12 @@ def test_the_output_layer_is_fitted_to_the_features_that_are_served(
     images = cache.images.read(cache.rows(dataset, "train"))
     for place, crop in enumerate((4, 0, 8)):
         _, features = run_torch(served, mean, images, (crop,))
-        expected = 0.5 * features  # dropout, in evaluation
+        expected = 0.5 * features  # dropout's factor in evaluation
         np.testing.assert_allclose(computed["train"][place::3], expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
 def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, few: Path, tmp_path: Path) -> None:
-    """With the start network's mean, and its features unchanged."""
+    """The start network's mean and features are unchanged."""
     folder = tmp_path / "renamed"
     for place, kind in enumerate(sorted(few.iterdir())):
         (folder / f"class {place}").parent.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ def test_a_network_that_training_makes_no_better_is_published_as_it_was(
 
 
 def test_a_run_that_would_train_nothing_is_refused(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    config = create(images, tmp_path, artifact.path)  # of the same classes: there is no output layer to fit
+    config = create(images, tmp_path, artifact.path)  # same classes: there is no output layer to fit
     with pytest.raises(TrainingError, match="nothing would be trained"), set_up(config, DistributedContext(DEVICE)):
         pass
     assert not (tmp_path / "runs").exists()

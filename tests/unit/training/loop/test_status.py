@@ -1,4 +1,4 @@
-"""What is said while something takes time."""
+"""Messages while a stage takes time."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ def test_without_a_terminal_a_stage_is_named_again_while_it_lasts(
     assert all(re.fullmatch(r"waiting \(00:0\d\)", line) for line in others)
     time.sleep(0.2)
     output = capsys.readouterr()
-    assert not output.out + output.err  # none after its end
+    assert not output.out + output.err  # no message after its end

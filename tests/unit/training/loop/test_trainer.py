@@ -1,4 +1,4 @@
-"""The loop: resuming bit for bit, stopping, refusals, a full disk, pruned and frozen weights."""
+"""The training loop: resuming bit for bit, stopping, refusals, a full disk, pruned and frozen weights."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_network_that_diverged_in_the_last_step_is_not_published(make: Make) -
 
 
 def test_all_options_of_the_photos_recipe_resume_bit_for_bit(make: Make, tmp_path: Path) -> None:
-    """Boxes, degradation, jitter, mixing, pruning, warm-up, cosine; class weights and smoothing beside."""
+    """Boxes, degradation, jitter, mixing, pruning, warm-up, cosine; also class weights and label smoothing."""
     recipe = options(
         name="photos", epochs=3, batch_size=12, learning_rate=0.01, class_weights=True, label_smoothing=0.1
     )
@@ -167,13 +167,13 @@ def test_a_run_of_minutes_ends_within_an_epoch(make: Make, tmp_path: Path, monke
     trainer.fit()
     (record,) = read_metrics(tmp_path)
     assert trainer.epoch == 1
-    assert record["learning_rate"] == pytest.approx(0.1 * 0.005 * 2 / 32)  # at 0.8 of the run
+    assert record["learning_rate"] == pytest.approx(0.1 * 0.005 * 2 / 32)  # after 0.8 of the run
     trainer.fit()  # there is no time left
     assert trainer.epoch == 1
 
 
 def test_a_run_of_too_few_minutes_makes_one_step(make: Make, tmp_path: Path) -> None:
-    """Else random weights would be published."""
+    """Otherwise random weights would be published."""
     trainer = make(recipe=options(epochs=None, minutes=1e-6, batch_size=2))
     trainer.fit()
     assert trainer.epoch == 1
@@ -200,7 +200,7 @@ def test_a_resumed_run_counts_its_seconds_on(make: Make, tmp_path: Path) -> None
 
 
 def test_a_resumed_run_waits_on_for_a_better_error(make: Make, tmp_path: Path) -> None:
-    """Its schedule is where it was: a plateau that began anew would drop the rate later."""
+    """Its schedule continues where it was: a plateau counted anew would drop the rate later."""
     trainer = make(recipe=options(epochs=9))
     for error in (0.5, 0.6, 0.6):
         trainer.schedule.update(error)
@@ -223,7 +223,7 @@ def test_a_longer_run_fits_its_schedule(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_run_that_becomes_shorter_ends_its_begun_epoch(make: Make, tmp_path: Path) -> None:
-    """What is published was validated."""
+    """So what is published has been validated."""
 
     class Stopped(Trainer):
         def _save_within_epoch(self) -> None:
@@ -244,7 +244,7 @@ def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
 
         def keep_best(self, validation: ValidationScores) -> None:
             scores = {1: ValidationScores(2.0, 0.4), 4: ValidationScores(0.5, 0.6)}
-            # of equal errors the lower loss, of equal losses the earlier epoch
+            # of equal errors, the lower loss is best; of equal losses, the earlier epoch
             super().keep_best(scores.get(self.epoch, ValidationScores(1.0, 0.4)))
             if self.epoch == 2:
                 best.update(weights(self))
@@ -264,7 +264,7 @@ def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
 def test_a_best_epoch_that_cannot_be_saved_does_not_end_the_run(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a checkpoint that can't be saved: the disk may have room again an epoch later."""
+    """Nor does a checkpoint that can't be saved: the disk may have room again an epoch later."""
     in_the_way = tmp_path / "best.pt.partial"
 
     class Full(Trainer):
@@ -286,7 +286,7 @@ def test_a_best_epoch_that_cannot_be_saved_does_not_end_the_run(
 def test_logs_that_cannot_be_written_do_not_end_the_run(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a disk that became full TensorBoard's writer raises when it is closed: the network may fit on another one."""
+    """On a full disk, TensorBoard's writer raises an error when closed; the network may fit on another disk."""
 
     def close(board: SummaryWriter) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -313,7 +313,7 @@ def test_a_best_epoch_that_was_not_kept_is_forgotten(
 
 
 def test_a_run_without_an_epoch_has_a_checkpoint(make: Make, artifact: Artifact, tmp_path: Path) -> None:
-    """So that it can be resumed if it is stopped while the network is measured."""
+    """So it can be resumed if it is stopped while the network is measured."""
     trainer = make(recipe=options(epochs=0), run=RunOptions(init_from=artifact.path), network=NetworkOptions())
     trainer.fit()
     state = checkpoint(tmp_path)
@@ -324,7 +324,7 @@ def test_a_run_without_an_epoch_has_a_checkpoint(make: Make, artifact: Artifact,
 
 
 def test_frozen_layers_are_not_pruned(make: Make) -> None:
-    """Their outputs for validation images are computed once."""
+    """Their outputs for validation images are computed only once."""
     trainer = make(recipe=options(name="photos"), run=RunOptions(frozen=("conv1", "fc6")))
     before = weights(trainer)
     trainer.engine.prune(0.8)
@@ -369,7 +369,7 @@ def test_a_step_follows_the_gradient_of_its_batch_s_mean_loss(make: Make) -> Non
 
 
 def test_a_step_s_loss_has_smoothing_class_weights_partners_and_competition(make: Make) -> None:
-    """Against the definition, from the network's outputs for the same crops."""
+    """Compared with the definition, computed from the network's outputs for the same crops."""
     recipe = options(augment="boxes,mixup", batch_size=64, label_smoothing=0.3, class_weights=True)
     trainer = make(recipe=recipe, precision="float64")  # all images in one step
     engine, seed = trainer.engine, trainer.config.run.seed
@@ -489,7 +489,7 @@ def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: P
 
 
 def test_a_resumed_epoch_mixes_images_as_it_began(make: Make, tmp_path: Path) -> None:
-    """Whether it mixes is decided when it begins: here the share of the run that is over is 0.6 then, and later 0.8."""
+    """Whether an epoch mixes is decided when it begins: here after 0.6 of the run, while the next begins after 0.8."""
     recipe, saved = options(epochs=5, batch_size=12, augment="boxes,mixup"), list[dict[str, Any]]()
 
     class Recorded(Trainer):
@@ -521,7 +521,7 @@ def test_stopped_in_the_validation_it_is_resumed_with_the_validation(make: Make,
 
         def check_stop(self) -> None:
             self.checks += 1
-            self.stop.requested = self.checks == 2  # after the training, and before the first batch
+            self.stop.requested = self.checks == 2  # after training, before the first validation batch
             super().check_stop()
 
     recipe = options(epochs=2)
@@ -559,7 +559,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(make: Make, tmp_path: 
 
 
 def test_the_mean_is_the_network_s(make: Make, artifact: Artifact) -> None:
-    """An artifact of one recipe fine-tuned with another keeps its own way of subtracting the mean."""
+    """An artifact that is fine-tuned with another recipe keeps its own way of subtracting the mean."""
     trainer = make(recipe=options(name="source"), run=RunOptions(init_from=artifact.path), network=NetworkOptions())
     assert trainer.initial.spec.config.mean == "own"
     assert trainer.engine.augmentation.recipe.network.mean == "own"
@@ -577,7 +577,7 @@ def test_frozen_layers_stay_and_slow_ones_move_less(make: Make) -> None:
 def test_a_full_disk_loses_nothing(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = make(recipe=options(epochs=2))
     trainer.save()
-    (tmp_path / f"{CHECKPOINT}.partial").symlink_to("/dev/full")  # every write to it finds no space
+    (tmp_path / f"{CHECKPOINT}.partial").symlink_to("/dev/full")  # each write fails: no space left
     trainer.fit()
     assert "the previous one is kept; the run continues and tries again" in capsys.readouterr().out
     assert checkpoint(tmp_path)["epoch"] == 2  # the second try succeeded

@@ -51,14 +51,14 @@ def test_the_faster_number_of_threads_is_chosen(
         tried.append(count)
         return float(count)
 
-    trials.choose_threads(trainer, None)  # a run of a few steps isn't worth it
+    trials.choose_threads(trainer, None)  # a run of a few steps isn't worth a trial
     assert torch.get_num_threads() == threads
     monkeypatch.setattr(trials, "MIN_STEPS_FOR_TRIAL", 1)
     monkeypatch.setattr(trials, "_time_pass", time_pass)
     trials.choose_threads(trainer, None)
     assert tried == [2, 1]
     assert torch.get_num_threads() == 1
-    trials.choose_threads(trainer, {"threads": 2})  # a resumed run has its own
+    trials.choose_threads(trainer, {"threads": 2})  # a resumed run keeps its number
     assert torch.get_num_threads() == min(2, available_cpus())
     trainer.config = replace(trainer.config, environment=replace(trainer.config.environment, threads=1))
     trials.choose_threads(trainer, {"threads": 2})

@@ -1,4 +1,4 @@
-"""Dropout masks: how many outputs are kept, and that no two layers, steps or towers share them by chance."""
+"""Dropout masks: how many outputs are kept, and that layers, steps and towers have unrelated masks."""
 
 from __future__ import annotations
 

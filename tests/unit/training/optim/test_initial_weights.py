@@ -27,7 +27,7 @@ def config(artifact: Artifact, network: NetworkOptions | None = None, **run: Any
 
 
 def test_weights_come_back_from_the_artifact(artifact: Artifact, tmp_path: Path) -> None:
-    """Exported and read again they are the checkpoint's: what the export folds in is taken out."""
+    """Exported and read again, they equal the checkpoint's: what the export folds in is taken out."""
     (run,) = (artifact.path.parents[2] / "runs").iterdir()
     trained = torch.load(run / "checkpoint.pt", weights_only=True)["weights"]
     spec, weights = read_weights(artifact)

@@ -1,4 +1,4 @@
-"""Learning rates of layers by the names of groups and layers."""
+"""Learning rates by the names of layers and groups of layers."""
 
 from __future__ import annotations
 

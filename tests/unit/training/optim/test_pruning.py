@@ -32,7 +32,7 @@ def test_the_largest_weights_of_each_tower_are_left() -> None:
             assert float(half.mean()) == density
             assert weight[half == 1].abs().min() >= weight[half == 0].abs().max()
             alone = pruning_masks({name: weight}, SPEC, {name.partition(".")[0]: density}, 1)
-            assert torch.equal(alone[name], half)  # a process with one tower finds the same
+            assert torch.equal(alone[name], half)  # a process with one tower gets the same mask
 
 
 def test_what_is_pruned_already_stays_so() -> None:

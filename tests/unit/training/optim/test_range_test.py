@@ -22,7 +22,7 @@ RATES = [rate_of_step(step) for step in range(NUM_STEPS)]
 
 
 def curve(falls_at: float) -> list[float]:
-    """A loss of 2 that falls to 1 around a rate, and explodes at ten times this rate."""
+    """Losses that fall from 2 to 1 around the rate `falls_at`, and explode above ten times that rate."""
     position = np.log10(np.array(RATES) / falls_at)
     return [*(1.5 - 0.5 * np.tanh(3 * position) + 50 * np.maximum(position - 1, 0) ** 2)]
 
@@ -37,11 +37,11 @@ def test_the_rate_where_the_loss_falls_fastest_is_found() -> None:
     for falls_at in (0.0005, 0.01):
         best_rate = find_rate(RATES, curve(falls_at)).best_rate
         assert best_rate is not None
-        assert falls_at / 2 < best_rate < 4 * falls_at  # the average lags behind
+        assert falls_at / 2 < best_rate < 4 * falls_at  # the moving average lags behind
 
 
 def test_a_fitted_output_layer_takes_a_tenth_of_the_rate_with_the_lowest_loss() -> None:
-    """Its loss falls from the first step on, and most where the average has seen the least."""
+    """Its loss falls from the first step on, and fastest while the average has seen only a few losses."""
     position = np.log10(np.array(RATES) / 0.004)
     losses = [*(2 - 0.4 * np.minimum(position, 0) + 20 * np.maximum(position, 0) ** 2)]
     losses[:4] = [4.4, 5.5, 4.9, 3.5]

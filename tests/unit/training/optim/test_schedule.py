@@ -1,6 +1,6 @@
 """The plateau rule: a tenth after `patience` epochs without a better error, a fixed number of times, then the end.
 
-And the authors' fixed epochs; the cosine; and that each fits itself to the length of the run.
+Also the authors' fixed epochs, the cosine, and how each schedule adapts to the length of the run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def test_the_authors_epochs() -> None:
 
 
 def test_biases_follow_a_cosine() -> None:
-    """Those of the authors' program don't follow its drops; it had no cosine."""
+    """Biases don't follow the drops of the authors' program, which had no cosine."""
     recipe = RecipeOptions("source", schedule="cosine").resolve()
     rates = scheduled_learning_rates(build_spec(recipe.network), recipe, 0.5, 0, {})
     assert rates["conv2.bias"] == 2 * rates["conv2.weight"] == recipe.learning_rate
@@ -89,8 +89,8 @@ def test_a_short_run_has_its_drops_at_the_latest() -> None:
     early = create_schedule(RecipeOptions("small", epochs=12, patience=2).resolve())
     for _ in range(3):
         early.update(0.5)
-    assert early.advance(0.1) == pytest.approx(0.1)  # a plateau goes before
-    assert early.advance(0.7) == pytest.approx(0.1)  # the drop that was due has been
+    assert early.advance(0.1) == pytest.approx(0.1)  # the plateau comes first
+    assert early.advance(0.7) == pytest.approx(0.1)  # the drop that is due was already made
     assert early.advance(0.9) == pytest.approx(0.01)
 
 

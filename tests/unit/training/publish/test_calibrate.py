@@ -56,7 +56,7 @@ def test_a_published_artifact_becomes_the_next_version(
     assert again.manifest.calibration is not None
     assert artifact.manifest.calibration is not None
     first, second = artifact.manifest.calibration.temperature, again.manifest.calibration.temperature
-    assert second == pytest.approx(first, rel=1e-3)  # fitted anew, from the calibrated network
+    assert second == pytest.approx(first, rel=1e-3)  # refitted from the calibrated network
     before, after = (read_weights(one)[1] for one in (artifact, again))
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert len(again.manifest.measurements) == len(artifact.manifest.measurements)
@@ -66,7 +66,7 @@ def test_a_published_artifact_becomes_the_next_version(
 
 
 def test_errors_with_the_temperature_before_are_left_out(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """Those of all held-out images, too, where only some are measured again; but what a publisher reports stays."""
+    """Even errors on all held-out images, if only some are measured again; but what a publisher reports stays."""
     source = Path(shutil.copytree(artifact.path, tmp_path / "patterns" / "1"))
     first, second = artifact.manifest.measurements
     published = second.model_copy(update={"published": True})

@@ -39,7 +39,7 @@ def test_the_best_of_the_earlier_versions_is_named(artifact: Artifact, tmp_path:
     )
     assert better_version_note(publish(artifact, tmp_path, 11, 0.1)) == ""
     (folder / "12").mkdir()  # unreadable, and later
-    assert "version 11 makes" in better_version_note(publish(artifact, tmp_path, 13, 0.2))  # of equals the latest
+    assert "version 11 makes" in better_version_note(publish(artifact, tmp_path, 13, 0.2))  # of equals, the latest
 
 
 @pytest.mark.parametrize("training", [{"split_sha256": "0" * 64}, {"split_sha256": None}])
@@ -49,7 +49,7 @@ def test_errors_on_other_images_are_not_compared(artifact: Artifact, tmp_path: P
 
 
 def test_an_earlier_version_that_may_know_the_images_is_not_better(artifact: Artifact, tmp_path: Path) -> None:
-    """It started from a network that was trained on another split of them."""
+    """It started from a network that was trained on another split of these images."""
     start = {"splits_of_ancestors": [[artifact.manifest.training["dataset"], "0" * 64]]}
     publish(artifact, tmp_path, 1, 0.1, start)
     assert better_version_note(publish(artifact, tmp_path, 2, 0.2)) == ""

@@ -1,4 +1,4 @@
-"""What is published of a run."""
+"""What a run publishes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_terms_of_the_start_network_are_kept(images: str, start: str, combin
 
 @pytest.mark.slow
 def test_names_of_images_that_are_not_utf_8(few: Path, tmp_path: Path) -> None:
-    """As an archive of another system has them: all tables and pages are written, and the run can be resumed."""
+    """As in an archive from another system: all tables and pages are written, and the run can be resumed."""
     folder = tmp_path / os.fsdecode("K\xe4fer".encode("latin-1"))
     for source in few.rglob("*.jpg"):
         copied = folder / source.parent.name / os.fsdecode(b"\xe9" + source.name.encode())
@@ -69,7 +69,7 @@ def test_names_of_images_that_are_not_utf_8(few: Path, tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_in_its_first_epoch_is_published(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the message of the stop says, also with `--publish best`; nothing calls it a run that only fitted a layer."""
+    """As the stop message says, even with `--publish best`; nothing calls it a run that only fitted a layer."""
     config = TrainConfig.create(
         RecipeOptions(epochs=1, batch_size=8),
         NARROW,
@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_is_published(
 def test_what_is_published_once_is_not_published_again(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C while the report is written; a full disk while the network is; a checkpoint older than the records."""
+    """Ctrl-C during the report; a full disk during the publication; a checkpoint older than the records."""
     config = TrainConfig.create(
         RecipeOptions(epochs=1),
         NARROW,
@@ -159,12 +159,12 @@ def test_a_run_on_the_cpu_is_measured_there(few: Path, tmp_path: Path, monkeypat
     finished = train_run(config)
     assert finished is not None
     rewrite_report(finished.path)
-    assert devices == ["cpu"] * 3  # calibrated, measured, measured again for the report
+    assert devices == ["cpu"] * 3  # calibration, measurement, and measurement for the report
 
 
 @pytest.mark.slow
 def test_what_is_published_is_utf_8_whatever_the_locale(few: Path, tmp_path: Path) -> None:
-    """Its history and its labels for Triton are, as its manifest; Python says where it would take the locale's."""
+    """History, labels for Triton and manifest; Python raises an error where it would use the locale's encoding."""
     script = (
         "import sys; from pathlib import Path; from training.train import train_run\n"
         "from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig\n"

@@ -52,7 +52,7 @@ def make(few: Path, tmp_path: Path) -> Callable[[str], Trainer]:
 
 
 def test_each_tower_keeps_the_same_share(make: Callable[[str], Trainer]) -> None:
-    """As pruning in training does, whatever the sizes of the towers' weights."""
+    """As in pruning during training, however large each tower's weights are."""
     trained = make("small")
     spec, before = trained.initial.spec, trained.state()["weights"]
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_weights_pruned_in_training_stay_zero(make: Callable[[str], Trainer], tm
 def test_images_as_at_the_end_of_the_run_and_every_layer_learns(
     make: Callable[[str], Trainer], tmp_path: Path, recipe: str, epochs: int
 ) -> None:
-    """`photos` mixes no images in its last epochs, and `source` shifts no colors; conv1 is frozen there."""
+    """At the end, `photos` mixes no images; `source` shifts no colors and freezes conv1, which must learn here."""
     trained = make(recipe)
     trained.epoch = epochs
     with RunDirectory(tmp_path / "packing") as packing:
@@ -102,7 +102,7 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
     )
     assert train_run(config) is not None
     (run,) = (tmp_path / "runs").iterdir()
-    (run / CHECKPOINT).write_bytes(b"")  # it starts from what was published
+    (run / CHECKPOINT).write_bytes(b"")  # unused: packing starts from what was published
     nearest = Baseline(NEAREST_NEIGHBOR, "test", 0.4, 6, 21)
     write_baselines(run, [nearest])
     lines: list[str] = []

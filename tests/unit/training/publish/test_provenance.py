@@ -14,7 +14,7 @@ from training.publish.provenance import SOURCE, commit
 
 
 def make_repository(root: Path, source: Path) -> str:
-    """A repository in `root` with one commit, of the file `source`, which is a copy of this program's; the commit."""
+    """Make a repository in `root` with one commit, of a copy of this program's file at `source`; return the commit."""
     source.parent.mkdir(parents=True)
     shutil.copyfile(provenance.__file__, source)
     who = ("-c", "user.name=A", "-c", "user.email=a@b.c")
@@ -36,7 +36,7 @@ def test_the_commit_of_this_program(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_another_repository_s_commit_is_not_this_program_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_tracked: bool
 ) -> None:
-    """As of an environment in a folder of one's own project."""
+    """As if the environment were in a folder of the user's own project."""
     installed = tmp_path / ".venv" / "lib" / "python3.11" / "site-packages" / SOURCE
     make_repository(tmp_path, installed if is_tracked else tmp_path / "own" / "program.py")
     if not is_tracked:

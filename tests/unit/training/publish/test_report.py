@@ -37,11 +37,11 @@ def run(artifact: Artifact) -> Path:
 
 
 def copy_run(run: Path, images: Path, home: Path, **changes: str | int) -> Path:
-    """A copy of a run in `home`, with changes to its options, whose report can be written again."""
+    """A copy of a run in `home`, with `changes` to its options; its report can be rewritten."""
     copy = Path(shutil.copytree(run, home / "run"))
     config = json.loads((copy / "config.json").read_text())
     config["run"] |= changes
-    config["environment"] |= {"home": str(home), "data": str(images)}  # it may be trained by an earlier process
+    config["environment"] |= {"home": str(home), "data": str(images)}  # perhaps trained by an earlier process
     (copy / "config.json").write_text(json.dumps(config))
     return copy
 
@@ -94,7 +94,7 @@ def test_what_was_skipped_agrees_with_its_count(run: Path, artifact: Artifact, i
 def test_errors_of_another_precision_are_not_the_network_s(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
-    """As of an artifact that `alexnet quantize` added int8 to: they come last in its manifest."""
+    """Such as the int8 errors that `alexnet quantize` adds at the end of a manifest."""
     copy = copy_run(run, images, tmp_path)
     quantized = Path(shutil.copytree(artifact.path, tmp_path / "quantized"))
     manifest = json.loads((quantized / "manifest.json").read_text())
@@ -111,7 +111,7 @@ def test_errors_of_another_precision_are_not_the_network_s(
 
 
 def test_a_run_without_an_artifact_has_no_report(run: Path, artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """Another run's network of the same name isn't its result; its own is, also where it wasn't noted."""
+    """Another run's network of the same name isn't its result; its own is, even if that wasn't recorded."""
     copy = copy_run(run, images, tmp_path)
     (copy / "artifact.txt").unlink()
     published = Path(shutil.copytree(artifact.path, tmp_path / "artifacts" / "patterns" / "1"))
@@ -128,7 +128,7 @@ def test_a_report_that_cannot_be_written_leaves_the_one_before(
 ) -> None:
     copy = copy_run(run, images, tmp_path)
     (copy / "report.html").write_text("the report before")
-    (copy / "report.html.partial").mkdir()  # as a full disk
+    (copy / "report.html.partial").mkdir()  # fails, as on a full disk
     with pytest.raises(IsADirectoryError):
         rewrite_report(copy, artifact.path)
     assert (copy / "report.html").read_text() == "the report before"
@@ -245,7 +245,7 @@ def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path, capsys: pyte
 
 
 def test_a_bit_of_the_metrics_blocks_nothing(tmp_path: Path) -> None:
-    """Whatever it makes of a line, the others are read, and this one is a record of an epoch or left out."""
+    """Whatever a flipped bit makes of a line, the others are read; this one is a valid record or left out."""
     lines = make_lines(1, 2, 3).encode()
     first, second = len(make_lines(1)), len(make_lines(1, 2))
     for place in range(first, second):

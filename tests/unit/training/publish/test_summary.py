@@ -1,4 +1,4 @@
-"""What a training came to, in sentences."""
+"""The result of a training, in sentences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_first_sentence(summary: Summary) -> None:
 
 
 def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
-    """Its training images may be among those that are measured."""
+    """Its training images may be among the measured images."""
     training = summary.artifact.manifest.training
     for start, said in (
         ({"splits_of_ancestors": [["patterns", "0"]]}, True),
@@ -66,7 +66,7 @@ def test_a_plain_method_may_be_better(summary: Summary) -> None:
 
 @pytest.mark.parametrize(("ours", "plain"), [(0.3, 0.37), (0.37, 0.3)])
 def test_intervals_that_overlap_tell_no_difference(summary: Summary, ours: float, plain: float) -> None:
-    """Also where neither error is in the other's interval."""
+    """Even if neither error is in the other's interval."""
     measured = Measurement(split="x", num_images=200, crops=10, top1_error=ours, top5_error=None)
     baseline = Baseline("plain", "test", plain, 200, 9)
     assert not baseline.interval[0] < ours < baseline.interval[1]

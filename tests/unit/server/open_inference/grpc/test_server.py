@@ -49,7 +49,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def port(artifact: Artifact) -> Iterator[int]:
-    """Of a server with a key, which the application starts and stops."""
+    """The gRPC port of a server with a key, which the application starts and stops."""
     port = free_port()
     settings = Settings(artifact=artifact.path, grpc_port=port, keys=f"read:{KEY}", max_body_bytes=1_000_000)
     with TestClient(create_app(Service(settings))):
@@ -111,7 +111,7 @@ def test_pixels_classes_and_parameters(client: Any, jpeg: bytes) -> None:
 
 
 def test_tensors_as_elements(port: int, jpeg: bytes) -> None:
-    """As clients of the protocol other than Triton's send them."""
+    """Clients of the protocol other than Triton's send them like this."""
     request = service_pb2.ModelInferRequest(model_name="patterns")
     entry = request.inputs.add(name="image", datatype="BYTES", shape=[1])
     entry.contents.bytes_contents.append(jpeg)
@@ -145,13 +145,13 @@ def test_tensors_as_elements(port: int, jpeg: bytes) -> None:
     ids=lambda message: json.dumps(message, default=str)[:40],
 )
 def test_many_entries_are_refused_before_they_are_translated(message: dict[str, Any]) -> None:
-    """8 MB of empty inputs took 28 s of the event loop and 2.7 GB."""
+    """8 MB of empty inputs blocked the event loop for 28 s and took 2.7 GB."""
     with pytest.raises(InvalidRequestError, match="more than "):
         encode_request(message_class("ModelInferRequest")(**message))
 
 
 def test_a_name_that_no_address_could_have_is_refused_before_it_is_quoted_and_logged(client: Any) -> None:
-    """8 MB kept other requests waiting for 13 s, and were a line of 25 MB in the log."""
+    """A name of 8 MB kept other requests waiting for 13 s and made a line of 25 MB in the log."""
     for call in (client.is_model_ready, client.get_model_metadata, client.get_trace_settings):
         with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*longer than 16,384 characters"):
             call("x" * 20_000, headers=HEADERS)
@@ -207,7 +207,7 @@ def test_an_internal_error_tells_nothing(artifact: Artifact) -> None:
 def test_idle_streams_keep_neither_health_nor_other_clients_waiting(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the calls is the share of one client, whose streams end when no message comes."""
+    """A client's share is slightly more than half of the calls; its streams end when no message comes."""
     monkeypatch.setattr(grpc_server, "STREAM_IDLE_SECONDS", 4.0)
     port = free_port()
     keys = f"read:{KEY},read:{'s' * 16}"
@@ -247,7 +247,7 @@ def test_a_call_without_its_message_ends(artifact: Artifact) -> None:
 
 
 def test_connections_are_limited(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else they would take the files that HTTP connections need."""
+    """Otherwise they would use up the file descriptors that HTTP connections need."""
     monkeypatch.setattr(grpc_server, "max_grpc_connections", lambda: 3)
     port = free_port()
     with TestClient(create_app(Service(Settings(artifact=artifact.path, grpc_port=port)))), ExitStack() as stack:
@@ -273,7 +273,7 @@ def is_open(connection: socket.socket) -> bool:
 def test_a_response_that_nobody_takes_ends_its_call(
     artifact: Artifact, jpeg: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The flow-control window of the client is smaller than a response, and it never reads."""
+    """The client's flow-control window is smaller than a response, and the client never reads."""
     port = free_port()
     settings = Settings(artifact=artifact.path, grpc_port=port, request_timeout=3.0, max_concurrent_requests=1)
     service = Service(settings)
@@ -291,7 +291,7 @@ def test_a_response_that_nobody_takes_ends_its_call(
         call = channel.unary_stream(method, service_pb2.ModelInferRequest.SerializeToString)
         waiting = call(request)
         answered = b'route="/v2/models/{name}/infer",status="200"'
-        wait_until(lambda: answered in service.metrics.render())  # else a call of `is_refused` may take its place
+        wait_until(lambda: answered in service.metrics.render())  # before `is_refused` can take its place
         wait_until(lambda: is_refused(client), 2)
         wait_until(lambda: not is_refused(client), 10)
         waiting.cancel()
@@ -299,7 +299,7 @@ def test_a_response_that_nobody_takes_ends_its_call(
 
 
 def is_refused(client: Any) -> bool:
-    """Whether there are too many open calls."""
+    """Whether a call is refused because too many are open."""
     try:
         client.get_server_metadata()
     except InferenceServerException as error:
@@ -324,7 +324,7 @@ def test_an_idle_stream_does_not_delay_the_end(artifact: Artifact) -> None:
 
 
 def test_a_call_that_was_accepted_before_the_end_is_answered(artifact: Artifact) -> None:
-    """Its message comes when the shutdown has begun."""
+    """Its message comes after the shutdown has begun."""
     port, begun = free_port(), threading.Event()
     service = Service(Settings(artifact=artifact.path, grpc_port=port, shutdown_timeout=30.0))
 
@@ -393,7 +393,7 @@ def test_what_is_not_there_is_said(client: Any) -> None:
 
 
 def test_tensors_in_shared_memory_are_refused(client: Any, jpeg: bytes) -> None:
-    """Of perf_analyzer's `--shared-memory`: it unregisters all regions first, and registers its own."""
+    """As perf_analyzer sends them with `--shared-memory`: it first unregisters all regions, then registers its own."""
     with pytest.raises(InferenceServerException, match=r"UNIMPLEMENTED.*doesn't read shared memory"):
         client.unregister_system_shared_memory(headers=HEADERS)
     with pytest.raises(InferenceServerException, match=r"UNIMPLEMENTED.*doesn't read shared memory"):
@@ -407,7 +407,7 @@ def test_tensors_in_shared_memory_are_refused(client: Any, jpeg: bytes) -> None:
 
 
 def test_many_requests_at_once(client: Any, jpeg: bytes) -> None:
-    """As perf_analyzer keeps a number of requests in flight."""
+    """As from perf_analyzer, which keeps several requests in flight."""
     results: queue.Queue[tuple[Any, Any]] = queue.Queue()
     for number in range(4):
         client.async_infer(
