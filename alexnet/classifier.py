@@ -83,7 +83,7 @@ class Classifier:
         """
         if crops not in list(CROP_IDS) or not isinstance(top, int | np.integer) or top < 1:
             raise InvalidRequestError(
-                f"crops must be 1 or 10, and top a whole number of at least 1, not {crops!r} and {top!r}"
+                f"crops must be 1 or 10, and top an integer of at least 1, not {crops!r} and {top!r}"
             )
         results: list[Classification] = []
         for batch in self._decode(images):

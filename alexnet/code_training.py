@@ -64,5 +64,5 @@ def _number_labels(entries: Sequence[Entry], log: Callable[[str], None]) -> NDAr
     if not numbers:
         return None
     if unlabeled := labels.count(UNLABELED):
-        log(f"{unlabeled:,} of {len(entries):,} images have no label: they don't count in the labels' loss")
+        log(f"{unlabeled:,} of {len(entries):,} images have no label: the label loss ignores them")
     return np.array(labels, np.int64)

@@ -85,7 +85,7 @@ def _count_readable(index: Path, log: Callable[[str], None]) -> int:
     except IndexFormatError as error:
         aside = index.with_name(f"{index.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         index.rename(aside)
-        log(f"{error}\nit is built again now; the one before is in {aside}")
+        log(f"{error}\nrebuilding it; the old index is in {aside}")
         return 0
 
 

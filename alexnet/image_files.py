@@ -72,7 +72,7 @@ def find_inputs(arguments: Sequence[str], files_from: str | None = None) -> Imag
         else:
             names.append(path)
     if [*names, files_from].count(STDIN) > 1:
-        raise InvalidRequestError("standard input (-) can be read once: name it once")
+        raise InvalidRequestError("standard input (-) can be read only once: name it once")
     return ImageInputs(tuple(names), tuple(skipped))
 
 
@@ -112,7 +112,7 @@ def read_batches(
 def _expand_pattern(argument: str) -> list[str]:
     if is_url(argument):
         raise InvalidRequestError(
-            f"URLs aren't read: download {argument}, or pipe it with `curl -s URL |` and name the image -"
+            f"URLs aren't supported: download {argument}, or pipe it with `curl -s URL |` and give - as the image"
         )
     if not has_magic(argument) or os.path.lexists(argument):
         return [argument]

@@ -102,9 +102,9 @@ class Index:
         """
         index = self._require_index()
         if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_PAGE_SIZE:
-            raise InvalidRequestError(f"k must be a whole number from 1 to {MAX_PAGE_SIZE:,}, not {k!r}")
+            raise InvalidRequestError(f"k must be an integer from 1 to {MAX_PAGE_SIZE:,}, not {k!r}")
         if label is not None and not isinstance(label, str):
-            raise InvalidRequestError(f"label must be text or None, not {label!r}")
+            raise InvalidRequestError(f"label must be a string or None, not {label!r}")
         label = compose(label)
         if SEARCHERS[parse_search_mode(mode)].needs_codes:
             require_codes(index).set_encoder(Encoder.of(self.classifier.artifact))
@@ -246,11 +246,12 @@ def _check_texts(kind: str, texts: Sequence[str | None], count: int, expected: s
         raise InvalidRequestError(f"give {expected}: {counts}")
     for text in texts:
         if text is not None and not isinstance(text, str):
-            raise InvalidRequestError(f"a {kind} must be text or None, got {repr(text)[:80]}: convert it with str()")
+            shown = repr(text)[:80]
+            raise InvalidRequestError(f"a {kind} must be a string or None, got {shown}: convert it with str()")
         if text is not None and not is_storable(text):
             raise InvalidRequestError(
                 f"invalid {kind} {text[:80]!r}: it must have 1 to {MAX_TEXT_LENGTH} characters, no control "
-                "characters, and no blanks at its ends"
+                "characters, and no leading or trailing whitespace"
             )
 
 

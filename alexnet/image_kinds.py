@@ -78,7 +78,7 @@ def _load(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
 def decode(image: ImageLike, contract: ImageContract) -> LoadedImage:
     """Decode an image of any kind as the network's `contract` asks. Raises as `decode_batches` does."""
     if isinstance(image, str) and is_url(image):
-        raise InvalidRequestError(f"URLs aren't read: download {image}, and give its bytes")
+        raise InvalidRequestError(f"URLs aren't supported: download {image}, and give its bytes")
     path = Path(image) if isinstance(image, str | os.PathLike) else None
     data = _read(path) if path is not None else _to_bytes(image)
     try:
@@ -123,7 +123,7 @@ def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     elif array.ndim == 3 and array.shape[0] == 3:
         hint = "; channels come last"
     elif array.ndim == 2:
-        hint = "; for gray, give np.stack([array] * 3, axis=-1)"
+        hint = "; for grayscale, give np.stack([array] * 3, axis=-1)"
     elif array.ndim == 3 and array.shape[2] == 4:
         hint = "; leave the alpha channel out: array[..., :3]"
     else:
@@ -192,12 +192,12 @@ def _load_pil(image: Image.Image) -> None:
         image.load()
     except Exception as error:  # decoders raise many kinds, such as an AssertionError if the file is closed
         raise InvalidImageError(
-            f"the PIL image can't be loaded, its file may be damaged or closed: {error or type(error).__name__}"
+            f"the PIL image can't be loaded; its file may be damaged or closed: {error or type(error).__name__}"
         ) from error
 
 
 def _unknown_kind(image: object) -> InvalidRequestError:
-    hint = "; of an open file, give its path or its read()" if hasattr(image, "read") else ""
+    hint = "; for an open file, give its path or the result of its read()" if hasattr(image, "read") else ""
     return InvalidRequestError(
         f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}{hint}"
     )

@@ -33,7 +33,7 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
         else _file_queries(index, data, max_images, artifact.network, device)
     )
     if not queries:
-        raise IndexStoreError("no labeled images to search with: label images of the index, or give some with --data")
+        raise IndexStoreError("no labeled images to search with: label images in the index, or give some with --data")
     return evaluate(index, queries, modes)
 
 

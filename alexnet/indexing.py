@@ -112,8 +112,8 @@ class IndexedData:
             text += f"\n{summarize_warnings(report.warnings)}"
         if self.mislabeled:
             text += (
-                f"\ncopies of other images: {describe_mislabeled(self.mislabeled)}; an image has one label, so delete "
-                "its file under the wrong one"
+                f"\ncopies of other images: {describe_mislabeled(self.mislabeled)}; an image has only one label, so "
+                "delete its file under the wrong one"
             )
         if not self.differences:
             return text
@@ -121,12 +121,13 @@ class IndexedData:
         if self.labels_above:
             labels = ", ".join(map(show_text, self.labels_above))
             return (
-                f"{text}\nthe index keeps other labels, the names of folders above these images ({labels}): --data "
-                "takes the folder that holds the class folders"
+                f"{text}\nthe index keeps its labels for these images, the names of folders above them ({labels}): "
+                "--data must be the folder that contains the class folders"
             )
         sync = shlex.join(["alexnet", "index", "sync", self.data])
         return (
-            f"{text}\nthe data has changed since: {changes}; `{sync}` brings the index up to date (--dry-run: a list)"
+            f"{text}\nthe data has changed since: {changes}; `{sync}` brings the index up to date (--dry-run only "
+            "lists changes)"
         )
 
 
@@ -144,7 +145,7 @@ def index_dataset(
         if options.list_skipped is not None:
             write_skipped(options.list_skipped, listing.skipped)
         reasons = describe_reasons(listing.summary().skipped)
-        raise DatasetError(f"no image in {data}, so nothing is indexed" + (f"; skipped: {reasons}" if reasons else ""))
+        raise DatasetError(f"no image in {data}, so nothing was indexed" + (f"; skipped: {reasons}" if reasons else ""))
     with closing(open_or_create(index, artifact, options.dtype)) as store:
         model = OnnxModel(artifact.network, options.device)
         try:
@@ -198,7 +199,7 @@ def _note_lost_paths(listing: Listing) -> Listing:
     if not lost:
         return listing
     note = (
-        f"names that aren't UTF-8, so that their images are indexed without a file: {len(lost):,}, such as "
+        f"file names that aren't UTF-8 (images indexed without a path): {len(lost):,}, such as "
         f"{show_path(os.path.relpath(lost[0], listing.root))}; rename them"
     )
     return replace(listing, notes=(*listing.notes, note))

@@ -15,7 +15,7 @@ from pathlib import Path
 DISTRIBUTION = "alexnet-server"
 PACKAGES = ("index", "model", "server", "training")
 ROOT = Path(__file__).resolve().parents[1]
-AGAIN = "install alexnet-server again, in an environment of its own (uv tool, pipx, or a new venv)"
+AGAIN = "reinstall alexnet-server in its own environment (uv tool, pipx, or a new venv)"
 RUNTIMES = {
     "onnxruntime": (
         "onnxruntime",
@@ -63,8 +63,8 @@ def _check_place(name: str) -> None:
     if place == ROOT / name:
         return
     here = place.parent == Path.cwd().resolve()
-    remedy = "run it from another folder, or rename this one" if here else AGAIN
-    raise InstallationError(f"{place} hides the package {name!r} of alexnet-server in {ROOT}: {remedy}")
+    remedy = f"run alexnet from another folder, or rename {place.name}" if here else AGAIN
+    raise InstallationError(f"{place} shadows the package {name!r} of alexnet-server in {ROOT}: {remedy}")
 
 
 def _check_files() -> None:
@@ -80,7 +80,7 @@ def _check_files() -> None:
             intact = (ROOT / path).stat().st_size == size
         except OSError:
             raise InstallationError(
-                f"{path} of alexnet-server is missing in {ROOT}, as after another package was uninstalled: {AGAIN}"
+                f"{path} of alexnet-server is missing in {ROOT}; another package's removal may have deleted it: {AGAIN}"
             ) from None
         if not intact and (owner := _other_owner(path)):  # without an owner, the user has changed it
             raise InstallationError(f"{owner} has overwritten {path} of alexnet-server: {AGAIN}")
@@ -110,7 +110,7 @@ def _check_runtime(module: str, names: tuple[str, ...]) -> None:
     if len(installed) > 1:
         raise InstallationError(
             f"{' and '.join(installed)} are both installed and overwrite each other's files: create a new environment "
-            "with one of them"
+            "with only one of them"
         )
     spec = find_spec(module)
     if spec is None or spec.origin is None:  # a folder with leftover files has no origin

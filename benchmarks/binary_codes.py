@@ -181,7 +181,7 @@ def draw_curves(results: dict[str, dict[str, dict[str, float]]], lengths: Sequen
 
 def main(
     indexes: Annotated[list[Path], typer.Argument(help="Folders of indexes with labels.")],
-    bits: Annotated[list[int] | None, typer.Option(min=8, help="Length of the codes; repeat it for several.")] = None,
+    bits: Annotated[list[int] | None, typer.Option(min=8, help="Bits per code; may be repeated.")] = None,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, draw, and write a dated result."""

@@ -253,7 +253,9 @@ def check_simulation(machines: list[Machine], home: Path, rates: Rates) -> dict[
     shards = [f"{n}/6" for n in range(1, 7)]
     seconds, durations = index_shards(machines, shards, KILL_SECONDS)
     if durations[0] < KILL_SECONDS:
-        raise SystemExit(f"a sixth of the images took {durations[0]:.1f} s, too short to be killed: choose more images")
+        raise SystemExit(
+            f"a sixth of the images took {durations[0]:.1f} s, too short to kill a machine: choose more images"
+        )
     merge_seconds = time_merge(home, "all", shards)
     sizes = [count_images(home, shard) for shard in shards]
     lifetimes = chain([KILL_SECONDS], repeat(np.inf))
@@ -293,7 +295,7 @@ def project_cluster(images: int, machines: int, rates: Rates) -> dict[str, Any]:
 
 
 def main(
-    data: Annotated[str, typer.Argument(help="Some thousand images, as for `alexnet index add --data`.")],
+    data: Annotated[str, typer.Argument(help="A few thousand images, as for `alexnet index add --data`.")],
     artifact: Annotated[Path, typer.Option(help="Artifact, or a folder of artifacts.")] = Path("artifacts"),
     precision: PrecisionOption = "float32",
     output: OutputOption = RESULTS,

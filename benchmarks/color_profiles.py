@@ -52,7 +52,7 @@ def read_profiles(cmyk: Path) -> dict[str, bytes]:
     }
     if cmyk.is_file():
         return profiles | {"CMYK": cmyk.read_bytes()}
-    typer.echo(f"{cmyk} is missing: the rows of CMYK are left out")
+    typer.echo(f"{cmyk} is missing: the CMYK rows are left out")
     return profiles
 
 

@@ -63,14 +63,14 @@ def time_moving(network: Path) -> dict[str, float]:
 
 
 def main(
-    artifact: Annotated[Path, typer.Option(help="Full-size artifact; with int8, that is measured, too.")],
+    artifact: Annotated[Path, typer.Option(help="Full-size artifact; its int8 network, if any, is measured, too.")],
     rounds: Annotated[int, typer.Option(min=1, help="Measured rounds of each pair.")] = 40,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per training step.")] = 64,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
     if not SETTING.is_file() or "[madvise]" not in (setting := SETTING.read_text()):
-        raise typer.BadParameter(f"this system gives no huge pages on request: {SETTING} must say madvise")
+        raise typer.BadParameter(f"this system doesn't give huge pages on request: set {SETTING} to madvise")
     loaded = artifacts.load(artifact)
     rows = {"ten crops, float32": compare(False, rounds, create_ten_crop, loaded.network, CPU)}
     int8 = artifacts.NETWORK_FILES["int8"]

@@ -49,7 +49,7 @@ def measure(path: Path) -> dict[str, float]:
 
 
 def main(
-    rows: Annotated[int, typer.Option(min=1, help="Images of the index.")] = 100_000,
+    rows: Annotated[int, typer.Option(min=1, help="Images in the index.")] = 100_000,
     folder: Annotated[Path, typer.Option(help="Folder for the index, 21 kB per image.")] = Path(),
     output: OutputOption = RESULTS,
 ) -> None:

@@ -136,7 +136,7 @@ def list_implementations(artifact: Artifact, separate_crops: Path) -> dict[str, 
         if file in artifact.manifest.files:
             implementations[f"ours, {precision}"] = partial(create_ours, artifact.path / file)
     if importlib.util.find_spec("openvino") is None:
-        typer.echo("OpenVINO is not installed: it is left out")
+        typer.echo("OpenVINO isn't installed, so it is left out")
         return implementations
     for hint in ("f32", "bf16"):
         implementations[f"OpenVINO, {hint}"] = partial(create_openvino, separate_crops, hint)
@@ -219,7 +219,7 @@ def draw_plot(implementations: dict[str, dict[str, Any]], peak_crops_per_second:
 
 
 def main(
-    artifact: Annotated[Path, typer.Option(help="Full-size artifact; with int8, that is measured, too.")],
+    artifact: Annotated[Path, typer.Option(help="Full-size artifact; its int8 network, if any, is measured, too.")],
     data: DataOption = "elpv",
     archive: ArchiveOption = None,
     max_images: Annotated[int, typer.Option(min=1, help="Maximum number of test images.")] = 40,

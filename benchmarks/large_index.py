@@ -86,8 +86,8 @@ def measure(home: Path, encoder: Encoder, queries: Array) -> dict[str, Any]:
 
 
 def main(
-    index: Annotated[Path, typer.Argument(help="Index with labels, of features as long as the bundled network's.")],
-    rows: Annotated[int, typer.Option(min=10_000, help="Images of the large index.")] = 1_000_000,
+    index: Annotated[Path, typer.Argument(help="Index with labels, and features as long as the bundled network's.")],
+    rows: Annotated[int, typer.Option(min=10_000, help="Images in the large index.")] = 1_000_000,
     bits: Annotated[int, typer.Option(min=8, help="Code length.")] = 256,
     num_queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 100,
     folder: Annotated[Path, typer.Option(help="Folder for 17 GB of temporary files.")] = Path(),

@@ -113,9 +113,9 @@ def compare(folder: Measurement, postgres: Measurement) -> dict[str, float]:
 
 
 def main(
-    index: Annotated[Path, typer.Argument(help="Index with labels, of 4096-d features.")],
+    index: Annotated[Path, typer.Argument(help="Index with labels and 4096-d features.")],
     postgres: Annotated[str, typer.Option(help="Database with pgvector, as postgresql://USER@HOST/DATABASE.")],
-    rows: Annotated[int, typer.Option(min=10_000, help="Images of each index.")] = 100_000,
+    rows: Annotated[int, typer.Option(min=10_000, help="Images in each index.")] = 100_000,
     bits: Annotated[int, typer.Option(min=8, help="Code length.")] = 256,
     num_queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 30,
     folder: Annotated[Path, typer.Option(help="Folder for 3 GB of temporary files.")] = Path(),

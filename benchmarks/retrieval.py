@@ -190,10 +190,11 @@ def main(
     approximate_rows: Annotated[int, typer.Option(min=1000, help="Rows for all methods.")] = 20_000,
     num_queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 20,
     index: Annotated[
-        Path | None, typer.Option(help="Index with labels: its features and mixtures of them, not synthetic ones.")
+        Path | None,
+        typer.Option(help="Index with labels, to use its features and mixtures of them instead of synthetic ones."),
     ] = None,
     approximate: Annotated[bool, typer.Option(help="Also measure approximate indexes of other libraries.")] = True,
-    name: Annotated[str, typer.Option(help="Name of the result's files.")] = "retrieval-cpu",
+    name: Annotated[str, typer.Option(help="Name of the result files.")] = "retrieval-cpu",
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""

@@ -76,7 +76,7 @@ def search_while_adding(
 
 def main(
     rows: Annotated[int, typer.Option(min=1000, help="Images in the index at first.")] = 20_000,
-    rate: Annotated[float, typer.Option(min=1, help="Additions per second, of all threads together.")] = 200,
+    rate: Annotated[float, typer.Option(min=1, help="Additions per second, over all threads.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Duration of each measurement.")] = 20,
     num_threads: Annotated[int, typer.Option(min=1, help="Threads that add images.")] = 4,
     output: OutputOption = RESULTS,
@@ -92,7 +92,7 @@ def main(
         num_rows = len(index)
         index.close()
     if min(len(idle), len(busy)) < MIN_SEARCHES:
-        raise SystemExit(f"{min(len(idle), len(busy))} searches are too few for a p99: choose more --seconds")
+        raise SystemExit(f"{min(len(idle), len(busy))} searches are too few for a p99: increase --seconds")
     latencies = {
         "search, idle": summarize_latencies(idle),
         "search, while adding": summarize_latencies(busy),

@@ -89,7 +89,7 @@ def measure_throughput(
                 used = server.cpu_seconds - before
             statuses = count_statuses(samples)
             if statuses.keys() != {"200"}:
-                raise SystemExit(f"{name} didn't answer all requests, so its speed says nothing: {statuses}")
+                raise SystemExit(f"{name} didn't answer all requests, so its speed means nothing: {statuses}")
             if round_number:
                 rates[name].append(response_rate(samples, seconds))
                 cpu_times[name].append(1000 * used / len(samples))
@@ -216,12 +216,12 @@ def measure_decoding(model: OnnxModel, images: Sequence[bytes]) -> dict[str, flo
 
 
 def main(
-    artifact: Annotated[Path, typer.Option(help="Full-size artifact; with int8, that is measured, too.")],
+    artifact: Annotated[Path, typer.Option(help="Full-size artifact; its int8 network, if any, is measured, too.")],
     data: DataOption = "grocery",
     archive: ArchiveOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds of all servers.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds over all servers.")] = 3,
     seconds: Annotated[
-        float, typer.Option(min=3, help="Of a server's turn; an open loop takes three times as long.")
+        float, typer.Option(min=3, help="Seconds per server turn; an open loop takes three times as long.")
     ] = 8,
     output: OutputOption = RESULTS,
 ) -> None:
@@ -244,7 +244,7 @@ def main(
         }
         difference = max(differences.values())
         if difference > MAX_DIFFERENCE:
-            raise SystemExit(f"the servers don't compute the same: probabilities differ by {differences}")
+            raise SystemExit(f"the servers compute different results: probabilities differ by {differences}")
         throughput = measure_throughput(servers, images, rounds, seconds)
         small_images = [image for number, image in enumerate(images[:NUM_COMPARED_IMAGES]) if number % 10 != 9]
         overhead = measure_overhead(ours, model, small_images)

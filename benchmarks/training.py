@@ -308,7 +308,7 @@ def main(
     crops_per_second = measure_cropping()
     typer.echo(f"crops from the cache: {crops_per_second:,.0f} per second and core")
     if torch_device.type != "cuda":
-        typer.echo("no GPU here: where there is one, add --device cuda --batch-size 1024 --compile")
+        typer.echo("no GPU here: on a machine with one, add --device cuda --batch-size 1024 --compile")
     result: dict[str, Any] = {
         "batch_size": batch_size,
         "matrix_tflops": tflops,

@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stages", nargs="*", default=["cpu"])
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", dest="arguments")
-    parser.add_argument("--memory", default="2g", help="limit of the server's container; empty: none")
+    parser.add_argument("--memory", default="2g", help="memory limit of the server's container; empty: none")
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     make_base()
@@ -221,7 +221,7 @@ def main() -> None:
         report(f"{stage}: {size / 1e6:,.0f} MB")
         train(image) if stage == "train" else serve_demo(image, options.memory)
         if stage == "cpu" and not options.arguments and size > MAX_CPU_IMAGE_BYTES:
-            raise SystemExit(f"the limit of this image is {MAX_CPU_IMAGE_BYTES / 1e6:,.0f} MB")
+            raise SystemExit(f"this image exceeds its limit of {MAX_CPU_IMAGE_BYTES / 1e6:,.0f} MB")
 
 
 if __name__ == "__main__":

@@ -189,12 +189,12 @@ def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment:
 
 
 def main(
-    grid: Annotated[Path, typer.Option(help="TOML file of the rows.")] = GRID,
-    data: Annotated[str | None, typer.Option(help="Other images than the grid's.")] = None,
+    grid: Annotated[Path, typer.Option(help="TOML file with the rows.")] = GRID,
+    data: Annotated[str | None, typer.Option(help="Images to use instead of the grid's.")] = None,
     archive: command.ArchiveOption = None,
     seeds: Annotated[int, typer.Option(min=1, max=MAX_SEEDS, help="Runs per row.")] = 3,
     threads: command.ThreadsOption = 0,
-    finished: Annotated[bool, typer.Option("--finished", help="Only table and plot of the runs so far.")] = False,
+    finished: Annotated[bool, typer.Option("--finished", help="Only the table and plot of the runs so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch of narrow networks, two rows: a minute.")] = False,
     output: command.OutputOption = command.RESULTS,
     cache: command.CacheOption = command.CACHE,

@@ -204,15 +204,15 @@ def main(
         Initialization, typer.Option(help="Initial weights: the authors', or those of He and Glorot.")
     ] = Settings.initialization,
     pixel_scale: Annotated[
-        float, typer.Option(min=1e-3, max=1, help="Factor of pixels of 0 to 255 minus their mean.")
+        float, typer.Option(min=1e-3, max=1, help="Factor for pixels from 0 to 255 minus their mean.")
     ] = Settings.pixel_scale,
     images: Annotated[int, typer.Option(min=256, help="Training images.")] = Settings.images,
     first_rate: Annotated[
-        float, typer.Option(help="Learning rate at which the search begins, of those that are tried.")
+        float, typer.Option(help="Learning rate, among those tried, at which the search starts.")
     ] = Settings.first_rate,
     seeds: Annotated[int, typer.Option(min=1, help="Runs at the best learning rate.")] = Settings.seeds,
     max_epochs: Annotated[
-        float, typer.Option(min=1, help="Epochs after which a run is given up.")
+        float, typer.Option(min=1, help="Epochs after which to give up on a run.")
     ] = Settings.max_epochs,
     quick: Annotated[bool, typer.Option("--quick", help="Few images and an easier target: seconds.")] = False,
     output: command.OutputOption = command.RESULTS,

@@ -22,9 +22,9 @@ RESULTS = Path("runs/experiments")
 """Default folder of results; not docs/results, whose files have other settings."""
 QUICK = "quick"
 """Subfolder for results of `--quick`, which must not be mistaken for real ones."""
-OutputOption = Annotated[Path, typer.Option(help="Folder of the results.")]
+OutputOption = Annotated[Path, typer.Option(help="Folder for the results.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder of decoded images.")]
-ArchiveOption = Annotated[Path | None, typer.Option(help="Archive of the data set (default: it is downloaded).")]
+ArchiveOption = Annotated[Path | None, typer.Option(help="Archive of the data set (default: download it).")]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses them by a short trial.")]
 CACHE = Path("cache")
 

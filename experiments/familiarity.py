@@ -243,13 +243,19 @@ def read_others(
 def main(
     artifact: Annotated[Path, typer.Option(help="Artifact with familiarity data.")],
     data: DataOption,
-    name: Annotated[str, typer.Option(help="In the name of the result: familiarity-NAME-DATE.json.")],
-    other: Annotated[list[str] | None, typer.Option(help="KIND=DATA: test images of other data; repeat it.")] = None,
-    gallery: Annotated[bool, typer.Option("--gallery", help="Photographs of the gallery of other classes.")] = False,
+    name: Annotated[str, typer.Option(help="Name in the result file: familiarity-NAME-DATE.json.")],
+    other: Annotated[
+        list[str] | None, typer.Option(help="KIND=DATA: test images of other data; may be repeated.")
+    ] = None,
+    gallery: Annotated[
+        bool, typer.Option("--gallery", help="Gallery photographs that show none of the classes of photos.")
+    ] = False,
     max_images: Annotated[
-        int, typer.Option(min=1, help="Maximum images of a kind; twice as many familiar ones.")
+        int, typer.Option(min=1, help="Maximum images per kind; of familiar ones, twice as many.")
     ] = 240,
-    max_training_images: Annotated[int, typer.Option(min=1, help="Maximum training images of other scores.")] = 3000,
+    max_training_images: Annotated[
+        int, typer.Option(min=1, help="Maximum training images for the other scores.")
+    ] = 3000,
     output: command.OutputOption = command.RESULTS,
 ) -> None:
     """Measure how well a network tells images of its own kind from others."""

@@ -181,7 +181,9 @@ def main(
         int, typer.Option(min=1, help="Number of epochs (the authors' schedule: 160).")
     ] = Settings.epochs,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = Settings.seeds,
-    kind: Annotated[Kind | None, typer.Option(help="Only runs with, or without normalization (default: both).")] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Only runs with or only runs without normalization (default: both).")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few images and one epoch: seconds.")] = False,
     output: command.OutputOption = command.RESULTS,
     cache: command.CacheOption = command.CACHE,

@@ -88,7 +88,7 @@ def check_held_out(data: Dataset, wider: Dataset) -> None:
     if common := [example.file for example in data.test if example.file in trained]:
         raise TrainingError(
             f"{len(common):,} test images, such as {common[0]}, are training images of the many classes: "
-            "name the splits in a table"
+            "assign the splits in a table"
         )
 
 
@@ -154,12 +154,12 @@ def format_table(results: Results) -> str:
 
 
 def main(
-    settings: Annotated[Path, typer.Option(help="TOML file of the images, the network and the recipes.")] = SETTINGS,
-    data: Annotated[str | None, typer.Option(help="Other images of few classes than the file's.")] = None,
-    wider_data: Annotated[str | None, typer.Option(help="Other images of many classes than the file's.")] = None,
+    settings: Annotated[Path, typer.Option(help="TOML file with the images, the network and the recipes.")] = SETTINGS,
+    data: Annotated[str | None, typer.Option(help="Images of few classes, instead of the file's.")] = None,
+    wider_data: Annotated[str | None, typer.Option(help="Images of many classes, instead of the file's.")] = None,
     source: Annotated[str | None, typer.Option(help='Only this source of --data; "" for all.')] = None,
     threads: command.ThreadsOption = 0,
-    finished: Annotated[bool, typer.Option("--finished", help="Only the table of what was measured so far.")] = False,
+    finished: Annotated[bool, typer.Option("--finished", help="Only the table of the runs so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch of narrow networks: a minute.")] = False,
     output: command.OutputOption = command.RESULTS,
     cache: command.CacheOption = command.CACHE,

@@ -48,7 +48,7 @@ class Results:
                 content = json.loads(path.read_text())
                 before, self.runs = content["settings"], content["runs"]
             except (ValueError, KeyError, TypeError) as error:
-                raise TrainingError(f"{path} does not contain the results of an experiment: {error!r}") from None
+                raise TrainingError(f"{path} doesn't contain the results of an experiment: {error!r}") from None
             for name in sorted((before.keys() | self._settings.keys()) - set(VARIABLE_SETTINGS)):
                 if before.get(name) != self._settings.get(name):
                     raise TrainingError(

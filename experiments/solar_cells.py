@@ -201,7 +201,7 @@ def main(
             name, sha256 = f"{start}, seed {seed}", checksums.get(start)
             if name in results.runs:
                 if results.runs[name].get("network") != sha256:
-                    raise TrainingError(f"{results.path} has {name!r}, of another artifact: choose another --output")
+                    raise TrainingError(f"{results.path} has {name!r} from another artifact: choose another --output")
                 continue
             with command.run_home(output / "solar_cells-runs", name) as home:
                 environment = Environment(data, crops=1, home=home, cache=cache)

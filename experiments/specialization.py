@@ -90,7 +90,7 @@ def draw(colors: dict[str, Array]) -> Figure:
 
 def main(
     artifact: Annotated[
-        list[Path], typer.Option(help="Artifact with two towers; repeat it, as for runs with several seeds.")
+        list[Path], typer.Option(help="Artifact with two towers; may be repeated, such as for several seeds.")
     ],
     output: command.OutputOption = command.RESULTS,
 ) -> None:

@@ -20,18 +20,18 @@ class Commands(LazyGroup):
     """All commands, in the order in which most people need them."""
 
     table = {  # noqa: RUF012
-        "demo": LazyCommand("alexnet.cli.demo:demo", START, "Serve an included network with an index of images"),
+        "demo": LazyCommand("alexnet.cli.demo:demo", START, "Serve a bundled network with an index of images"),
         "check": LazyCommand("alexnet.cli.check:check", START, "Check labeled images before training"),
         "train": LazyCommand("alexnet.cli.train:train", START, "Train a network on your own labeled images"),
-        "classify": LazyCommand("alexnet.cli.classify:classify", START, "Say what is in images"),
-        "similar": LazyCommand("alexnet.cli.similar:similar", START, "Find the indexed images most similar to images"),
+        "classify": LazyCommand("alexnet.cli.classify:classify", START, "Classify images"),
+        "similar": LazyCommand("alexnet.cli.similar:similar", START, "Find indexed images most similar to given ones"),
         "features": LazyCommand(
-            "alexnet.cli.features:features", START, "Write the features of images for NumPy (.npz)"
+            "alexnet.cli.features:features", START, "Write the features of images to a NumPy file (.npz)"
         ),
         "serve": LazyCommand("alexnet.cli.serve:serve", START, "Serve a network and its index over HTTP"),
-        "models": LazyCommand("alexnet.cli.models:models", MODELS, "List the networks that you have"),
+        "models": LazyCommand("alexnet.cli.models:models", MODELS, "List the available networks"),
         "evaluate": LazyCommand("alexnet.cli.evaluate:evaluate", MODELS, "Measure the top-1 and top-5 error"),
-        "report": LazyCommand("alexnet.cli.report:report", MODELS, "Write the report of a training run again"),
+        "report": LazyCommand("alexnet.cli.report:report", MODELS, "Rewrite the report of a training run"),
         "pull": LazyCommand("alexnet.cli.pull:pull", MODELS, "Download a published ImageNet network"),
         "calibrate": LazyCommand("alexnet.cli.calibrate:calibrate", MODELS, "Calibrate a network on its own data"),
         "quantize": LazyCommand("alexnet.cli.quantize:quantize", MODELS, "Add an int8 network, which is faster"),
@@ -62,8 +62,8 @@ def _print_version(value: bool) -> None:
 
 
 @app.callback(
-    epilog="`alexnet COMMAND --help` describes a command. Exit status: 0 done; 1 error, or an image given to "
-    "classify, similar or features was skipped; 2 wrong usage; 130 stopped by Ctrl-C or SIGTERM (servers: 0)."
+    epilog="`alexnet COMMAND --help` describes a command. Exit status: 0 success; 1 error, or an image given to "
+    "classify, similar or features was skipped; 2 usage error; 130 stopped by Ctrl-C or SIGTERM (servers: 0)."
 )
 def options(
     version: Annotated[

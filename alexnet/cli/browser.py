@@ -14,4 +14,4 @@ OpenReportOption = Annotated[bool, typer.Option("--open", help="Open the report 
 def open_in_browser(url: str) -> None:
     """Open an address in the browser; if there is none, say so on standard error."""
     if not webbrowser.open(url):
-        typer.echo(f"no browser here: open {url} yourself", err=True)
+        typer.echo(f"no browser found: open {url} yourself", err=True)

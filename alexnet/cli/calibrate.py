@@ -39,7 +39,7 @@ def calibrate(
 ) -> None:
     """Calibrate a network on its own data.
 
-    Afterwards, a probability tells how often such an answer is right, and the network recognizes images that are unlike
+    Afterwards, a probability says how often such an answer is right, and the network recognizes images that are unlike
     its training images. Publishes the result as the next version of the artifact, with the same weights.
     `alexnet train` calibrates every network that it publishes. Needs the extra `train`.
     """
@@ -48,7 +48,7 @@ def calibrate(
 
     path = artifact_path(artifact, home)
     if is_unpacked_bundled(path, home):
-        raise InvalidRequestError("bundled networks are calibrated: name one of yours with --artifact")
+        raise InvalidRequestError("bundled networks are already calibrated: choose one of yours with --artifact")
     limits = ImageLimits(max_pixels)
     calibrated = calibrate_artifact(path, data, archive, exclude or (), max_images, device, typer.echo, limits)
     typer.echo(f"published {calibrated.path}")

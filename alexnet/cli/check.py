@@ -41,7 +41,7 @@ def check(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Read the images as this trained network does, with its detail and color profiles (without it: as "
+            help="Read the images as this trained network does, with its detail and color profiles (default: as "
             "`alexnet train` does without further options).",
             show_default=False,
         ),

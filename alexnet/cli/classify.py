@@ -56,7 +56,7 @@ def classify(
     as_csv: CsvOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Say what is in images.
+    """Classify images.
 
     Prints the most probable classes of each image, and a note if the image is unlike the network's training images.
     Exits with status 1 if an image can't be read; the others are still classified.

@@ -21,7 +21,7 @@ from alexnet.cli.options import (
 
 codes_app = new_app(
     help="Train binary codes for faster search.\n\nSection 6.1 of the paper proposes an "
-    "autoencoder: `--objective reconstruction` is that, the default learns to keep neighbors."
+    "autoencoder: that is `--objective reconstruction`; the default learns to preserve neighbors."
 )
 
 
@@ -35,14 +35,14 @@ def train(
     artifact: ArtifactOption = None,
     precision: PrecisionOption = "float32",
     bits: Annotated[
-        int, typer.Option(min=8, max=1024, metavar="N", help="Bits per code. With 32 or fewer, hash lookup works, too.")
+        int, typer.Option(min=8, max=1024, metavar="N", help="Bits per code. Hash lookup needs 32 or fewer.")
     ] = 256,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Training steps of the autoencoder.")] = 300,
     objective: Annotated[
         Literal["neighbors", "reconstruction"],
         typer.Option(
-            help="What the code is trained for. neighbors: to keep the nearest neighbors, which finds more of them; "
-            "reconstruction: to reconstruct the features, as the paper proposes."
+            help="Training objective. neighbors: preserve the nearest neighbors, which finds more of them; "
+            "reconstruction: reconstruct the features, as the paper proposes."
         ),
     ] = "neighbors",
     supervised: Annotated[
@@ -67,7 +67,7 @@ def train(
         updated = train_codes(loaded.path, store, bits, steps, objective, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")
     if make_codes(index_uri(index, loaded, home, precision), updated):
-        typer.echo("made the codes of all images of the index")
+        typer.echo("computed the codes of all images in the index")
 
 
 add_command(codes_app, train)

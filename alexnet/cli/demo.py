@@ -21,10 +21,10 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on.")] = 8000,
     open_page: OpenPageOption = False,
     home: Annotated[
-        Path, typer.Option(envvar="ALEXNET_HOME", metavar="FOLDER", help="Folder of the network and the index: 270 MB.")
+        Path, typer.Option(envvar="ALEXNET_HOME", metavar="FOLDER", help="Folder for the network and index: 270 MB.")
     ] = Path("demo"),
 ) -> None:
-    """Serve an included network with an index of images.
+    """Serve a bundled network with an index of images.
 
     Downloads nothing. The network `photos` recognizes 621 classes, from abacus to yorkshire terrier; `elpv` recognizes
     defects of solar cells.

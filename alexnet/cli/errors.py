@@ -34,20 +34,20 @@ FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
 understood; Ctrl-C or SIGTERM."""
 
 _OS_HELP = {
-    errno.EACCES: "choose a folder that you may write to, such as with --home, or change its permissions",
-    errno.EPERM: "choose a folder that you may write to, such as with --home, or change its permissions",
+    errno.EACCES: "choose a folder you can write to, for example with --home, or change its permissions",
+    errno.EPERM: "choose a folder you can write to, for example with --home, or change its permissions",
     errno.EROFS: "this disk is read-only: choose another folder",
     errno.ENOSPC: "the disk is full: free some space, or choose a folder on another disk",
-    errno.EDQUOT: "your quota of this disk is used up: free some space, or choose a folder on another disk",
+    errno.EDQUOT: "your disk quota is used up: free some space, or choose a folder on another disk",
     errno.EMFILE: "too many open files: raise the limit with `ulimit -n 4096`",
 }
 
 
 HELP: dict[type[AlexNetError], str] = {
-    ArtifactError: "`alexnet train` and `alexnet pull` make an artifact; --artifact names another folder",
+    ArtifactError: "`alexnet train` and `alexnet pull` create an artifact; --artifact chooses another folder",
     DatasetError: "`alexnet check --data DATA` shows what is wrong with images",
     DeviceError: "--device cpu works everywhere",
-    IndexStoreError: "`alexnet index add` builds an index, `alexnet index verify` checks one; --index names another",
+    IndexStoreError: "`alexnet index add` builds an index, `alexnet index verify` checks one; --index chooses another",
     InvalidImageError: "convert it to JPEG or PNG",
 }
 """Help by kind of error, for messages that name no command; other kinds get `COMMAND --help`."""
@@ -142,7 +142,7 @@ def _extra_argument(error: Any) -> str:
         return ""
     source = context.get_parameter_source("data")
     if source is not None and source.name == "COMMANDLINE":
-        return f"unexpected argument '{extra[1]}': put a path with spaces between quotation marks"
+        return f"unexpected argument '{extra[1]}': put quotation marks around a path with spaces"
     return _suggest_data(extra[1])
 
 
@@ -156,7 +156,9 @@ def _file_like_an_option(error: Any, words: Sequence[str]) -> str:
     """The message for a file whose name begins with a dash; empty for other errors."""
     name = next((word for word in words if word.startswith("-") and Path(word).exists()), None)
     message = error.format_message().removesuffix(".")
-    return f"{message}; for the file {name} write ./{name}" if name and message.startswith("No such option") else ""
+    return (
+        f"{message}; to name the file {name}, write ./{name}" if name and message.startswith("No such option") else ""
+    )
 
 
 def _suggest_data(word: str) -> str:

@@ -59,8 +59,8 @@ def evaluate(
     baseline: Annotated[
         Literal["fisher"] | None,
         typer.Option(
-            help="Instead of --artifact, the best method before 2012: SIFT, Fisher vectors and linear SVMs (needs the "
-            "extra `baselines`)."
+            help="Instead of --artifact, measure the best method before 2012: SIFT, Fisher vectors and linear SVMs "
+            "(needs the extra `baselines`)."
         ),
     ] = None,
     output: Annotated[
@@ -76,8 +76,8 @@ def evaluate(
 ) -> None:
     """Measure the top-1 and top-5 error.
 
-    Measures with the center crop and with ten crops, each with its 95 % interval. The probabilities of several networks
-    are averaged (section 6 of the paper: 5 CNNs, 7 CNNs). Needs the extra `train`.
+    Measures with the center crop and with ten crops, and gives 95 % confidence intervals. The probabilities of several
+    networks are averaged (section 6 of the paper: 5 CNNs, 7 CNNs). Needs the extra `train`.
     """
     _check_options(context)
     from training.evaluation import ensemble, fisher
@@ -102,13 +102,13 @@ def _check_options(context: typer.Context) -> None:
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     if "baseline" in given and "data" not in given:
-        raise InvalidRequestError("--baseline learns from the training split of --data: give it, not --imagenet-val")
+        raise InvalidRequestError("--baseline learns from the training split of --data: give that, not --imagenet-val")
     if ("data" in given) == ("imagenet_val" in given):
         raise InvalidRequestError("give either --data or --imagenet-val")
     for name in given & NOT_USED.keys():
         if unused := [option_name(other) for other in NOT_USED[name] if other in given]:
             it = "it" if len(unused) == 1 else "them"
-            raise InvalidRequestError(f"leave out {', '.join(unused)} with {option_name(name)}, which doesn't use {it}")
+            raise InvalidRequestError(f"leave out {', '.join(unused)}: {option_name(name)} doesn't use {it}")
 
 
 def _print(measured: Sequence[Measurement], as_json: bool) -> None:

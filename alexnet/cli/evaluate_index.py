@@ -32,7 +32,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Query images, one subfolder per label (without it: the indexed images themselves).",
+            help="Folder of query images, one subfolder per label (default: the indexed images themselves).",
             show_default=False,
         ),
     ] = None,
@@ -75,8 +75,8 @@ def _note_training_images(result: Evaluation, artifact: Artifact, home: Path) ->
 
     if result.num_indexed and not is_unpacked_bundled(artifact.path, home):
         typer.echo(
-            "note: images that the network was trained on find more neighbors of their class than new ones do: to "
-            "measure with images that it doesn't know, name their folder with --data",
+            "note: training images find more neighbors of their class than new images do: to measure with new ones, "
+            "give their folder with --data",
             err=True,
         )
 

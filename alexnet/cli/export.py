@@ -15,7 +15,7 @@ def export(
         Path,
         typer.Option(
             metavar="PATH",
-            help="File to write, such as network.onnx; with --format triton a folder. It must not exist yet.",
+            help="File to write, such as network.onnx; with --format triton, a folder. It must not exist yet.",
             show_default=False,
         ),
     ],
@@ -24,8 +24,8 @@ def export(
         Literal["onnx", "safetensors", "triton"],
         typer.Option(
             "--format",
-            help="onnx: a file that takes 256 x 256 images; safetensors: PyTorch weights; triton: a folder, the model "
-            "repository.",
+            help="onnx: a file that takes 256 x 256 images; safetensors: PyTorch weights; triton: a model repository "
+            "(a folder).",
         ),
     ] = "onnx",
     home: HomeOption = HOME,

@@ -42,7 +42,7 @@ def features(
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     home: HomeOption = HOME,
 ) -> None:
-    """Write the features of images for NumPy (.npz).
+    """Write the features of images to a NumPy file (.npz).
 
     Features are the activations of the last hidden layer, by default for the center crop, as in an index. The file has
     the arrays paths and features, with one row per image; read it with numpy.load(FILE). Exits with status 1 if an

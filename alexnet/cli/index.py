@@ -74,14 +74,14 @@ def add(
     precision: PrecisionOption = "float32",
     dtype: Annotated[
         Literal["float32", "float16"],
-        typer.Option(help="Data type of the features in a new index; float16 takes half the disk."),
+        typer.Option(help="Data type of the features in a new index; float16 takes half the disk space."),
     ] = "float32",
     shard: Annotated[
         str | None,
         typer.Option(
             metavar="K/N",
-            help="Index only the K-th of N parts of the images, so that N machines share the work; join the parts with "
-            "`alexnet index merge`.",
+            help="Index only the K-th of N parts of the images, so that N machines can share the work; merge the parts "
+            "with `alexnet index merge`.",
             show_default=False,
         ),
     ] = None,
@@ -116,14 +116,12 @@ def add(
 def sync(
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="Folder or table of images that the index follows.", show_default=False),
+        typer.Argument(metavar="DATA", help="Folder or table of images to sync with.", show_default=False),
     ],
     artifact: ArtifactOption = None,
     index: IndexOption = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove the images whose file is gone.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be changed, and change nothing.")
-    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove images whose file is gone.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     exclude: ExcludeOption = None,
@@ -134,7 +132,7 @@ def sync(
     """Bring an index up to date with a folder or a table.
 
     Adds new images, updates moved, relabeled and edited ones, and lists and counts the changes. Images whose file is
-    gone stay in the index unless you give --prune; then they can be restored until the index is compacted.
+    gone stay in the index; with --prune they are removed, and can be restored until the index is compacted.
     """
     from alexnet.indexing import SyncOptions, sync_data
 
@@ -191,14 +189,14 @@ def _iter_entries(store: Index, label: str | None, key: str | None) -> Iterator[
         return iter([store.entry(image_id) for image_id in ids_of_keys(store, [key])])
     label = compose(label)
     if label is not None and label not in store.labels():
-        raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
+        raise InvalidRequestError(f"no image in the index has the label {label[:80]!r}")
     return store.catalog.iter_entries(label)
 
 
 def _check_utf8(kind: str, text: str) -> None:
     """Raise InvalidRequestError for a label or key that isn't UTF-8; an index has only UTF-8."""
     if not is_utf8(text):
-        raise InvalidRequestError(f"invalid {kind} {text[:80]!r}: it is not UTF-8")
+        raise InvalidRequestError(f"invalid {kind} {text[:80]!r}: it isn't UTF-8")
 
 
 def remove(
@@ -239,9 +237,9 @@ def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) ->
     from index.entries import MAX_ID
 
     if [bool(ids), bool(keys), label is not None].count(True) != 1:
-        raise InvalidRequestError("give either the ids of images, --key or --label")
+        raise InvalidRequestError("give either image ids, --key or --label")
     if ids and max(map(abs, ids)) > MAX_ID:
-        raise InvalidRequestError(f"no image has an id above {MAX_ID}: `alexnet index list` shows those there are")
+        raise InvalidRequestError(f"no image has an id above {MAX_ID}: `alexnet index list` shows the existing ids")
     if label is not None:
         _check_utf8("label", label)
     for key in keys or ():
@@ -259,13 +257,13 @@ def _change_many(
         result = store.change_many(selection, BulkChange(removed))
     if selection.label is not None and not result.changed:
         kind = "image" if removed else "removed image"
-        raise InvalidRequestError(f"no {kind} of the index has the label {selection.label[:80]!r}")
+        raise InvalidRequestError(f"no {kind} in the index has the label {selection.label[:80]!r}")
     typer.echo(f"{count_of(len(result.changed), 'image')} {'removed' if removed else 'restored'}")
-    for kind, unknown in (("ids", result.unknown_ids), ("keys", result.unknown_keys)):
+    for kind, unknown, form in (("ids", result.unknown_ids, ""), ("keys", result.unknown_keys, " --csv")):
         if unknown:
             shown = ", ".join(show_text(str(name)) for name in unknown[:10])
             raise UnknownImageError(
-                f"no indexed image has these {kind}: {shown}; `alexnet index list` shows those there are"
+                f"no indexed image has these {kind}: {shown}; `alexnet index list{form}` shows the existing {kind}"
             )
 
 
@@ -314,7 +312,7 @@ def merge(
     others: Annotated[
         list[str],
         typer.Argument(
-            metavar="OTHER", help="Indexes to add, as --index names them; all of the same network.", show_default=False
+            metavar="OTHER", help="Indexes to add, as for --index; all of the same network.", show_default=False
         ),
     ],
     index: IndexOption = None,
@@ -361,11 +359,11 @@ def duplicates(
     max_distance: Annotated[
         float,
         typer.Option(
-            min=0, metavar="X", help="Maximum distance of two features, relative to the smaller of their norms."
+            min=0, metavar="X", help="Maximum distance between two features, relative to the smaller of their norms."
         ),
     ] = 0.05,
     neighbors: Annotated[
-        int, typer.Option(min=1, max=100, metavar="N", help="Nearest neighbors of each image to compare it with.")
+        int, typer.Option(min=1, max=100, metavar="N", help="Number of nearest neighbors to compare each image with.")
     ] = 10,
     as_json: JsonOption = False,
     as_jsonl: JsonLinesOption = False,
@@ -374,8 +372,8 @@ def duplicates(
 ) -> None:
     """Find pairs of near-duplicate images by their features.
 
-    Prints one line per pair, separated by tabs: both ids, their relative distance, both labels, both files. Prints the
-    number of pairs, and how many have different labels, on standard error.
+    Prints one tab-separated line per pair: both ids, their relative distance, both labels, both files. The number of
+    pairs, and of those with different labels, is printed on standard error.
     """
     from index.duplicates import find_duplicates
 
@@ -404,11 +402,11 @@ def draw(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Query images, as the paper's test images (without it: images of the index).",
+            help="Folder of query images, like the paper's test images (default: images in the index).",
             show_default=False,
         ),
     ] = None,
-    num_queries: Annotated[int, typer.Option(min=1, metavar="N", help="Images whose neighbors are drawn.")] = 5,
+    num_queries: Annotated[int, typer.Option(min=1, metavar="N", help="Number of query images to draw.")] = 5,
     max_images: Annotated[int, typer.Option(min=2, metavar="N", help="Maximum number of images on the map.")] = 3_000,
     artifact: ArtifactOption = None,
     device: DeviceOption = "auto",

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def models(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """List the networks that you have.
+    """List the available networks.
 
-    First come those in artifacts below --home, newest first; without --artifact, commands use the newest. The bundled
-    ones follow. The error is top-1, measured on held-out images. Exits with status 1 if an artifact is invalid.
+    Lists those in artifacts below --home, starting with the newest, which is the default, and then the bundled ones.
+    The error is top-1, measured on held-out images. Exits with status 1 if an artifact is invalid.
     """
     rows, errors = _list_networks(home)
     if as_json:
@@ -78,5 +78,5 @@ def _format(row: dict[str, Any], width: int) -> str:
         doubt = ", perhaps too low: some may be training images" if row["may_know_held_out"] else ""
         images = f"{count_of(row['num_images'], 'image')} ({row['split']}{doubt})"
         error = f"top-1 error {100 * row['top1_error']:4.1f} % on {images}"
-    used = "  (used without --artifact)" if row["used_by_default"] else ""
+    used = "  (default)" if row["used_by_default"] else ""
     return f"{_place(row):{width}}  {row['created'][:10]}  {row['classes']:5,} classes  {error}{used}"

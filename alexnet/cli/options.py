@@ -26,14 +26,14 @@ Precision = Literal["float32", "int8"]
 
 DATA_HELP = (
     "Labeled images: a folder with one subfolder per class (for an index, any folder); a .csv or .tsv file with the "
-    "columns path, label and (optional) split; or the data set elpv, grocery or cifar10."
+    "columns path, label and, optionally, split; or the data set elpv, grocery or cifar10."
 )
 
 ArchiveOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Zip or tar archive of the data set grocery or cifar10 (without it: downloaded).",
+        help="Zip or tar archive of the data set grocery or cifar10 (default: download it).",
         show_default=False,
     ),
 ]
@@ -42,8 +42,8 @@ ArtifactOption = Annotated[
     typer.Option(
         envvar="ALEXNET_ARTIFACT",
         metavar="FOLDER",
-        help="Artifact (folder of a trained network), a folder of artifacts, whose newest is used, or a bundled "
-        "network: photos or elpv (without it: artifacts below --home, or else photos).",
+        help="Artifact (folder of a trained network), a folder of artifacts (the newest is used), or a bundled "
+        "network: photos or elpv (default: artifacts below --home, or else photos).",
         show_default=False,
     ),
 ]
@@ -53,28 +53,28 @@ ArtifactsOption = Annotated[
         "--artifact",
         envvar="ALEXNET_ARTIFACT",
         metavar="FOLDER",
-        help="Artifact (folder of a trained network), a folder of artifacts, whose newest is used, or a bundled "
-        "network: photos or elpv (without it: artifacts below --home, or else photos). Repeat it "
+        help="Artifact (folder of a trained network), a folder of artifacts (the newest is used), or a bundled "
+        "network: photos or elpv (default: artifacts below --home, or else photos). Repeat it "
         "to average several networks.",
         show_default=False,
     ),
 ]
 CropsOption = Annotated[
     Literal["1", "10"],
-    typer.Option(help="Crops per image whose results are averaged: the paper's 10, or 1 (center), faster."),
+    typer.Option(help="Crops per image, whose results are averaged: the paper's 10, or 1 (center), which is faster."),
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: one line per result.")]
 DataOption = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option(envvar="ALEXNET_DEVICE", help="Device to compute on; auto takes a GPU if one can be used."),
+    typer.Option(envvar="ALEXNET_DEVICE", help="Device to compute on; auto uses a GPU if one is usable."),
 ]
 ExcludeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--exclude",
         metavar="PATTERN",
-        help="Leave out files and folders of this name, or, with a /, of this path below the data; * stands for "
+        help="Leave out files and folders with this name or, if it has a /, this path below the data; * matches "
         "anything. Repeat it for several.",
         show_default=False,
     ),
@@ -83,8 +83,8 @@ FilesFromOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Also read the images that this file lists, one path per line or (as find -print0) ended by NUL; - for a "
-        "list on standard input.",
+        help="Also read the images listed in this file, one path per line or NUL-terminated (as by find -print0); - "
+        "for a list on standard input.",
         show_default=False,
     ),
 ]
@@ -93,7 +93,7 @@ HomeOption = Annotated[
     typer.Option(
         envvar="ALEXNET_HOME",
         metavar="FOLDER",
-        help="Folder that holds artifacts, indexes, runs and cache (without it: the working directory).",
+        help="Folder that holds artifacts, indexes, runs and cache (default: the working directory).",
         show_default=False,
     ),
 ]
@@ -111,8 +111,8 @@ IndexOption = Annotated[
     typer.Option(
         envvar="ALEXNET_INDEX",
         metavar="INDEX",
-        help="Index: a folder, postgresql://USER@HOST/DATABASE, or milvus://HOST:PORT/NAME (without it: that of the "
-        "artifact, indexes/NAME/VERSION below --home).",
+        help="Index: a folder, postgresql://USER@HOST/DATABASE, or milvus://HOST:PORT/NAME (default: the artifact's, "
+        "indexes/NAME/VERSION below --home).",
         show_default=False,
     ),
 ]
@@ -122,7 +122,7 @@ ListSkippedOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Write what is skipped to this file: path, reason, detail; tabs between.",
+        help="Write what is skipped to this file, tab-separated: path, reason, detail.",
         show_default=False,
     ),
 ]
@@ -134,7 +134,7 @@ MaxPixelsOption = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Maximum pixels of an image in memory, of at most 8 bytes each; larger images are skipped.",
+        help="Maximum pixels of a decoded image, at up to 8 bytes each; larger images are skipped.",
     ),
 ]
 OutputOption = Annotated[Path, typer.Option(metavar="FILE", help="File to write (.npz).", show_default=False)]
@@ -142,7 +142,7 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(
         envvar="ALEXNET_PRECISION",
-        help="Numeric precision of the network; int8 is what `alexnet quantize` added.",
+        help="Numeric precision of the network; int8 uses what `alexnet quantize` added.",
     ),
 ]
 RunArgument = Annotated[

@@ -15,7 +15,7 @@ def pack(
     output: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER", help="Folder to write the packed network and its other files to.", show_default=False
+            metavar="FOLDER", help="Folder to write the packed network and related files to.", show_default=False
         ),
     ],
     density: Annotated[
@@ -24,7 +24,7 @@ def pack(
             min=0.001,
             max=1,
             metavar="X",
-            help="Share of the weights of fc6 and fc7 to keep (without it: 0.12, or what the recipe kept).",
+            help="Fraction of the weights of fc6 and fc7 to keep (default: 0.12, or what the recipe kept).",
             show_default=False,
         ),
     ] = None,
@@ -33,8 +33,8 @@ def pack(
         typer.Option(
             min=0,
             metavar="N",
-            help="Epochs of training after pruning; a quarter as many follow at a tenth of the learning rate (without "
-            "it: 8, or none if the recipe pruned).",
+            help="Epochs of training after pruning; a quarter as many follow at a tenth of the learning rate (default: "
+            "8, or none if the recipe pruned).",
             show_default=False,
         ),
     ] = None,

@@ -33,22 +33,20 @@ def pull(
         bool,
         typer.Option(
             "--skip-checksum",
-            help="Accept a file with another checksum (only with --from), whose license and errors are unknown.",
+            help="Accept a file with a different checksum (only with --from); its license and errors are unknown.",
         ),
     ] = False,
     mean: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Mean image of a .caffemodel: a .binaryproto or .npy file (without it: Caffe's means by channel).",
+            help="Mean image of a .caffemodel: a .binaryproto or .npy file (default: Caffe's per-channel means).",
             show_default=False,
         ),
     ] = None,
     mirror: Annotated[
         str,
-        typer.Option(
-            metavar="URL", help="Download from this server (without it: from the publisher's).", show_default=False
-        ),
+        typer.Option(metavar="URL", help="Download from this server (default: the publisher's).", show_default=False),
     ] = "",
     home: HomeOption = HOME,
 ) -> None:

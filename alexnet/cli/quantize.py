@@ -30,9 +30,7 @@ def quantize(
     max_images: MaxImagesOption = 200,
     max_error_increase: Annotated[
         float,
-        typer.Option(
-            min=0, metavar="X", help="Largest increase of the top-1 error that is accepted, in percentage points."
-        ),
+        typer.Option(min=0, metavar="X", help="Largest accepted increase of the top-1 error, in percentage points."),
     ] = 0.5,
     device: DeviceOption = "auto",
     home: HomeOption = HOME,
@@ -50,6 +48,4 @@ def quantize(
     path = artifact_path(artifact, home)
     options = (max_images, max_error_increase, device, typer.echo, exclude or (), ImageLimits(max_pixels))
     quantized = add_int8(path, data, archive, *options)
-    typer.echo(
-        f"added {quantized.path / NETWORK_FILES['int8']}: use it with --precision int8, and index images with it"
-    )
+    typer.echo(f"added {quantized.path / NETWORK_FILES['int8']}: use it with --precision int8, and build its own index")

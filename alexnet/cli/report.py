@@ -17,13 +17,13 @@ def report(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Artifact to measure (without it: the one that the run published).",
+            help="Artifact to measure (default: the one that the run published).",
             show_default=False,
         ),
     ] = None,
     open_: OpenReportOption = False,
 ) -> None:
-    """Write the report of a training run again.
+    """Rewrite the report of a training run.
 
     Measures the run's artifact on the held-out images, and writes report.html to the run's folder. Needs the extra
     `train`.

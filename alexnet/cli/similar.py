@@ -58,7 +58,7 @@ def similar(
     as_csv: CsvOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Find the indexed images most similar to images.
+    """Find indexed images most similar to given ones.
 
     Prints the distance, label and file of each neighbor, nearest first. The distance is the Euclidean distance between
     the features of two images; it is 0 for the same image. Exits with status 1 if an image can't be read; the search

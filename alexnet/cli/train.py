@@ -90,8 +90,8 @@ if TYPE_CHECKING:
 OTHER_RANKS_DELAY = 5
 """Seconds before processes other than the first report an error: by then the first has usually reported it."""
 NO_DATA = (
-    "no --data given: training on the example elpv, 2,624 images of solar cells (for no commercial use); --data FOLDER "
-    "trains on your own images, in one subfolder per class"
+    "no --data given: training on the example elpv, 2,624 images of solar cells (non-commercial use only); --data "
+    "FOLDER trains on your own images, in one subfolder per class"
 )
 POOL_SIZES: dict[int | None, Literal[2, 3] | None] = {None: None, 2: 2, 3: 3}
 MEASURED_CROPS: dict[Literal["1", "10"], Literal[1, 10]] = {"1": 1, "10": 10}
@@ -258,11 +258,11 @@ def given_options(context: typer.Context) -> set[str]:
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}
     if {"resume", "finish"} <= given:
-        raise TrainingError("--resume and --finish exclude each other: --finish publishes the run without training")
+        raise TrainingError("--resume and --finish are mutually exclusive: --finish publishes the run without training")
     if "finish" in given and (length := {"epochs", "minutes"} & given):
         raise TrainingError(
-            f"--{min(length)} has no effect with --finish, which publishes the run as it is: leave it out, or make the "
-            "run longer with --resume"
+            f"--{min(length)} has no effect with --finish, which publishes the run as it is: leave it out, or extend "
+            "the run with --resume"
         )
     if {"find_rate", "learning_rate"} <= given:
         raise TrainingError("--find-rate chooses the learning rate: leave out --learning-rate")

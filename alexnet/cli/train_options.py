@@ -12,8 +12,8 @@ from model.network.spec import ActivationFunction
 
 IMAGES, RECIPE, NETWORK, TUNING, MACHINE, FOLDERS = (
     "Images",
-    "Recipe (without an option: as the recipe has it)",
-    "Network (without an option: as the recipe has it)",
+    "Recipe (default: the recipe's value)",
+    "Network (default: the recipe's value)",
     "Fine-tuning",
     "Machine",
     "Folders",
@@ -22,7 +22,7 @@ IMAGES, RECIPE, NETWORK, TUNING, MACHINE, FOLDERS = (
 TrainingDataOption = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)]
 NameOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Name of the artifact (without it: the name of the data).", show_default=False),
+    typer.Option(metavar="NAME", help="Name of the artifact (default: the name of the data).", show_default=False),
 ]
 TrainingSeedOption = Annotated[
     int,
@@ -37,7 +37,7 @@ ResumeOption = Annotated[
     Path | None,
     typer.Option(
         metavar="RUN",
-        help="Resume the run in this folder, with its options; --epochs or --minutes make it longer.",
+        help="Resume the run in this folder, with its options; --epochs or --minutes extends it.",
         show_default=False,
     ),
 ]
@@ -56,7 +56,7 @@ DetailOption = Annotated[
         max=256,
         metavar="N",
         help="First reduce each image to N pixels on its shorter side, then enlarge it to 256, so that large and "
-        "small originals look alike (without it: as in --init-from, or 256: no reduction).",
+        "small originals look alike (default: as in --init-from, or 256, no reduction).",
         show_default=False,
         rich_help_panel=IMAGES,
     ),
@@ -65,7 +65,7 @@ ColorProfilesOption = Annotated[
     bool | None,
     typer.Option(
         "--color-profiles/--ignore-color-profiles",
-        help="Convert embedded color profiles to sRGB (without it: as in --init-from, or convert).",
+        help="Convert images with embedded color profiles to sRGB (default: as in --init-from, or convert).",
         show_default=False,
         rich_help_panel=IMAGES,
     ),
@@ -74,8 +74,8 @@ TrainingSplitOption = Annotated[
     Literal["own", "half", "neighborhood"],
     typer.Option(
         "--split",
-        help="How images are split. own: as the data says, else 75 % to train, 10 % to validate, 15 % to test; half: "
-        "half of each class to test, as in section 6; neighborhood: images with neighboring names stay together.",
+        help="How images are split. own: as the data says, else 75 % training, 10 % validation, 15 % test; half: half "
+        "of each class for testing, as in section 6; neighborhood: images with neighboring names stay together.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -102,7 +102,7 @@ RecipeOption = Annotated[
     Literal["auto", "small", "fine-tune", "paper", "source", "photos"],
     typer.Option(
         help="auto: fine-tune if the run starts from a network, else small, for a few thousand images; paper: as "
-        "published; source: as in the authors' program; photos: for photographs from several sources.",
+        "published; source: as in the authors' code; photos: for photographs from several sources.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -125,8 +125,8 @@ MinutesOption = Annotated[
 ScheduleOption = Annotated[
     Literal["plateau", "cosine"] | None,
     typer.Option(
-        help="How the learning rate falls. plateau: to a tenth whenever the validation error stops falling, as in the "
-        "paper; cosine: along half a cosine, to a thousandth at the end of the run.",
+        help="Learning rate schedule. plateau: falls to a tenth whenever the validation error stops falling, as in the "
+        "paper; cosine: falls along half a cosine to a thousandth at the end of the run.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -136,20 +136,20 @@ WarmupOption = Annotated[
         min=0,
         max=0.5,
         metavar="X",
-        help="Share of the run in which the learning rate rises from 0.",
+        help="Fraction of the run in which the learning rate rises from 0.",
         rich_help_panel=RECIPE,
     ),
 ]
 FindRateOption = Annotated[
     bool,
-    typer.Option("--find-rate", help="Find the learning rate by a short range test.", rich_help_panel=RECIPE),
+    typer.Option("--find-rate", help="Choose the learning rate with a short range test.", rich_help_panel=RECIPE),
 ]
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Images per step, of all processes together; the learning rate scales linearly with it.",
+        help="Images per step over all processes; the learning rate scales linearly with it.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -210,7 +210,7 @@ LabelSmoothingOption = Annotated[
         min=0,
         max=0.5,
         metavar="X",
-        help="Share of each target that is spread evenly over all classes.",
+        help="Fraction of each target that is spread evenly over all classes.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -223,7 +223,7 @@ NetworkOption = Annotated[
     ),
 ]
 HiddenOption = Annotated[
-    int | None, typer.Option(min=2, metavar="N", help="Neurons of fc6 and of fc7; even.", rich_help_panel=NETWORK)
+    int | None, typer.Option(min=2, metavar="N", help="Neurons in each of fc6 and fc7; even.", rich_help_panel=NETWORK)
 ]
 DropoutOption = Annotated[
     float | None,
@@ -240,14 +240,14 @@ PoolSizeOption = Annotated[
         min=2,
         max=3,
         metavar="N",
-        help="Side of the pooling windows, whose stride is 2: 3 overlap (section 3.4), 2 don't.",
+        help="Size of the pooling windows (stride 2): with 3 they overlap (section 3.4), with 2 they don't.",
         rich_help_panel=NETWORK,
     ),
 ]
 NormalizationOption = Annotated[
     Literal["paper", "source", "none"] | None,
     typer.Option(
-        help="Local response normalization after conv1 and conv2: as printed, as in the authors' program, or none.",
+        help="Local response normalization after conv1 and conv2: as published, as in the authors' code, or none.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -255,7 +255,7 @@ Conv3CrossTowerOption = Annotated[
     bool | None,
     typer.Option(
         "--conv3-cross-tower/--no-conv3-cross-tower",
-        help="conv3 takes its inputs from both towers, or from its own.",
+        help="Connect conv3 to both towers, or only to its own.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -267,8 +267,9 @@ InitFromOption = Annotated[
     str,
     typer.Option(
         metavar="FOLDER",
-        help="Artifact to start from, whose layers are copied where they fit; photos: the bundled network; none: start "
-        "from random weights; auto: photos below 20,000 training images, with the default recipe and network.",
+        help="Artifact to start from, whose layers are copied where they fit; photos: the bundled network; none: "
+        "random weights; auto: photos for fewer than 20,000 training images (default recipe and network only), else "
+        "none.",
         rich_help_panel=TUNING,
     ),
 ]
@@ -284,7 +285,7 @@ LrMultipliersOption = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
-        help="Learning rate multipliers by layer or group (copied, new, conv, fc): copied=0.3,conv1=0.01 (without it: "
+        help="Learning rate multipliers by layer or group (copied, new, conv, fc): copied=0.3,conv1=0.01 (default: "
         "0.1 for copied layers). To train all layers at the full rate: --epochs 15 --lr-multipliers copied=1.",
         rich_help_panel=TUNING,
     ),
@@ -299,7 +300,7 @@ TrainingDeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option(
         envvar="ALEXNET_DEVICE",
-        help="Device to train on; auto takes a GPU if one can be used. With cpu the network is also measured there.",
+        help="Device to train on; auto uses a GPU if one is usable. With cpu, the network is also measured there.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -318,7 +319,7 @@ MicroBatchOption = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Maximum images per forward pass, to save memory; gradients are accumulated to a whole batch. 0: no "
+        help="Maximum images per forward pass, to save memory; gradients are accumulated over the batch. 0: no "
         "maximum.",
         rich_help_panel=MACHINE,
     ),
@@ -332,7 +333,7 @@ TrainingPrecisionOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int,
-    typer.Option(min=0, metavar="N", help="Threads on the CPU; 0: found by a short trial.", rich_help_panel=MACHINE),
+    typer.Option(min=0, metavar="N", help="CPU threads; 0: chosen by a short trial.", rich_help_panel=MACHINE),
 ]
 CompileOption = Annotated[
     bool,
@@ -341,7 +342,7 @@ CompileOption = Annotated[
 DeviceCacheOption = Annotated[
     Literal["auto", "yes", "no"],
     typer.Option(
-        help="Keep the decoded images in the GPU's memory, and cut their crops there; auto: if they fit.",
+        help="Keep the decoded images in GPU memory, and crop them there; auto: if they fit.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -350,7 +351,7 @@ SaveStepsOption = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Also write a checkpoint every N steps within an epoch, in addition to the one every ten minutes; 0: no.",
+        help="Write a checkpoint every N steps within an epoch, in addition to the one every ten minutes; 0: don't.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -358,7 +359,7 @@ KeepCheckpointOption = Annotated[
     bool,
     typer.Option(
         "--keep-checkpoint",
-        help="Keep the checkpoint of a finished run (435 MB), to make the run longer later.",
+        help="Keep the checkpoint of a finished run (435 MB), to extend the run later.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -379,7 +380,7 @@ CacheFormatOption = Annotated[
 MeasuredCropsOption = Annotated[
     Literal["1", "10"],
     typer.Option(
-        help="Measure the held-out images with the center crop only (1), or with ten crops, too (10).",
+        help="Measure on the held-out images with the center crop only (1), or with ten crops, too (10).",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -387,7 +388,7 @@ ArtifactsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Where the artifact is published (without it: artifacts below --home).",
+        help="Where the artifact is published (default: artifacts below --home).",
         rich_help_panel=FOLDERS,
     ),
 ]
@@ -395,7 +396,7 @@ RunsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of logs, checkpoints and reports (without it: runs below --home).",
+        help="Folder of logs, checkpoints and reports (default: runs below --home).",
         rich_help_panel=FOLDERS,
     ),
 ]
@@ -403,7 +404,7 @@ CacheOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of decoded images (without it: cache below --home).",
+        help="Folder of decoded images (default: cache below --home).",
         rich_help_panel=FOLDERS,
     ),
 ]

@@ -52,12 +52,12 @@ def format_part(name: str, result: PartResult) -> str:
 def main(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART", callback=check_parts, help=f"{', '.join(PARTS)}; give it again for more."),
+        typer.Option(metavar="PART", callback=check_parts, help=f"{', '.join(PARTS)}; may be repeated."),
     ] = None,
-    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu only checks the program.")] = "cuda",
+    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu only checks that the benchmark runs.")] = "cuda",
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, which say nothing about speed.")] = False,
-    part_seconds: Annotated[float, typer.Option(min=1, help="Time limit of a part.")] = 300,
-    total_seconds: Annotated[float, typer.Option(min=1, help="Time limit of all parts together.")] = 1200,
+    part_seconds: Annotated[float, typer.Option(min=1, help="Time limit per part.")] = 300,
+    total_seconds: Annotated[float, typer.Option(min=1, help="Time limit for all parts together.")] = 1200,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure the parts, print a table of each, and write a dated result after each; status 1 if one failed."""

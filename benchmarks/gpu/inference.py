@@ -162,7 +162,7 @@ def open_session(file: Path, provider: str, **provider_options: Any) -> ort.Infe
     providers: list[Any] = [(provider, values), *([CUDA] if provider == TENSORRT else [])]
     session = ort.InferenceSession(str(file), options, providers=providers)
     if session.get_providers()[0] != provider:
-        raise DeviceError(f"expected {provider}, got {session.get_providers()[0]}: is what it needs installed?")
+        raise DeviceError(f"expected {provider}, got {session.get_providers()[0]}: are its dependencies installed?")
     return session
 
 

@@ -130,6 +130,6 @@ def measure(options: PartOptions, rows: RowWriter) -> None:
                 name = f"{placement.name}: against one process"
                 rows.require_at_most(name, largest_difference(result, alone), MAX_RELATIVE_DIFFERENCE)
     if on_gpu and torch.cuda.device_count() < 2:
-        rows.leave_out("two processes on two GPUs", "there is one GPU")
+        rows.leave_out("two processes on two GPUs", "there is only one GPU")
     if not on_gpu:
         rows.leave_out("NCCL", "only GPUs have it")

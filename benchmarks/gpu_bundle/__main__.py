@@ -54,7 +54,7 @@ def collect(wheel: Path, target: Target, data: list[Path], output: Path, extra: 
     """Collect the wheels, write the bundle and print its contents. Raises BundleError."""
     requirements = list_requirements(wheel, extra, left_out)
     kept = [
-        f"{name} {target.packages[name]} stays; {asked_version(name, requirements)} is asked for, and was tested"
+        f"{name} stays at {target.packages[name]}; {asked_version(name, requirements)} is required, and was tested"
         for name in sorted(target.kept)
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -71,19 +71,21 @@ def collect(wheel: Path, target: Target, data: list[Path], output: Path, extra: 
     for sentence in kept:
         typer.echo(sentence)
     size = sum(path.stat().st_size for path in files) / 1e6
-    typer.echo(f"{output}: {len(files)} files, {size:,.1f} MB; copy all of them, and run install.py there")
+    typer.echo(f"{output}: {len(files)} files, {size:,.1f} MB; copy them all to the machine, and run install.py there")
 
 
 def main(
-    packages: Annotated[Path, typer.Option(exists=True, help="What the machine has: pip list --format=freeze.")],
+    packages: Annotated[Path, typer.Option(exists=True, help="The machine's packages: its pip list --format=freeze.")],
     output: Annotated[Path, typer.Option(help="New folder for the bundle.")],
-    data: Annotated[list[Path] | None, typer.Option(help="A file or folder to bring; give it again for more.")] = None,
-    python: Annotated[str, typer.Option(help="Python here of the machine's minor version, with pip.")] = sys.executable,
+    data: Annotated[list[Path] | None, typer.Option(help="File or folder to include; may be repeated.")] = None,
+    python: Annotated[
+        str, typer.Option(help="Local Python of the machine's minor version, with pip.")
+    ] = sys.executable,
     glibc: Annotated[int, typer.Option(min=17, help="The machine's C library is 2.GLIBC or newer.")] = 28,
-    keep: Annotated[list[str] | None, typer.Option(help="Package that stays, whatever version is asked for.")] = None,
-    upgrade: Annotated[list[str] | None, typer.Option(help="Package of which another version may be brought.")] = None,
-    leave_out: Annotated[list[str] | None, typer.Option(help="Package of requirements-gpu.txt not to bring.")] = None,
-    extra: Annotated[str, typer.Option(help="Extra of alexnet-server.")] = "train",
+    keep: Annotated[list[str] | None, typer.Option(help="Package to keep at its installed version.")] = None,
+    upgrade: Annotated[list[str] | None, typer.Option(help="Package that may be replaced by another version.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Package of requirements-gpu.txt not to include.")] = None,
+    extra: Annotated[str, typer.Option(help="Extra of alexnet-server to include.")] = "train",
 ) -> None:
     """Collect wheels and data, and write the bundle."""
     kept, upgraded, left_out = (frozenset(map(canonicalize_name, names or [])) for names in (keep, upgrade, leave_out))

@@ -118,7 +118,7 @@ def install(wheels: Path, replaced: list[str], target: Path | None) -> None:
     pip = [sys.executable, "-m", "pip"]
     in_the_way = [name for name in replaced if is_installed(name)]
     if in_the_way and target is not None:
-        report(f"{', '.join(in_the_way)}: uninstall before use, because a package of the bundle has the same files")
+        report(f"{', '.join(in_the_way)}: uninstall before use, because a package in the bundle has the same files")
     elif in_the_way:
         run([*pip, "uninstall", "--yes", *in_the_way])
     names = ["==".join(path.name.split("-")[:2]) for path in sorted(wheels.glob("*.whl"))]
@@ -128,7 +128,7 @@ def install(wheels: Path, replaced: list[str], target: Path | None) -> None:
     if names:
         run([*pip, "install", *options, *names])
     if target is None:
-        report("what doesn't fit, as pip sees it:")
+        report("incompatible packages, according to pip:")
         subprocess.run([*pip, "check"], check=False)
 
 
@@ -159,7 +159,8 @@ def put_together(folder: Path, arguments: argparse.Namespace) -> None:
         return
     running = "{}.{}".format(*sys.version_info[:2])
     if running != content["python"] and not arguments.no_install:
-        sys.exit(f"error: the wheels are for Python {content['python']}, and this is {running}: run it with the other")
+        needed = f"Python {content['python']}"
+        sys.exit(f"error: the wheels are for {needed}, but this is {running}: run install.py with {needed}")
     unpack(folder, content, arguments.into)
     report(f"{len(content['files']):,} files are in {arguments.into}")
     if not arguments.no_install:
@@ -171,7 +172,7 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description="Check, unpack and install a bundle, without a network.")
     parser.add_argument("--check", action="store_true", help="only say what is missing or damaged")
-    parser.add_argument("--no-install", action="store_true", help="unpack, and install nothing")
+    parser.add_argument("--no-install", action="store_true", help="unpack without installing")
     parser.add_argument("--into", type=Path, default=here / "unpacked", help="folder for the files (default: unpacked)")
     parser.add_argument("--target", type=Path, help="install into this folder, for PYTHONPATH; default: this Python")
     try:

@@ -80,7 +80,7 @@ def list_files(wheels: Sequence[Path], data: Sequence[Path]) -> Iterator[tuple[P
         if not path.exists():
             raise BundleError(f"{path} doesn't exist: correct --data")
         if path.resolve().name in names:
-            raise BundleError(f"two paths of --data are called {path.resolve().name}: rename one")
+            raise BundleError(f"two --data paths have the name {path.resolve().name}: rename one")
         names.add(path.resolve().name)
     yield from ((path, f"wheels/{path.name}") for path in wheels)
     for path in map(Path.resolve, data):

@@ -84,8 +84,7 @@ def collect_wheels(requirements: Sequence[str], target: Target, folder: Path) ->
     if done.returncode:
         raise BundleError(
             f"pip can't collect the wheels:\n{done.stderr.strip()[-4000:]}\n"
-            "where the target has another version than is asked for, --upgrade NAME brings the one that is, and --keep "
-            "NAME stays with the target's"
+            "on a version conflict, --upgrade NAME brings the required version; --keep NAME keeps the target's"
         )
     sys.stderr.write(done.stderr)
     wheels = []
@@ -117,7 +116,7 @@ def asked_version(name: str, requirements: Iterable[str]) -> str:
             for specifier in requirement.specifier:
                 if specifier.operator in ("==", ">=", "~="):
                     return specifier.version
-    raise BundleError(f"nothing asks for {name} and its lowest version: leave it out of --keep")
+    raise BundleError(f"no requirement sets a minimum version of {name}: leave it out of --keep")
 
 
 def iter_requirements(requirements: Iterable[str]) -> Iterator[Requirement]:

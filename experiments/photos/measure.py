@@ -75,7 +75,7 @@ def list_test_examples(artifact: Artifact, table: Listing) -> tuple[list[Example
     labeled = [(file, label, group) for file, label, group in images if label is not None]
     if not labeled:
         raise DatasetError(
-            f"{table.root} has no images of the split test: add it to the column split, or choose --half"
+            f"{table.root} has no images in the split test: assign some in the column split, or choose --half"
         )
     return _to_examples(artifact, [(file, label) for file, label, _ in labeled]), [group for *_, group in labeled]
 
@@ -101,7 +101,7 @@ def sources_of_classes(artifact: Artifact, table: Listing) -> list[str]:
             counts.setdefault(image.label, Counter())[image.group] += 1
     if missing := [label.id for label in artifact.labels if label.id not in counts]:
         raise DatasetError(
-            f"{table.root} has no training images of {missing[0]}: give the table that the network was trained from"
+            f"{table.root} has no training images of {missing[0]}: give the table that the network was trained on"
         )
     return [counts[label.id].most_common(1)[0][0] for label in artifact.labels]
 
@@ -156,21 +156,19 @@ def main(
     half: Annotated[
         Half | None,
         typer.Option(
-            help="Half of the gallery. validation: to choose between networks; test: once, at the end. Without it: "
-            "the test split of --data."
+            help="Half of the gallery (default: the test split of --data). validation: to choose between networks; "
+            "test: once, at the end."
         ),
     ] = None,
     artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
     data: Annotated[Path | None, typer.Option(help="Table of the training images with the column source.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
-    drawing: Annotated[
-        Path | None, typer.Option(help="Image file to draw mistakes in (only of the validation half).")
-    ] = None,
+    drawing: Annotated[Path | None, typer.Option(help="Image file to draw mistakes to (validation half only).")] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery, or on a table's test split as a whole and by source."""
     if drawing is not None and half != "validation":
-        raise InvalidRequestError("--drawing is for --half validation: the other half and the test split stay unseen")
+        raise InvalidRequestError("--drawing is for --half validation: the test half and the test split stay unseen")
     loaded = load_network(artifact)
     table = None if data is None else read_images(data)
     collections: list[str] = []
@@ -179,7 +177,7 @@ def main(
     elif table is not None:
         (examples, collections), images = list_test_examples(loaded, table), "test"
     else:
-        raise DatasetError("nothing to measure: choose --half, or give a table with a test split by --data")
+        raise DatasetError("nothing to measure: choose --half, or give a table with a test split with --data")
     predictions = predict_examples(loaded, examples)
     measurements = predictions.measurements(images, {})
     typer.echo(format_measurements(measurements))

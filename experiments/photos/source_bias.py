@@ -97,7 +97,7 @@ def cross_validate(logits: Tensor, labels: Tensor, sources: Tensor, decay: float
 def main(
     data: Annotated[Path, typer.Option(help="Table of the training images with the column source.")],
     artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
-    decay: Annotated[float, typer.Option(min=0, help="Weight of the squares of the biases.")] = 0.003,
+    decay: Annotated[float, typer.Option(min=0, help="Weight of the L2 penalty on the biases.")] = 0.003,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
 ) -> None:
     """Measure the errors on the validation half of the gallery without and with a bias per source."""

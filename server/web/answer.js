@@ -25,7 +25,7 @@ export function answerView(response, { label, isClass }, notes) {
 }
 
 function title({ probability }, familiar) {
-  if (familiar === false) return "Its guesses, if it must choose";
+  if (familiar === false) return "Its best guesses, if it has to choose";
   return probability < 0.5 ? "Perhaps" : "Most likely";
 }
 
@@ -44,7 +44,7 @@ function labelNote(predictions, label) {
   const place = predictions.findIndex((prediction) => isLabel(prediction, label));
   if (place === 0) return element("p", { className: "label-note right" }, "✓ Right: that is its label.");
   return element("p", { className: "label-note wrong" }, "✗ Its label is ", element("b", {}, tidy(label)),
-    place > 0 ? `, ranked number ${place + 1}.` : `, not among the first ${predictions.length} classes.`);
+    place > 0 ? `, ranked number ${place + 1}.` : `, not among the top ${predictions.length} classes.`);
 }
 
 /** Such as the name of an album: no answer could be right. */

@@ -2,8 +2,8 @@
 
 import { byId } from "./element.js";
 
-const FORBIDDEN = ["This key can't do that", "It may look, but not change the library. Enter a key that may."];
-const UNKNOWN = ["That isn't a key of this server", "Look for a missing or an extra character, and try again."];
+const FORBIDDEN = ["This key can't do that", "It can view the library, but not change it. Enter a key that can."];
+const UNKNOWN = ["This server doesn't know that key", "Check it for a missing or extra character, and try again."];
 const MISSING = ["This server needs an API key", "Ask whoever runs the server for one."];
 
 let prompt = null;

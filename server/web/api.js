@@ -91,5 +91,5 @@ async function parseError(response) {
   const { message, code } = await response.json().then((body) => body.error, () => ({})) ?? {};
   const seconds = Number(response.headers.get("Retry-After"));
   const retryAfter = [429, 503].includes(response.status) ? seconds || 1 : null;
-  return new ApiError(message ?? `the server, or a proxy before it, failed with status ${response.status}`, response.status, code, retryAfter);
+  return new ApiError(message ?? `the server, or a proxy in front of it, failed with status ${response.status}`, response.status, code, retryAfter);
 }

@@ -21,7 +21,7 @@ export function classList(classes, labels) {
 
   const show = (shown, ...more) => {
     chips.replaceChildren(...shown.map((item) => chip(item, images)), ...more);
-    none.textContent = shown.length ? "" : "No class has this name: such an image gets the name of another class.";
+    none.textContent = shown.length ? "" : "No class has this name: the network gives such an image the name of another class.";
   };
   const search = (text) => {
     const words = text.trim().toLowerCase();

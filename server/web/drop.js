@@ -6,7 +6,7 @@ import { droppedFiles } from "./folders.js";
 
 const SEARCH = "Drop to classify it";
 const ADD = "Drop to add to the library";
-const ADDRESS = "This server doesn't fetch addresses. Save the image, then drop or choose the file.";
+const ADDRESS = "This server doesn't download images from links. Save the image, then drop or choose the file.";
 
 /**
  * `target()`: the view that is open; `onFiles(files)`: images to search with;

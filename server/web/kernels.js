@@ -20,7 +20,7 @@ export function kernelSection(towers, signal) {
     const structure = draw(canvas, sheet);
     details.open = structure >= STRUCTURED;
     note.textContent = `Each has 11 × 11 × 3 weights (Figure 3), on one color scale.${caption}`
-      + (details.open ? "" : " They hardly changed from their random start: a small training moves them little.");
+      + (details.open ? "" : " They hardly changed from their random start: a short training run changes them little.");
     section.hidden = false;
   });
   return section;

@@ -64,7 +64,7 @@ export class LibraryCards {
     if (label === null) return;
     await this.change(ids, async (id) => {
       this.cards.get(id).setLabel((await updateImage(id, { label: label || null })).label);
-    }, null, (changed) => showMessage(`${this.nameOf(changed)}: ${label ? `labeled “${label}”` : "label taken away"}.`));
+    }, null, (changed) => showMessage(`${this.nameOf(changed)}: ${label ? `labeled “${label}”` : "label removed"}.`));
   }
 
   /** Delete images, and offer to restore them. */

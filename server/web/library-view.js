@@ -62,6 +62,6 @@ export async function show({ query, info, root, signal, scroll }) {
 
 function noLibrary() {
   return element("section", { className: "empty" }, element("h1", { tabIndex: -1 }, "There is no library yet"),
-    element("p", {}, "A library is a collection of images to search in. Make one from a folder, then start the server again:"),
+    element("p", {}, "A library is a collection of images to search. Build one from a folder, then restart the server:"),
     element("pre", { tabIndex: 0 }, "alexnet index add --data FOLDER\nalexnet serve"));
 }

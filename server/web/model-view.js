@@ -30,9 +30,9 @@ function summary({ num_classes: classes, measurements, precision }) {
   const knows = `It distinguishes ${count(classes, "class", "classes")}.`;
   const best = [...measurements].sort((a, b) => Number(a.published) - Number(b.published)
     || Number(b.precision === precision) - Number(a.precision === precision) || b.crops - a.crops)[0];
-  if (!best) return `${knows} It comes without measured errors.`;
+  if (!best) return `${knows} Its errors haven't been measured.`;
   const right = `the most likely class was right for ${percent(1 - best.top1_error)}`;
-  const five = best.top5_error !== null && classes > 5 ? `, one of the first five for ${percent(1 - best.top5_error)}` : "";
+  const five = best.top5_error !== null && classes > 5 ? `, one of the top five for ${percent(1 - best.top5_error)}` : "";
   const where = `${best.published ? "Its publishers say that of" : "Of"} ${count(best.num_images, "image")} (${best.split})`;
   return `${knows} ${where}, ${right}${five}; guessing gives ${percent(1 / classes)}.`;
 }

@@ -19,7 +19,7 @@ export function networkView(file) {
       const image = element("img", { alt: "The image as the network sees it", width: 256, height: 256 });
       await showBlob(image, await fetchPreview(file));
       content.replaceChildren(image,
-        quiet("The center square, as coarse as the network needs it, and its ten crops. The answer is the average of theirs."),
+        quiet("The center square, in the detail that the network uses, and its ten crops. The answer is the average of theirs."),
         element("div", { className: "crops" }, ...drawCrops(image)));
     } catch (error) {
       details.open = false;

@@ -79,7 +79,7 @@ async function nameIndexed(id, section, signal) {
   }
   const file = await load("thumbnail");
   section.replaceChildren(imageOfEntry(entry, file));
-  const note = "The answer is to its thumbnail: its file isn't at hand.";
+  const note = "The answer is for its thumbnail: its file isn't available.";
   return { response: await classify(file, signal), label: entry.label, file, note };
 }
 

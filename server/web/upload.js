@@ -46,7 +46,7 @@ function chooser(text, properties) {
 /** Upload files, each `{file, folder}` or `{unreadable}`, or a promise of them. The label is the typed one, else the folder's name. */
 export async function upload(files) {
   if (running) {
-    showMessage("An upload is running. Add these files when it has ended.");
+    showMessage("An upload is running. Add these files when it has finished.");
     return;
   }
   running = new AbortController();
@@ -76,7 +76,7 @@ async function uploadAll(items, signal) {
   const queue = items.filter(({ file }) => file && !isHidden(file));
   const result = { total: queue.length + unreadable.length, added: 0, existing: 0, failed: unreadable.length };
   failures.replaceChildren(...unreadable.map((item) => element("li", {},
-    `“${item.unreadable}” can't be read. Look whether it is still there and whether you may open it, then add it again.`)));
+    `“${item.unreadable}” can't be read. Check that it's still there and that you may open it, then add it again.`)));
   failed = [];
   progress.hidden = !result.total;
   panel.open ||= result.total > 0;

@@ -230,7 +230,7 @@ def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> No
     page.get_by_role("button", name="Try now").click()
     page.locator("#key").fill("not-a-key-of-ours")
     page.keyboard.press("Enter")
-    expect(dialog).to_contain_text("That isn't a key of this server")
+    expect(dialog).to_contain_text("This server doesn't know that key")
     page.locator("#key").fill("ключ" * 4)  # no header can contain these letters
     page.keyboard.press("Enter")
     expect(dialog).to_be_visible()
@@ -245,7 +245,7 @@ def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> No
     cards.first.get_by_role("button", name="Delete").click()
     expect(dialog).to_contain_text("This key can't do that")
     dialog.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("alert")).to_contain_text("Your API key may not do that.")
+    expect(page.get_by_role("alert")).to_contain_text("Your API key isn't allowed to do that.")
     page.get_by_role("button", name="Try now").click()
     page.locator("#key").fill(WRITE)
     page.keyboard.press("Enter")
@@ -292,7 +292,7 @@ def test_a_file_that_is_gone_fails_alone(own_url: str, open_page: OpenPage, tmp_
     page.evaluate(DROP_AGAIN)
     counts = page.get_by_role("paragraph").filter(has_text="0 of 2 images added, 1 already there, 1 failed.")
     expect(counts).to_be_visible()
-    expect(page.locator(".failures")).to_contain_text("“gone.jpg” can't be read. Look whether it is a file")
+    expect(page.locator(".failures")).to_contain_text("“gone.jpg” can't be read. Check that it's a file")
 
 
 def test_the_detail_view_relabels_and_deletes_each_image(own_url: str, open_page: OpenPage) -> None:

@@ -320,7 +320,7 @@ def test_a_familiarity_that_too_few_images_tell_is_shown_with_that(url: str, ope
     [
         (0, "✓ Right: that is its label."),
         (1, "✗ Its label is {}, ranked number 2."),
-        (2, "✗ Its label is {}, not among the first 2 classes."),
+        (2, "✗ Its label is {}, not among the top 2 classes."),
     ],
 )
 def test_the_answer_is_compared_with_the_label(place: int, text: str, url: str, open_page: OpenPage) -> None:
@@ -430,7 +430,7 @@ def test_what_is_wrong_with_a_file_is_said_and_the_answer_before_stays(
         "() => { const data = new DataTransfer(); data.setData('text/plain', 'https://example.org/a.jpg');"
         "document.body.dispatchEvent(new ClipboardEvent('paste', {bubbles: true, clipboardData: data})); }"
     )
-    expect(page.get_by_role("alert")).to_contain_text("This server doesn't fetch addresses.")
+    expect(page.get_by_role("alert")).to_contain_text("This server doesn't download images from links.")
     page.goto(f"{url}/?id=4711")
     expect(page.get_by_role("alert")).to_contain_text(
         "The library has no image with the id 4711: it may have been deleted. Choose another image in the library."

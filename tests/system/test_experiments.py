@@ -211,7 +211,7 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"was made with epochs 2, not 3"):
         Results(tmp_path / "stopped.json", {"epochs": 3})
     (tmp_path / "r.json").write_text("{}")
-    with pytest.raises(TrainingError, match="does not contain the results of an experiment"):
+    with pytest.raises(TrainingError, match="doesn't contain the results of an experiment"):
         Results(tmp_path / "r.json", {"epochs": 2})
 
 

@@ -36,5 +36,5 @@ def test_an_index_without_labels_is_refused(artifact: Artifact, tmp_path: Path) 
 
 def test_images_without_a_label_are_counted(artifact: Artifact, tmp_path: Path) -> None:
     logged = train(artifact, tmp_path, ["cat", "dog", *[None] * 408])
-    assert logged[0] == "408 of 410 images have no label: they don't count in the labels' loss"
+    assert logged[0] == "408 of 410 images have no label: the label loss ignores them"
     assert (tmp_path / "a" / "1" / ENCODER).is_file()

@@ -68,9 +68,9 @@ def test_an_index_of_the_command_is_searched(classifier: Classifier, index_path:
         with pytest.raises(InvalidRequestError, match=r"needs binary codes|keeps no binary codes|has none"):
             index.search(files[0], mode="binary")
         for k in (0, 1001, 1.5, "3"):
-            with pytest.raises(InvalidRequestError, match=r"k must be a whole number from 1 to 1,000, not"):
+            with pytest.raises(InvalidRequestError, match=r"k must be an integer from 1 to 1,000, not"):
                 index.search(files[0], k)  # type: ignore[arg-type]
-        with pytest.raises(InvalidRequestError, match=r"label must be text or None, not \['a'\]"):
+        with pytest.raises(InvalidRequestError, match=r"label must be a string or None, not \['a'\]"):
             index.search(files[0], label=["a"])  # type: ignore[call-overload]
 
 
@@ -139,10 +139,10 @@ def test_a_label_that_an_index_cannot_store_is_refused(
 ) -> None:
     with Index(tmp_path / "index", classifier) as index:
         for labels in (["cat", label], [None, label]):
-            with pytest.raises(InvalidRequestError, match=r"a label must be text or None, got|invalid label"):
+            with pytest.raises(InvalidRequestError, match=r"a label must be a string or None, got|invalid label"):
                 index.add(files[:2], labels=labels)
         if not isinstance(label, bytes):
-            with pytest.raises(InvalidRequestError, match=r"a label must be text or None, got|invalid label"):
+            with pytest.raises(InvalidRequestError, match=r"a label must be a string or None, got|invalid label"):
                 index.add(files[0], labels=label)
         assert not (tmp_path / "index").exists()
 
@@ -163,7 +163,7 @@ def test_keys_are_kept_and_unique(classifier: Classifier, files: list[Path], tmp
             index.add(files[19:21], keys="k")
         wrong: tuple[Any, ...] = ("", "a\0", 7)
         for key in wrong:
-            with pytest.raises(InvalidRequestError, match=r"a key must be text or None, got 7|invalid key"):
+            with pytest.raises(InvalidRequestError, match=r"a key must be a string or None, got 7|invalid key"):
                 index.add(files[19], keys=key)
         assert len(index) == 19
 

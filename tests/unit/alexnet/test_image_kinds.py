@@ -162,7 +162,10 @@ def test_a_path_that_no_file_can_have() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 4), np.uint8), r"must be height x width x 3 of dtype uint8, not 4x4 of uint8; for gray, give np"),
+        (
+            np.zeros((4, 4), np.uint8),
+            r"must be height x width x 3 of dtype uint8, not 4x4 of uint8; for grayscale, give np",
+        ),
         (np.zeros((4, 4, 4), np.uint8), r"not 4x4x4 of uint8; leave the alpha channel out: array\[..., :3\]$"),
         (np.zeros((4, 4, 3), np.float32), r"not 4x4x3 of float32; multiply values from 0 to 1 by 255"),
         (np.zeros((4, 4, 3), np.uint16), r"of uint16; scale its values to 0 to 255 and convert them to uint8$"),
@@ -170,7 +173,7 @@ def test_a_path_that_no_file_can_have() -> None:
         (np.zeros((2, 8, 8, 3), np.uint8), r"not 2x8x8x3 of uint8; give several images as a list"),
         (17, r"an image must be a path, bytes, a PIL image or a numpy array, not int$"),
         (None, r"not NoneType$"),
-        (io.BytesIO(b"a"), r"not BytesIO; of an open file, give its path or its read\(\)$"),
+        (io.BytesIO(b"a"), r"not BytesIO; for an open file, give its path or the result of its read\(\)$"),
     ],
 )
 def test_what_is_no_image(image: object, message: str) -> None:
@@ -195,12 +198,12 @@ def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
 
 def test_a_pil_image_whose_file_is_cut_or_closed(pixels: np.ndarray, tmp_path: Path) -> None:
     data = encode_png(Image.fromarray(pixels))
-    with pytest.raises(InvalidImageError, match="the PIL image can't be loaded, its file"):
+    with pytest.raises(InvalidImageError, match="the PIL image can't be loaded; its file"):
         list(decode_batches([Image.open(io.BytesIO(data[: len(data) // 2]))], DEFAULT_CONTRACT))
     (tmp_path / "image.png").write_bytes(data)
     with Image.open(tmp_path / "image.png") as image:
         pass
-    with pytest.raises(InvalidImageError, match="the PIL image can't be loaded, its file"):
+    with pytest.raises(InvalidImageError, match="the PIL image can't be loaded; its file"):
         decode(image, DEFAULT_CONTRACT)
 
 
@@ -226,7 +229,7 @@ def test_one_image_or_several() -> None:
     assert each_image(["a.jpg", Path("b.jpg")]) == ["a.jpg", Path("b.jpg")]
     with pytest.raises(InvalidRequestError, match="not int"):
         each_image(3)  # type: ignore[arg-type]
-    with pytest.raises(InvalidRequestError, match="of an open file, give its path"):  # not a list of lines
+    with pytest.raises(InvalidRequestError, match="for an open file, give its path"):  # not a list of lines
         each_image(io.BytesIO(b"a"))
 
 

@@ -63,7 +63,10 @@ def test_an_index_is_built_and_follows_its_folder(
     output = invoke("index", "add", "--data", photos, "--exclude", "notes.txt", *options)
     assert f"the data has changed since: 1 moved, 1 gone; `alexnet index sync {photos}` brings" in output
     output = invoke("index", "add", "--data", photos / "checks", *options)
-    assert "the index keeps other labels, the names of folders above these images (checks): --data takes" in output
+    assert (
+        "the index keeps its labels for these images, the names of folders above them (checks): --data must be"
+        in output
+    )
     planned = json.loads(invoke("index", "sync", photos, "--dry-run", "--prune", "--json", *options))
     assert (planned["counts"]["moved"], planned["counts"]["gone"], planned["dry_run"]) == (1, 1, True)
     output = invoke("index", "sync", photos, "--prune", *options)
@@ -160,7 +163,10 @@ def test_copies_under_another_label_are_counted_and_named(
     (photos / "stripes" / "copy.jpg").hardlink_to(photos / "checks" / "00.jpg")
     (photos / "checks" / "copy.jpg").hardlink_to(photos / "checks" / "00.jpg")
     output = invoke("index", "add", "--data", photos, *options)
-    assert "\ncopies of other images: 1 under another label, such as stripes/copy.jpg; an image has one label" in output
+    assert (
+        "\ncopies of other images: 1 under another label, such as stripes/copy.jpg; an image has only one label"
+        in output
+    )
     assert "2 copies (1 under another label, such as stripes/copy.jpg)" in invoke("index", "sync", photos, *options)
     (tmp_path / "elsewhere" / "fox").mkdir(parents=True)
     (tmp_path / "elsewhere" / "fox" / "1.jpg").hardlink_to(photos / "checks" / "00.jpg")
@@ -224,7 +230,7 @@ def test_a_file_whose_name_an_index_cannot_keep_is_named(photos: Path, artifact:
     photos.joinpath("checks/00.jpg").rename(os.fsdecode(os.fsencode(photos / "checks") + b"/caf\xe9.jpg"))
     options = ["--artifact", artifact.path, "--index", tmp_path / "i"]
     note = (
-        "\n  names that aren't UTF-8, so that their images are indexed without a file: 1, such as checks/caf\\xe9.jpg; "
+        "\n  file names that aren't UTF-8 (images indexed without a path): 1, such as checks/caf\\xe9.jpg; "
         "rename them\n"
     )
     assert note in invoke("index", "add", "--data", photos, *options)

@@ -87,7 +87,7 @@ def test_evaluate_index(coded: Artifact, images: Path) -> None:
     assert printed.startswith("10 queries; ")
     known = run_alexnet("index", "evaluate", "--index", home / "i", "--artifact", home / "a", "--max-images", 10)
     assert known.stdout.startswith("10 queries, 10 of them in the index; ")
-    assert "name their folder with --data" in known.stderr
+    assert "give their folder with --data" in known.stderr
 
 
 def test_similar_by_codes(coded: Artifact, images: Path) -> None:

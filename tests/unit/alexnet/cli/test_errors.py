@@ -41,7 +41,11 @@ def failure_of(*words: str) -> tuple[str, int]:
         (["index", "--nothing"], "no such option: --nothing", "alexnet index"),
         (["train", "two"], "unexpected argument 'two': did you mean --data two?", "alexnet train"),
         (["train", "my photos"], "unexpected argument 'my photos': did you mean --data 'my photos'?", "alexnet train"),
-        (["train", "--data", "my", "photos"], "unexpected argument 'photos': put a path with spaces", "alexnet train"),
+        (
+            ["train", "--data", "my", "photos"],
+            "unexpected argument 'photos': put quotation marks around",
+            "alexnet train",
+        ),
         (["check", "my photos"], "unexpected argument 'my photos': did you mean --data 'my photos'?", "alexnet check"),
         (["index", "add", "two"], "unexpected argument 'two': did you mean --data two?", "alexnet index add"),
         (["index", "add", "--json"], "missing option '--data'", "alexnet index add"),
@@ -85,7 +89,7 @@ def test_a_file_whose_name_begins_with_a_dash(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     Path("-2-übung.jpg").touch()
     printed, status = failure_of("similar", "-2-übung.jpg")
-    assert printed.startswith("error: no such option: -2; for the file -2-übung.jpg write ./-2-übung.jpg\n")
+    assert printed.startswith("error: no such option: -2; to name the file -2-übung.jpg, write ./-2-übung.jpg\n")
     assert status == 2
 
 
@@ -99,7 +103,7 @@ def test_an_error_shows_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
     printed, status = failure_of("similar", "a.jpg", "--json", "--csv")
-    assert printed.splitlines()[0] == "error: --json and --csv exclude each other: give one of them"
+    assert printed.splitlines()[0] == "error: --json and --csv are mutually exclusive: give one of them"
     assert printed.splitlines()[1].endswith("alexnet similar --help")
     assert status == 1
     printed, status = failure_of("index", "list", "--index", str(tmp_path))
@@ -127,7 +131,7 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
             PermissionError(errno.EACCES, "Permission denied", "runs"),
             Failure(
                 f"error: permission denied: {Path('runs').absolute()}",
-                "choose a folder that you may write to, such as with --home, or change its permissions",
+                "choose a folder you can write to, for example with --home, or change its permissions",
             ),
         ),
         (

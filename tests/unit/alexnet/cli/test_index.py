@@ -44,7 +44,7 @@ def test_a_folder_without_images_makes_no_index(artifact: Artifact, tmp_path: Pa
         words = ["index", "add", "--data", tmp_path / folder, "--artifact", artifact.path, "--index", index]
         result = CliRunner().invoke(app, [*map(str, words), "--list-skipped", str(skipped)])
         assert isinstance(result.exception, DatasetError)
-        assert str(result.exception) == f"no image in {tmp_path / folder}, so nothing is indexed{reasons}"
+        assert str(result.exception) == f"no image in {tmp_path / folder}, so nothing was indexed{reasons}"
         assert not index.exists()
     assert "notes.txt\tnot images" in skipped.read_text()
 
@@ -101,14 +101,14 @@ def test_an_image_by_its_key(artifact: Artifact, tmp_path: Path) -> None:
     assert invoke("index", "remove", "--key", "shelf 3", "--key", "b", *options) == "2 images removed\n"
     unknown = run_alexnet("index", "remove", "--key", "b", "--key", "c\33", *options)
     assert (unknown.returncode, unknown.stdout) == (1, "0 images removed\n")
-    assert r"no indexed image has these keys: b, c\x1b; `alexnet index list`" in unknown.stderr
+    assert r"no indexed image has these keys: b, c\x1b; `alexnet index list --csv`" in unknown.stderr
     assert "no indexed image has the key 'b'" in run_alexnet("index", "list", "--key", "b", *options).stderr
     assert invoke("index", "restore", "--key", "b", *options) == "1 image restored\n"
     assert json.loads(invoke("index", "list", "--key", "b", "--jsonl", *options))["id"] == 2
     for words in (["list", "--key", os.fsdecode(b"\xff")], ["remove", "--key", "b", "--key", os.fsdecode(b"\xff")]):
-        assert r"invalid key '\udcff': it is not UTF-8" in run_alexnet("index", *words, *options).stderr
+        assert r"invalid key '\udcff': it isn't UTF-8" in run_alexnet("index", *words, *options).stderr
     assert "--label or --key" in run_alexnet("index", "list", "--key", "b", "--label", "x", *options).stderr
-    assert "ids of images, --key or --label" in run_alexnet("index", "remove", "2", "--key", "b", *options).stderr
+    assert "image ids, --key or --label" in run_alexnet("index", "remove", "2", "--key", "b", *options).stderr
 
 
 def test_every_command_finds_the_index_of_the_artifact_that_is_named(

@@ -15,7 +15,7 @@ def test_without_networks_of_one_s_own(tmp_path: Path) -> None:
     assert first.startswith("elpv (bundled)  ")
     assert first.count("top-1 error 30.0 % on 654 images (elpv 75/25, seed 0, test)") == 1
     assert second.startswith("photos (bundled)")
-    assert second.endswith("(used without --artifact)")
+    assert second.endswith("(default)")
 
 
 def test_an_error_that_may_be_too_low_is_marked(artifact: Artifact, tmp_path: Path) -> None:
