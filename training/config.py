@@ -92,7 +92,7 @@ class RecipeOptions:
             if not math.isfinite(value):
                 raise TrainingError(f"invalid {option_name(name)} {value}: it must be a finite number")
         if self.epochs is not None and self.minutes is not None:
-            raise TrainingError("--epochs and --minutes exclude each other: choose one")
+            raise TrainingError("--epochs and --minutes can't be combined: choose one")
         default = FINE_TUNE if is_fine_tuning else "small"
         recipe = get_recipe(default if self.name == AUTO else self.name)
         if self.batch_size is not None:
@@ -277,11 +277,11 @@ class TrainConfig:
         recipe = self.recipe
         if recipe.schedule != "plateau" and recipe.patience != get_recipe(recipe.name).patience:
             raise TrainingError(
-                f"--patience has no effect with the schedule {recipe.schedule}: leave it out, or add --schedule plateau"
+                f"--patience has no effect with the {recipe.schedule} schedule: leave it out, or add --schedule plateau"
             )
         if recipe.boxes is not None and not recipe.random_crop:
             raise TrainingError(
-                "--no-random-crop has no effect with boxes, which take the place of crops: leave boxes out of --augment"
+                "--no-random-crop has no effect with boxes, which replace crops: use --augment without boxes"
             )
 
     def options_without_effect(self) -> list[str]:
@@ -329,7 +329,7 @@ def parse_lr_multipliers(text: str) -> dict[str, float]:
         raise TrainingError(f"invalid --lr-multipliers {text!r}: write them like conv1=0.01,fc8=1") from None
     layers = [layer for layer, _ in pairs]
     if twice := [layer for layer in layers if layers.count(layer) > 1]:
-        raise TrainingError(f"invalid --lr-multipliers {text!r}: {twice[0]} has two: leave one out")
+        raise TrainingError(f"invalid --lr-multipliers {text!r}: {twice[0]} is given twice: remove one")
     return dict(pairs)
 
 

@@ -8,7 +8,7 @@ import sys
 try:
     from alexnet.installation import exit_if_damaged
 except ModuleNotFoundError:
-    sys.exit("error: alexnet-server is not installed here: pip install -e '.[train]' in the folder of its clone")
+    sys.exit("error: alexnet-server isn't installed: run pip install -e '.[train]' in the folder of its clone")
 
 if __name__ == "__main__":
     exit_if_damaged()

@@ -43,7 +43,7 @@ def train_run(config: TrainConfig, resume: Path | None = None, finish: bool = Fa
     disable_malloc_trim()
     device = pick_device(config.environment.device)
     if config.environment.compile and device == "cpu":
-        raise TrainingError("--compile needs a GPU: the loops for the CPU are compiled already")
+        raise TrainingError("--compile needs a GPU: the loops for the CPU are already compiled")
     context = init_distributed(device, config.environment.processes_per_network)
     try:
         with interrupt_on_sigterm():
@@ -79,7 +79,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
         artifact, predictions = _publish(trainer, weights)
     except StoppedError as stopped:
         raise StoppedError(
-            f"{stopped}; resume with: {context.resume_command(run.path)}; or publish it as it is with --finish instead "
+            f"{stopped}; resume with: {context.resume_command(run.path)}; to publish it as it is, use --finish instead "
             "of --resume"
         ) from None
     run.write_artifact(artifact)
@@ -91,7 +91,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
         report(trainer, artifact, predictions)
     except KeyboardInterrupt:
         command = shlex.join([alexnet_command(), "report", str(run.path)])
-        raise StoppedError(f"stopped: {artifact.path} is published, its report isn't written: {command}") from None
+        raise StoppedError(f"stopped: {artifact.path} is published; write its report with: {command}") from None
     return FinishedRun(run.path, artifact, trainer.config)
 
 
@@ -100,10 +100,10 @@ def _publish(trainer: Trainer, weights: dict[str, Tensor]) -> tuple[Artifact, Pr
     try:
         return export_and_publish(trainer, *_published(trainer, weights))
     except KeyboardInterrupt:
-        raise StoppedError("stopped while the network was measured") from None
+        raise StoppedError("stopped while measuring the network") from None
     except (AlexNetError, OSError):
         command = trainer.context.resume_command(trainer.run.path, "--finish")
-        trainer.context.log(f"the trained network isn't lost: fix what follows, then publish it with {command}")
+        trainer.context.log(f"the trained network isn't lost: fix the error below, then publish it with {command}")
         raise
 
 

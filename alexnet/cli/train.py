@@ -258,7 +258,7 @@ def given_options(context: typer.Context) -> set[str]:
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}
     if {"resume", "finish"} <= given:
-        raise TrainingError("--resume and --finish are mutually exclusive: --finish publishes the run without training")
+        raise TrainingError("--resume and --finish can't be combined: --finish publishes the run without training")
     if "finish" in given and (length := {"epochs", "minutes"} & given):
         raise TrainingError(
             f"--{min(length)} has no effect with --finish, which publishes the run as it is: leave it out, or extend "

@@ -86,8 +86,8 @@ def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path,
     printed, _ = process.communicate(timeout=60)
     run = training_runs.only_run(tmp_path).relative_to(tmp_path)
     assert process.returncode == 130
-    assert "stopping after this step to save a checkpoint" in printed
-    assert f"resume with: {PYTHON} {training_runs.RUN} --resume {run}; or publish it as it is with --finish" in printed
+    assert "stopping after this step and saving a checkpoint" in printed
+    assert f"resume with: {PYTHON} {training_runs.RUN} --resume {run}; to publish it as it is, use --finish" in printed
     assert "Traceback" not in printed
     if not resumed:
         return
@@ -122,7 +122,7 @@ def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_pa
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"\nstopped while the network was measured; resume with: {PYTHON}" in printed
+    assert f"\nstopped while measuring the network; resume with: {PYTHON}" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/patterns/1" in training_runs.finish(
         training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path))

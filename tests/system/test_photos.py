@@ -42,7 +42,7 @@ def test_a_list_of_images_becomes_a_packed_network(
     assert artifact.image_contract.detail == 48
     assert training["packing"]["epochs"] == 0
     printed = capsys.readouterr().out
-    assert "compete within their source" not in printed
+    assert "limits competition to the classes of an image's source" not in printed
     assert "packed: " in printed
     assert not list(tmp_path.glob("runs/**/*.pt"))  # a finished run keeps no checkpoint
 

@@ -117,7 +117,7 @@ def test_one_stopped_in_the_validation_stops_all(
     printed, _ = process.communicate(timeout=120)
     run = training_runs.only_run(tmp_path)
     assert process.returncode == 1, printed
-    assert printed.count("stopped in the validation of epoch 1; resume with: torchrun") == 1, printed
+    assert printed.count("stopped during the validation of epoch 1; resume with: torchrun") == 1, printed
     again = f"torchrun --nproc-per-node 2 {shlex.quote(str(script))} --resume {run.relative_to(tmp_path)}"
     assert again in printed
     assert torch.load(run / "checkpoint.pt", weights_only=True)["epoch"] == 0

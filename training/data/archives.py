@@ -92,7 +92,7 @@ def load_elpv() -> Dataset:
     with ELPV_SPLIT.open(newline="") as file:
         split_of = {row["path"]: row["split"] for row in csv.DictReader(file)}
     if set(split_of) != set(label_of):
-        raise DatasetError(f"the images in {root} are not the {len(split_of):,} of {ELPV_SPLIT.name}")
+        raise DatasetError(f"the images in {root} are not the {len(split_of):,} listed in {ELPV_SPLIT.name}")
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for path, label in label_of.items():
         splits[split_of[path]].append(Example(str(root / path), label))
@@ -149,7 +149,7 @@ def unpack(name: str, archive: Archive, file: Path | None) -> Path:
     folder = Path(os.environ.get("ALEXNET_DATA", "data")) / name
     if folder.is_dir():
         if file is not None:  # no error: resuming a run or rewriting its report repeats its options
-            tqdm.write(f"{name} is unpacked already, in {folder}: {file} isn't read; delete the folder to unpack it")
+            tqdm.write(f"{name} is already unpacked in {folder}, so {file} isn't read; delete the folder to unpack it")
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -175,14 +175,14 @@ def _download(name: str, url: str, part: Path) -> None:
     try:
         download(url, part, RemoteFile(name, url, 0, ""))
     except DownloadError as error:
-        raise DatasetError(f"{error}; download it elsewhere and name it with --archive") from error
+        raise DatasetError(f"{error}; download it elsewhere and pass it with --archive") from error
 
 
 def _unpack(name: str, archive: Archive, file: Path, target: Path) -> None:
     try:
         lines = [f"{member}\t{size}\t{crc:08x}" for member, size, crc in _checksums(archive, file)]
         if hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() != archive.sha256:
-            raise DatasetError(f"{file} does not contain the {name} dataset: its files have another checksum")
+            raise DatasetError(f"{file} does not contain the {name} dataset: the checksum of its files doesn't match")
         with tqdm(total=len(lines), desc=f"unpacking {name}", unit="file", disable=None) as bar:
             for member, content in _iter_members(archive, file):
                 path = target / member

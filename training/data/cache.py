@@ -272,7 +272,7 @@ def _save(images: RawImages | JpegImages, traits: TraitsFile, progress: _Progres
     except OSError as error:
         raise DatasetError(
             f"cannot write the cache in {progress.path.parent}: {error.strerror}; free some space and run the same "
-            "command again, which resumes it"
+            "command again to resume it"
         ) from error
 
 
@@ -291,7 +291,7 @@ def _decode_again(decode: DecodeRow, row: int) -> tuple[Pixels, bytes]:
     """Pixels and encoded bytes of an image that is damaged in the cache. Raises DatasetError."""
     result = decode(row)
     if isinstance(result, Skipped):
-        raise DatasetError(f"an image is damaged in the cache, and can't be decoded again: {result}")
+        raise DatasetError(f"an image in the cache is damaged, and decoding it again failed: {result}")
     return result[0], result[1]
 
 
@@ -304,7 +304,7 @@ def _list_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path
     if not show:
         return
     tqdm.write(
-        f"skipped {len(skipped):,} of {len(dataset.examples):,} files that cannot be decoded, listed in {listing}"
+        f"skipped {len(skipped):,} of {len(dataset.examples):,} files, which can't be decoded (listed in {listing})"
     )
     for entry in list(skipped.values())[:5]:
         tqdm.write(f"  {entry}")

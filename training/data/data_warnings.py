@@ -53,18 +53,18 @@ def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
     sentences = (
         (
             left_out("copies of held-out images"),
-            "{images} left out of training or validation, because the same pixels are held out",
+            "{images} left out of training or validation, because held-out images have the same pixels",
             "",
         ),
         (
             left_out("under several labels"),
-            "{images} left out, because the same pixels are under several labels",
+            "{images} left out, because the same pixels appear under several labels",
             "; keep the right one",
         ),
         (
             [show(place) for place in copies.mislabeled_test],
             "{images} of the test split under several labels",
-            "; such images stay, so some errors aren't the network's: keep the right label",
+            "; such images are still measured, so some errors aren't the network's: keep the right label",
         ),
         (
             [show(place) for place in copies.kept],
@@ -103,7 +103,7 @@ def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
     unmeasured = [size.label.name for size in sizes if not size.count(split)]
     if unmeasured:
         warnings.append(
-            f"classes without a {split} image, so that their errors aren't known: {len(unmeasured):,} of "
+            f"classes without a {split} image, so their errors are unknown: {len(unmeasured):,} of "
             f"{len(sizes):,}, {_list(unmeasured, MAX_NAMES)}; add images of them"
         )
     few = sorted((size for size in sizes if 0 < size.count(split) < MIN_HELD_OUT), key=lambda size: size.count(split))
@@ -118,7 +118,7 @@ def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
     largest, smallest = max(sizes, key=lambda size: size.train), min(sizes, key=lambda size: size.train)
     if largest.train >= MAX_SIZE_RATIO * smallest.train:
         warnings.append(
-            f"unequal classes: {largest.label.name} has {largest.train:,} training images, {smallest.label.name} "
+            f"imbalanced classes: {largest.label.name} has {largest.train:,} training images, {smallest.label.name} "
             f"{smallest.train:,}; the top-1 error says little about small classes: look at the balanced accuracy "
             "and at per_class.csv, and try --class-weights"
         )
@@ -133,7 +133,7 @@ def shortcut_warnings(shortcuts: Shortcuts | None) -> list[str]:
     return [
         f"file properties reveal the class{classes}. {describe_shortcuts(shortcuts)}. A network may learn "
         "that instead of what the images show, and fail on other images: take or convert the images of all classes "
-        "alike, and measure on images from elsewhere"
+        "the same way, and measure on images from elsewhere"
     ]
 
 
@@ -142,9 +142,9 @@ def describe_shortcuts(shortcuts: Shortcuts) -> str:
     best = sorted(shortcuts.by_trait.items(), key=lambda item: -item[1])[:3]
     traits = ", ".join(shortcuts.by_trait)
     return (
-        f"A decision tree that sees only {traits}, and not what is shown, is right for "
+        f"A decision tree that sees only {traits}, and not what the images show, is right on "
         f"{100 * shortcuts.accuracy:.0f} % of {shortcuts.num_images:,} readable images (95 % interval "
-        f"{format_interval(shortcuts.interval)}); always answering the most frequent class is right for "
+        f"{format_interval(shortcuts.interval)}); always guessing the most frequent class is right on "
         f"{100 * shortcuts.majority:.0f} %; single properties: "
         + ", ".join(f"{trait} {100 * accuracy:.0f} %" for trait, accuracy in best)
     )

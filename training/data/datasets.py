@@ -162,7 +162,7 @@ def find_lack(splits: Mapping[str, Sequence[Example]], labels: Sequence[Label]) 
     missing = [label.id for number, label in enumerate(labels) if number not in trained]
     if missing:
         return f"the class {missing[0]} has no images to train on"
-    return "" if all(splits.values()) else "there is nothing to hold out"
+    return "" if all(splits.values()) else "nothing is left to hold out"
 
 
 def stratified_split(

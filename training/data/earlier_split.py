@@ -22,8 +22,8 @@ EARLIER = "earlier"
 COLUMNS = ["path", "label", "split"]
 """The first columns of a run's table."""
 RENAMED = (
-    "with --split-from, an image that was renamed or moved to another class counts as gone and as new: if there are "
-    "any, the earlier network may have been trained on images that are held out now"
+    "with --split-from, an image that was renamed or moved to another class counts as one removed and one new "
+    "image: if there are any, the earlier network may have been trained on images that are held out now"
 )
 
 
@@ -70,8 +70,8 @@ class EarlierSplit:
         kept = self._find(examples)
         if not kept:
             raise DatasetError(
-                f"none of the images is in {self.name}: give --split-from a run on an earlier state of this data, or "
-                "leave it out"
+                f"none of the images are in {self.name}: give --split-from a run on an earlier version of this data, "
+                "or leave it out"
             )
         places = {example.file: place for place, example in enumerate(examples)}
         drawn = draw_split(examples, shares, seed, kept)

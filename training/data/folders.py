@@ -68,7 +68,7 @@ def load_table(
     if split != "own" and TITLES[split] not in info.split_description:
         raise DatasetError(
             f"the images of {path} are split as in its run ({info.split_description}), not by --split {split}: leave "
-            "it out, or give the run's data"
+            "it out, or pass the run's original data"
         )
     known = {label.id for label in info.labels}
     unknown = [label.id for label in listing.classes if label.id not in known]
@@ -106,7 +106,7 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_
     """Classes, splits and examples of what was listed. Raises DatasetError."""
     root, name = listing.root, listing.root.name or listing.root.resolve().name
     if earlier is not None and listing.has_splits:
-        raise DatasetError(f"{root} has its own split, which it keeps: leave out --split-from")
+        raise DatasetError(f"{root} already has a split: leave out --split-from")
     entries, outside = _labeled_entries(listing)
     classes = _trained_classes(listing, entries) if to_train else listing.classes
     index = {label.id: number for number, label in enumerate(classes)}
@@ -129,7 +129,7 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_
         description += f", a tenth of train for validation, seed {seed}"
     if to_train and not splits["validation"]:
         raise DatasetError(
-            f"too few images in {root} to hold one out: some class needs at least three different images (files with "
+            f"too few images in {root} to hold one out: at least one class needs three different images (files with "
             "the same bytes count as one)"
         )
     return Dataset(

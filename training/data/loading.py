@@ -33,9 +33,9 @@ def load_dataset(
     """
     check_loading_options(source, archive, exclude)
     if split_from is not None and split != "own":
-        raise DatasetError(f"--split-from keeps a split, and --split {split} draws all images again: choose one")
+        raise DatasetError(f"--split-from keeps a split, but --split {split} splits all images again: choose one")
     if split_from is not None and source in NAMED_DATASETS:
-        raise DatasetError(f"{source} has its own split, which it keeps: leave out --split-from")
+        raise DatasetError(f"{source} already has a split: leave out --split-from")
     earlier = None if split_from is None else read_earlier_split(split_from)
     path = Path(source)
     if source in NAMED_DATASETS:

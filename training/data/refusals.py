@@ -58,7 +58,7 @@ def _empty_splits(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list[str]
         if rows and all(row in skipped for row in rows):
             reasons = _reasons(skipped[row] for row in rows)
             refusals.append(
-                f"no image of the {split} split is left: {reasons}; put other images into it, or leave it out"
+                f"no image of the {split} split is left: {reasons}; put other images into it, or leave the split out"
             )
     return refusals
 

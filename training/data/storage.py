@@ -45,8 +45,8 @@ class _CheckedImages:
     def _repair(self, row: int) -> tuple[Pixels, bytes]:
         """Decode a damaged image again. Raises DatasetError if that fails."""
         if self.repair is None:
-            raise DatasetError(f"image {row} of the cache is damaged: delete the cache's folder")
-        tqdm.write(f"image {row} of the cache was damaged, and is decoded again")
+            raise DatasetError(f"image {row} of the cache is damaged: delete the cache folder")
+        tqdm.write(f"image {row} of the cache is damaged: decoding it again")
         return self.repair(row)
 
 

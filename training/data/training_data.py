@@ -69,7 +69,7 @@ def check_same_split(
         if missing:
             raise DatasetError(
                 f"missing files: {count_of(len(missing), 'image')} of the split in {data}, such as "
-                f"{show_path(missing[0].path)}; put back what was there{alternative}"
+                f"{show_path(missing[0].path)}; restore the missing files{alternative}"
             )
         raise DatasetError(
             f"{data} is split differently than in the network's training: files were added or removed, or it is "

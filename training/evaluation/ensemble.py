@@ -65,7 +65,7 @@ def evaluate_ensemble(
     if not splits[split]:
         raise InvalidRequestError(f"{data} has no {split} images: choose --split {dataset.held_out_split}, or all")
     for member in members:
-        alternative = ", or measure on every image of it with --split all"
+        alternative = ", or measure on all images with --split all"
         check_same_split(member, dataset, data, split, alternative, or_kept=not weighted)
     weights, training = _equal_weights(members), members[0].manifest.training
     if weighted:
@@ -81,7 +81,7 @@ def evaluate_ensemble(
     is_own = training.get("split_sha256") == dataset.split_sha256()
     if is_own and (left_out := count_left_out(training, splits[split], split)):
         log(
-            f"{count_of(left_out, 'image')} of the {split} split not used in training, such as damaged ones, copies of "
+            f"training left out {count_of(left_out, 'image')} of the {split} split, such as damaged ones, copies of "
             "held-out images and images under several labels; those that can be decoded are measured here"
         )
     return _measure(members, weights, splits[split], title, dataset.groupings, device, output, limits)
@@ -111,20 +111,20 @@ def _note_training_images(members: Sequence[Artifact], dataset: Dataset, split: 
             return ""
         log(
             f"the network started from one that was trained on another split of {dataset.name}: some of these images "
-            "may be among its training images, and the error on others higher"
+            "may be among its training images, so the error on others may be higher"
         )
         return ", perhaps with training images"
     counts = [count_training_images(member.manifest.training, dataset) for member in members]
     if None in counts:
         log(
             f"the network, or one that it started from, was trained on {dataset.name}, split differently: how many of "
-            "these images it knows isn't known; --data runs/NAME-DATE-TIME/split.csv of that run has the split"
+            "these images it was trained on is unknown; use that run's split, --data runs/NAME-DATE-TIME/split.csv"
         )
         return ", perhaps with training images"
     if not (max_count := max(count or 0 for count in counts)):
         return ""
     images = count_of(max_count, "training image")
-    log(f"{images} of the network among the {len(dataset.examples):,} images: expect a higher error on new images")
+    log(f"the {len(dataset.examples):,} images include {images} of the network: expect a higher error on new images")
     return f", with {images}"
 
 

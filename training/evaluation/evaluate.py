@@ -116,7 +116,7 @@ def decode_batches(
             yield LabeledBatch(np.stack(images), np.array([e.label for e in used]), tuple(e.file for e in used))
             images, used = [], []
     if skipped:
-        tqdm.write(f"skipped {skipped:,} of {len(examples):,} files that cannot be decoded")
+        tqdm.write(f"skipped {skipped:,} of {len(examples):,} files, which can't be decoded")
 
 
 def decode_or_skip(

@@ -54,7 +54,7 @@ def add_int8(
     examples = draw_sample(dataset.train, max_images)
 
     def write(target: Path) -> list[Measurement]:
-        log(f"calibrating the ranges of activations on {len(examples):,} training images")
+        log(f"calibrating the activation ranges on {len(examples):,} training images")
         weights, mean = read_folded_weights(artifact)
         images = _images(examples, artifact.image_contract, limits)
         quantize(read_spec(artifact.manifest), weights, mean, images, target, read_temperature(artifact.network))
@@ -64,8 +64,8 @@ def add_int8(
         increase = 100 * (int8 - float32)
         if not increase <= max_error_increase:
             raise QuantizationError(
-                f"the top-1 error of int8 on the validation images is {increase:.2f} percentage points higher, over "
-                f"the {max_error_increase:g} allowed: nothing was written; use more --max-images, or allow more with "
+                f"the top-1 error of int8 on the validation images is {increase:.2f} percentage points higher, above "
+                f"the {max_error_increase:g} allowed: nothing was written; raise --max-images, or allow more with "
                 "--max-error-increase"
             )
         if dataset.held_out_split == "validation":

@@ -93,8 +93,8 @@ def principal_components(features: Array, count: int, seed: int) -> tuple[Array,
     projections. Raises TrainingError."""
     if min(features.shape) <= count:
         raise TrainingError(
-            f"codes of {count} bits need more than {count} images and features as long, got {features.shape[0]} images "
-            f"with features of length {features.shape[1]}"
+            f"codes of {count} bits need more than {count} images and feature dimensions, got {features.shape[0]} "
+            f"images and {features.shape[1]} dimensions"
         )
     if len(features) > MAX_PCA_ROWS:
         features = features[np.sort(np.random.default_rng(seed).choice(len(features), MAX_PCA_ROWS, replace=False))]

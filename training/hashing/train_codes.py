@@ -48,20 +48,20 @@ def add_encoder(
     if not 8 <= bits <= 1024:
         raise InvalidRequestError(f"invalid --bits {bits}: codes have 8 to 1024 bits")
     if len(features) <= 4 * SHORTLIST:
-        raise TrainingError(f"codes need over {4 * SHORTLIST} images in the index to be trained, got {len(features)}")
+        raise TrainingError(f"code training needs over {4 * SHORTLIST} images in the index, got {len(features)}")
     order = np.random.default_rng(config.seed).permutation(len(features))
     held_out = order[: min(MAX_HELD_OUT, int(HELD_OUT * len(order)))]
     rest = np.sort(order[len(held_out) :])
     if len(rest) <= bits:
         raise TrainingError(
-            f"codes of {bits} bits need over {bits} images to train on, got {len(rest)} beside the {len(held_out)} "
-            "that measure them: add images, or choose fewer --bits"
+            f"codes of {bits} bits need over {bits} images to train on, got {len(rest)} besides the {len(held_out)} "
+            "held out to measure them: add images, or choose fewer --bits"
         )
     trial = train_autoencoder(features[rest], bits, config, None if labels is None else labels[rest])
     share = hamming_recall(trial, features[rest], features[held_out])
     log(
-        f"{bits} bits: {100 * share:.1f} % of the {NUM_NEIGHBORS} nearest are among the first {SHORTLIST} by Hamming "
-        "distance"
+        f"{bits} bits: {100 * share:.1f} % of the {NUM_NEIGHBORS} nearest neighbors are among the first {SHORTLIST} by "
+        "Hamming distance"
     )
     encoder = train_autoencoder(features, bits, config, labels)
 

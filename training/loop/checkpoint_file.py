@@ -63,7 +63,7 @@ def read_latest_checkpoint(path: Path) -> dict[str, Any]:
         except TrainingError:
             raise error from None
         os.replace(previous, path)  # otherwise the next write would first delete it, and keep the damaged one
-        tqdm.write(f"{error}: resuming from {previous.name}, the one before")
+        tqdm.write(f"{error}: resuming from {previous.name}, the previous one")
     return _check_format(path, state)
 
 
@@ -75,7 +75,7 @@ def _read_intact(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise TrainingError(f"the checkpoint at {path} is damaged: {damaged} in it has another checksum")
+            raise TrainingError(f"the checkpoint at {path} is damaged: the checksum of {damaged} in it doesn't match")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError as error:
         raise TrainingError(f"no checkpoint at {path}") from error

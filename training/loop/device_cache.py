@@ -43,8 +43,8 @@ def keep_on_device(
         return DeviceImages.upload(images, kept, context.device, context.is_main, stopped)
     except torch.OutOfMemoryError:  # another process has taken memory since
         if device_cache == "yes":
-            raise TrainingError("the images don't fit there after all: choose --device-cache auto") from None
-        context.log("they don't fit there after all: the images of each batch are copied")
+            raise TrainingError("the images don't fit in device memory after all: choose --device-cache auto") from None
+        context.log("they don't fit in device memory after all: images are copied batch by batch")
         return None
 
 
@@ -63,21 +63,21 @@ def choose_rows(
     if device.type == "cpu" and device_cache != "yes":
         return train[:0], ""
     if device_cache == "no":
-        return train[:0], f"the images of each batch are copied to {device} (--device-cache no)"
+        return train[:0], f"images are copied to {device} batch by batch (--device-cache no)"
     free, reserved = free_memory(device), RESERVED_BYTES + images_per_pass * RESERVED_BYTES_PER_IMAGE
     for rows, names in ((np.concatenate([train, validation]), "training and validation"), (train, "training")):
         if len(rows) * IMAGE_BYTES + reserved <= free:
             return rows, (
                 f"{len(rows):,} {names} images are kept in the memory of {device}: "
-                f"{_gigabytes(len(rows) * IMAGE_BYTES)} of the {_gigabytes(free)} that are free"
+                f"{_gigabytes(len(rows) * IMAGE_BYTES)} of {_gigabytes(free)} free"
             )
     problem = (
         f"the {len(train):,} training images take {_gigabytes(len(train) * IMAGE_BYTES)} in the memory of {device}, "
-        f"where {_gigabytes(free)} are free, {_gigabytes(reserved)} of them for training"
+        f"where {_gigabytes(free)} is free and training itself needs {_gigabytes(reserved)}"
     )
     if device_cache == "yes":
         raise TrainingError(f"{problem}: choose --device-cache auto, or a smaller --micro-batch")
-    return train[:0], f"{problem}: the images of each batch are copied"
+    return train[:0], f"{problem}: images are copied batch by batch"
 
 
 def free_memory(device: torch.device) -> int:
@@ -88,7 +88,7 @@ def free_memory(device: torch.device) -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        raise TrainingError("this system doesn't say how much memory is free: choose --device-cache no") from None
+        raise TrainingError("this system doesn't report how much memory is free: choose --device-cache no") from None
 
 
 def _gigabytes(count: int) -> str:

@@ -26,8 +26,8 @@ def check_loss(loss: float, chance: float, recipe: Recipe, where: str) -> None:
     usual = RECIPES[recipe.name].with_batch_size(recipe.batch_size).learning_rate
     smaller = usual if usual < recipe.learning_rate else recipe.learning_rate / 5
     raise TrainingError(
-        f"training diverged: the loss is {loss:.3g} in {where}, and that of guessing {chance:.3g}: use a smaller "
-        f"--learning-rate, such as {smaller:.2g}, or --warmup 0.05; --find-rate looks for a rate"
+        f"training diverged: the loss is {loss:.3g} in {where}, and guessing would give {chance:.3g}: use a "
+        f"smaller --learning-rate, such as {smaller:.2g}, or --warmup 0.05; --find-rate searches for a rate"
     )
 
 
@@ -37,8 +37,8 @@ def check_mean(pixels: Tensor) -> None:
     rest = float(means.mean())
     if len(means) >= 8 and abs(rest) > MAX_MEAN_PIXEL + 4 * float(means.std()) / len(means) ** 0.5:
         raise TrainingError(
-            f"pixels have a mean of {rest:.0f} gray levels after the mean image was subtracted: the mean image is not "
-            "that of these images; delete the cache folder and start again"
+            f"pixels have a mean of {rest:.0f} gray levels after subtracting the mean image, which isn't that of these "
+            "images: delete the cache folder and start again"
         )
 
 
@@ -48,10 +48,10 @@ def no_progress_warning(loss: float, chance: float, epochs: int, steps: int, rec
         return None
     advice = "try another --seed or --learning-rate"
     if recipe not in ("small", "fine-tune"):
-        advice = "for a few thousand images leave out --recipe, else " + advice
+        advice = "with a few thousand images leave out --recipe, otherwise " + advice
     return (
-        f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing without a look at the images "
-        f"({chance:.3f}): {advice}"
+        f"warning: after {steps:,} steps the loss ({loss:.3f}) is still no better than guessing without looking at the "
+        f"images ({chance:.3f}): {advice}"
     )
 
 
@@ -61,7 +61,7 @@ def data_stall_warning(stall_seconds: float, seconds: float) -> str | None:
         return None
     return (
         f"warning: {100 * stall_seconds / seconds:.0f} % of the time was spent waiting for images: put --cache on a "
-        "faster disk, or use --cache-format jpeg if it doesn't fit into memory"
+        "faster disk, or use --cache-format jpeg if it doesn't fit in memory"
     )
 
 
@@ -70,7 +70,7 @@ def large_batch_warning(batch_size: int) -> str | None:
     if batch_size < LARGE_BATCH:
         return None
     return (
-        f"warning: the learning rate is scaled with the batch size, which is known to hold up to about 256 images; "
+        f"warning: the learning rate is scaled with the batch size, which is known to work up to about 256 images; "
         f"this batch has {batch_size:,}"
     )
 
@@ -80,8 +80,8 @@ def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
     if not recipe.competition or num_sources > 1:
         return None
     return (
-        f"warning: recipe {recipe.name} has images compete within their source: it has no effect without sources that "
-        "several classes have images of, in a column source of the table or as subfolders of the classes"
+        f"warning: recipe {recipe.name} limits competition to the classes of an image's source, which has no effect "
+        "unless several classes share a source (the same value in the table's column source, or the same subfolder)"
     )
 
 
@@ -91,6 +91,6 @@ def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
     if not others:
         return None
     return (
-        f"warning: the network of --init-from was trained on another split of {dataset.name}, so this run's test "
+        f"warning: the --init-from network was trained on another split of {dataset.name}, so this run's test "
         f"images may be among its training images: {split_advice(initial.splits, dataset.name)}"
     )

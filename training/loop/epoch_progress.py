@@ -33,7 +33,7 @@ class EpochProgress:
         remaining = self.clock.remaining_seconds(epoch, step, max(steps, 1e-9) / passed)
         state = (
             f"loss {totals.mean_loss:.3f} error {100 * totals.top1_error:.1f} % "
-            f"data stall {100 * stall_seconds / passed:.0f} % all epochs {tqdm.format_interval(remaining)}"
+            f"data stall {100 * stall_seconds / passed:.0f} % run ETA {tqdm.format_interval(remaining)}"
         )
         self.bar.update(min(totals.images, self.num_images) - self.bar.n)
         self.bar.set_postfix_str(state)

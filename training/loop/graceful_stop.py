@@ -12,7 +12,7 @@ from typing import Any
 
 STDERR = 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-MESSAGE = b"stopping after this step to save a checkpoint\n"
+MESSAGE = b"stopping after this step and saving a checkpoint\n"
 
 
 class GracefulStop:

@@ -70,12 +70,12 @@ class RunDirectory:
             raise TrainingError(f"no run at {self.path}: it has no {CONFIG}{everywhere}") from error
         except ValidationError as error:
             problem = error.errors()[0]
-            place = ".".join(str(key) for key in problem["loc"]) or "its beginning"
+            place = ".".join(str(key) for key in problem["loc"]) or "top level"
             raise TrainingError(
-                f"{self.path / CONFIG} is not a configuration of this version: {place}: {problem['msg']}"
+                f"{self.path / CONFIG} is not valid in this version: {place}: {problem['msg']}"
             ) from error
         except ValueError as error:
-            raise TrainingError(f"{self.path / CONFIG} is damaged: it is not JSON ({error})") from error
+            raise TrainingError(f"{self.path / CONFIG} is damaged: it isn't valid JSON ({error})") from error
 
     def write_config(self, config: TrainConfig) -> None:
         """Raises TrainingError."""
@@ -113,7 +113,7 @@ class RunDirectory:
         self._save(BEST, state)
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
-        before = "the previous one is kept" if (self.path / name).is_file() else "there is none yet"
+        before = "the previous one is kept" if (self.path / name).is_file() else "there is no previous one"
         with self._named_errors(name, before):
             write_checkpoint(self.path / name, state, keep_previous=name == CHECKPOINT)
 
@@ -129,7 +129,7 @@ class RunDirectory:
         path = self.path / BEST
         if not path.is_file():
             raise TrainingError(
-                f"no weights of a best epoch at {path}: the run wasn't started with --publish best, or they couldn't "
+                f"no best-epoch weights at {path}: the run wasn't started with --publish best, or they couldn't "
                 "be written; --finish RUN --publish last publishes the last epoch"
             )
         return read_checkpoint(path)
@@ -207,7 +207,7 @@ def resume_config(
     if (artifact := run.artifact()) is not None:
         if recipe == config.recipe:
             raise TrainingError(
-                f"this run is finished: its artifact is {artifact}; --epochs or --minutes make it longer, if it was "
+                f"this run is finished: its artifact is {artifact}; --epochs or --minutes extend it, if it was "
                 "trained with --keep-checkpoint"
             )
         if not (folder / CHECKPOINT).is_file():

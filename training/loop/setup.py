@@ -52,7 +52,7 @@ def set_up(
         dataset = open_dataset(config, resume)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
     context.log(
-        f"{dataset.name}, before damaged images and copies are left out: {len(dataset.labels)} classes; {sizes}; "
+        f"{dataset.name}, before leaving out damaged images and copies: {len(dataset.labels)} classes; {sizes}; "
         f"split: {dataset.split_description}"
     )
     with ExitStack() as stack:
@@ -134,7 +134,9 @@ def _with_start(config: TrainConfig, context: DistributedContext, dataset: Datas
         if text:
             context.log(text)
         if is_bundled(config.run.name):
-            context.log(f"a bundled network is called {config.run.name}, too; --name gives yours another name")
+            context.log(
+                f"a bundled network is also called {config.run.name}; use --name to choose another name for yours"
+            )
     return cast(TrainConfig, context.broadcast(config))
 
 
@@ -212,7 +214,7 @@ def _with_mean(
     if abs(difference) > diagnostics.MAX_MEAN_PIXEL:
         context.log(
             f"these images are {abs(difference):.0f} gray levels {'brighter' if difference > 0 else 'darker'} than "
-            "those the start network was trained on; its mean stays what is subtracted"
+            "those the start network was trained on; that network's mean is still subtracted"
         )
     return cache.with_mean(initial.mean)
 
@@ -228,8 +230,8 @@ def fits_output_layer(config: TrainConfig, initial: InitialState) -> bool:
     if useless := config.options_without_effect():
         options = ", ".join(map(option_name, useless))
         raise TrainingError(
-            f"without an epoch only the output layer is fitted, and {options} would have no effect: add --epochs, such "
-            "as --epochs 15"
+            f"without epochs only the output layer is fitted, so {options} would have no effect: add --epochs, such as "
+            "--epochs 15"
         )
     return fits
 
@@ -260,7 +262,9 @@ def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> T
         test.write(run.path)
     rate = config.recipe.learning_rate
     if test.best_rate is None:
-        context.log(f"range test: no learning rate lowered the loss in {len(test.rates)} steps; it stays {rate:g}")
+        context.log(
+            f"range test: no learning rate clearly lowered the loss in {len(test.rates)} steps; keeping {rate:g}"
+        )
     else:
         context.log(f"range test: learning rate {test.best_rate:g} instead of {rate:g}")
         rate = test.best_rate
@@ -293,7 +297,7 @@ def _log_start(trainer: Trainer, split_warning: str | None) -> None:
             context.log(warning)
     threads = f", {count_of(torch.get_num_threads(), 'thread')}" if context.device.type == "cpu" else ""
     where = f"{context.device}{threads}, {count_of(context.world_size, 'process', 'processes')}"
-    length = f"at most {count_of(recipe.epochs, 'epoch')}" if recipe.epochs else "no epoch, only a new output layer"
+    length = f"at most {count_of(recipe.epochs, 'epoch')}" if recipe.epochs else "no epochs, only a new output layer"
     if recipe.minutes:
         length = f"{recipe.minutes:g} minute{'' if recipe.minutes == 1 else 's'}"
     if trainer.epoch or trainer.step:

@@ -90,12 +90,12 @@ def fit_output_layer(
     total = crops.size + len(validation) * len(served) + len(held_out)
     with (
         tqdm(total=total, desc="features of the start network", unit="crop", leave=False, disable=None) as bar,
-        repeated(f"computing the start network's features of {total:,} crops", bar.disable),
+        repeated(f"computing the start network's features for {total:,} crops", bar.disable),
     ):
         crop_features = extractor.compute(train, crops, bar)
         validation_features = extractor.compute(validation, np.tile(served, (len(validation), 1)), bar)
         held_out_features = extractor.compute(held_out, np.full((len(held_out), 1), CENTER_CROP), bar)[:, 0]
-    with stage("fitting the output layer to them"):
+    with stage("fitting the output layer to these features"):
         neighbor_error = nearest_neighbor_error(crop_features[:, 0], labels[train], held_out_features, labels[held_out])
         probe = fit_linear_probe(
             crop_features.reshape(-1, crop_features.shape[-1]),
@@ -106,7 +106,7 @@ def fit_output_layer(
             config.recipe.class_weights,
         )
     if probe.ran_out_of_time:
-        tqdm.write("fitting the output layer took too long to try weaker regularization, with which it may be better")
+        tqdm.write("fitting the output layer took too long to try weaker regularization, which might improve it")
     predicted = (held_out_features @ probe.weight.T + probe.bias).argmax(1)
     errors = {NEAREST_NEIGHBOR: neighbor_error, LINEAR: float((predicted != labels[held_out]).mean())}
     split = dataset.held_out_split

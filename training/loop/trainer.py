@@ -216,7 +216,7 @@ class Trainer:
             try:
                 self.run.save_best({"epoch": self.epoch, "error": error, "weights": weights})
             except TrainingError as problem:
-                self.context.log(f"warning: {problem}; the run continues, and epoch {self.epoch} can't be published")
+                self.context.log(f"warning: {problem}; the run continues, but epoch {self.epoch} can't be published")
                 saved = False
         return bool(self.context.broadcast(saved))
 
@@ -292,7 +292,7 @@ class Trainer:
         """Save and stop if that was requested in any process; called by all of them."""
         if self.context.any(self.stop.requested):
             self.save()
-            self._raise_stopped(f"in the validation of epoch {self.epoch + 1}")
+            self._raise_stopped(f"during the validation of epoch {self.epoch + 1}")
 
     def _raise_stopped(self, where: str) -> NoReturn:
         """Raise StoppedError in all processes at once: when one has ended, torchrun gives the others 30 seconds."""
@@ -381,15 +381,15 @@ class Trainer:
         now = self.cache.digests()
         if len(now) != len(digests):
             raise TrainingError(
-                f"the run began with {count_of(len(digests), 'image')}, and there are {len(now):,} now: put back what "
-                "was there, or start a new run"
+                f"the run began with {count_of(len(digests), 'image')}, but now there are {len(now):,}: restore the "
+                "original images, or start a new run"
             )
         changed = np.flatnonzero((now != digests).any(1))
         if len(changed):
             raise TrainingError(
                 f"{count_of(len(changed), 'image')} changed since this run began, such as "
-                f"{show_path(self.dataset.examples[changed[0]].file)}, or another --max-pixels leaves out others: put "
-                "back what was there, or start a new run"
+                f"{show_path(self.dataset.examples[changed[0]].file)}, or --max-pixels now skips different ones: "
+                "restore the original images and --max-pixels, or start a new run"
             )
 
     def _forget_best_if_not_kept(self) -> None:

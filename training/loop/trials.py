@@ -42,7 +42,7 @@ def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
     steps = trainer.recipe.epochs * trainer.steps_per_epoch
     if len(candidates) < 2 or (steps < MIN_STEPS_FOR_TRIAL and not trainer.recipe.minutes):
         return
-    with stage("trying numbers of threads", context.is_main):
+    with stage("finding the fastest number of threads", context.is_main):
         seconds = {threads: _time_pass(trainer, threads) for threads in candidates}
     torch.set_num_threads(min(candidates, key=lambda threads: seconds[threads]))
 

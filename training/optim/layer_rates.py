@@ -33,7 +33,7 @@ def layer_multipliers(
     names = {layer.name for layer in spec.weighted_layers}
     known = names | {group for group in GROUPS if _members(spec, group, copied)}
     if unused := [name for name in options if name not in known] + [name for name in frozen if name not in names]:
-        raise TrainingError(f"no layer of this network is {unused[0]}: leave it out of --lr-multipliers and --frozen")
+        raise TrainingError(f"this network has no {unused[0]} layer: leave it out of --lr-multipliers and --frozen")
     multipliers = dict.fromkeys(sorted(copied), FINETUNE_LR_FACTOR)
     for group in GROUPS:
         if group in options:

@@ -37,7 +37,7 @@ from training.loop.status import stage
 
 MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
 """Maximum numbers of images, so that calibration takes minutes even for a million."""
-_NONE_UNFAMILIAR = f"unfamiliar images aren't flagged, which needs {MIN_HELD_OUT} validation images"
+_NONE_UNFAMILIAR = f"unfamiliar images aren't flagged: this needs {MIN_HELD_OUT} validation images"
 
 
 def calibrate(
@@ -88,7 +88,7 @@ def describe_calibration(manifest: Manifest) -> str:
     """The temperature, what it was fitted to, and the calibration error before and after it, in float32, as text."""
     calibration = manifest.calibration
     if calibration is None:
-        return "The probabilities aren't calibrated: `alexnet calibrate` does it."
+        return "The probabilities aren't calibrated: run `alexnet calibrate`."
     if calibration.split is None:
         return "The probabilities aren't calibrated, since there are no validation images: the temperature is 1."
     errors = [
@@ -110,7 +110,7 @@ def few_images_warning(num_images: int) -> str:
         return ""
     return (
         f"warning: calibrated on {count_of(num_images, 'validation image')}: probabilities may be overconfident or "
-        f"underconfident, and {_NONE_UNFAMILIAR}: add images"
+        f"underconfident, and {_NONE_UNFAMILIAR}; add images"
     )
 
 
@@ -168,7 +168,7 @@ def calibrate_artifact(
     if before := [m for m in artifact.manifest.measurements if not m.published]:
         measurements = count_of(len(before), "measurement")
         version = artifact.manifest.version
-        log(f"dropped {measurements} made with the temperature before; version {version} still has them")
+        log(f"dropped {measurements} made with the previous temperature; version {version} still has them")
     if NETWORK_FILES["int8"] in artifact.manifest.files:
         log("the int8 network is left out: add it again with `alexnet quantize`")
     log(format_measurements(calibrated.manifest.measurements))

@@ -54,7 +54,7 @@ def draw_figures(
     probabilities, _ = OnnxModel(artifact.network).run(np.stack(images), TEN_CROP)
     kernels = read_kernels(artifact)
     if kernels is None:
-        raise ArtifactError(f"{artifact.path} has no kernels of its first layer: publish it again")
+        raise ArtifactError(f"{artifact.path} has no first-layer kernels: publish it again")
     drawn = {
         "kernels": figures.draw_kernels(kernels, read_spec(artifact.manifest).towers),
         "predictions": figures.draw_predictions(

@@ -53,7 +53,7 @@ def export_and_publish(
     baselines, measured = _measure_baselines(trainer), list[Predictions]()
 
     def write(folder: Path) -> Manifest:
-        with stage("exporting the network, and comparing what is exported with it"):
+        with stage("exporting the network, and comparing the export with it"):
             difference = export(network, cache.mean, folder / NETWORK)
             if round_weights is not None:
                 round_weights(folder / NETWORK)

@@ -59,7 +59,7 @@ def _find_artifact(run: Path, environment: Environment, name: str) -> Path:
         command = shlex.join([alexnet_command(), "train", "--finish", str(run)])
         raise DatasetError(
             f"the run in {run} has no artifact in {environment.artifacts_folder / name}: publish its checkpoint with "
-            f"`{command}`, or name its artifact with --artifact"
+            f"`{command}`, or pass its artifact with --artifact"
         )
     return max(own)[1]
 
@@ -77,7 +77,7 @@ def _check_measurable(artifact: Artifact, run: Path, config: TrainConfig, datase
         )
     if artifact.image_contract != config.run.image_contract:
         raise DatasetError(
-            f"{artifact.path} reads images in another way than the run in {run} ({artifact.image_contract.name}, "
+            f"{artifact.path} reads images differently from the run in {run} ({artifact.image_contract.name}, "
             f"{config.run.image_contract.name}): measure it with `alexnet evaluate`"
         )
 

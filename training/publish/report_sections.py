@@ -84,7 +84,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
     training = manifest.training
     sizes = ", ".join(f"{count:,} {split}" for split, count in summary.check.summary.splits.items())
     skipped = summary.check.summary.skipped
-    start = training.get("initialized_from") or "nothing: initial weights were drawn at random"
+    start = training.get("initialized_from") or "random initial weights"
     pairs = (
         ("Images", f"{summary.check.summary.num_used:,} used: {sizes}"),
         ("Skipped", describe_reasons(skipped) or "nothing"),
@@ -98,7 +98,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
     )
     return [
         f"<h1>{escape(manifest.name)} version {manifest.version}</h1>",
-        paragraph(f"report of a training, {manifest.created:%Y-%m-%d %H:%M} UTC", "kind"),
+        paragraph(f"training report, {manifest.created:%Y-%m-%d %H:%M} UTC", "kind"),
         paragraph(summary.result, "result"),
         paragraph(summary.verdict) if summary.verdict else "",
         paragraph(summary.doubt, "warning") if summary.doubt else "",
@@ -110,7 +110,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
 def _length(summary: Summary, config: TrainConfig) -> str:
     """How long the network was trained, and which epoch was published if it isn't the last one."""
     if not config.recipe.has_epochs and not summary.epochs:
-        return "no epoch: only the output layer was fitted"
+        return "no epochs: only the output layer was fitted"
     training = summary.artifact.manifest.training
     steps = training.get("published_steps")
     if steps and not summary.epochs:
@@ -128,7 +128,7 @@ def _packing(packing: dict[str, Any]) -> str:
     """How the network was packed. `packing`: what `alexnet pack` wrote to the manifest."""
     kept = ", ".join(f"{100 * share:.3g} % of {layer}" for layer, share in packing["density"].items())
     epochs = packing["epochs"]
-    after = f"; then {count_of(epochs, 'epoch')} at {packing['learning_rate']:g}" if epochs else ""
+    after = f"; then {count_of(epochs, 'epoch')} at learning rate {packing['learning_rate']:g}" if epochs else ""
     return f"weights kept: {kept}{after}" + (", and a quarter as many at a tenth of it" if epochs >= 4 else "")
 
 
@@ -198,9 +198,9 @@ def _error_table(artifact: Artifact) -> str:
         )
         for m in measurements
     ]
-    errors = ("top-1 error", "top-5 error", "balanced accuracy", *(f"right by {name}" for name in groups))
+    errors = ("top-1 error", "top-5 error", "balanced accuracy", *(f"accuracy by {name}" for name in groups))
     note = (
-        "In parentheses: 95 % intervals, as far as the number of images tells. Balanced accuracy is the mean of the "
+        "In parentheses: 95 % intervals, which account only for sampling error. Balanced accuracy is the mean of the "
         "classes' recalls."
     )
     return table(("images", "crops", "precision", *errors), rows) + paragraph(note, "faint")
@@ -222,7 +222,7 @@ def _baseline_section(summary: Summary) -> str:
         f"{network.num_images:,}",
     )
     rows = [first, *(format_baseline(baseline) for baseline in summary.baselines)]
-    note = "The baselines are measured on the center crop; of many images, some use a random sample."
+    note = "The baselines are measured on the center crop; with many images, some use a random sample."
     return table(("method", "accuracy", "training images", "measured on"), rows) + paragraph(note, "faint")
 
 
@@ -233,7 +233,7 @@ def _mistakes(gallery: _Gallery, predictions: Predictions) -> str:
         return ""
     count = f"{len(mistakes):,} of {count_of(len(predictions.labels), 'image')}"
     shown = "all" if len(mistakes) <= NUM_MISTAKES else f"the {NUM_MISTAKES} with the highest confidence"
-    text = f"{count}; shown: {shown}. All are in predictions.csv. Below an image is its true class, in pink."
+    text = f"{count}; shown: {shown}. All are in predictions.csv. Below an image is its true class, whose bar is pink."
     return paragraph(text) + gallery.show(mistakes[:NUM_MISTAKES])
 
 
@@ -278,11 +278,11 @@ def _training_section(artifact: Artifact, folder: Path) -> str:
         parts.append(themed_figure(lambda: figures.draw_curves(records), "loss, error and learning rate by epoch"))
     if test is not None:
         best_rate = "none was found" if test.best_rate is None else f"{test.best_rate:g} was found"
-        parts.append(paragraph(f"Range test of the learning rate: {best_rate} in {len(test.rates)} steps."))
+        parts.append(paragraph(f"Learning rate range test: {best_rate} in {len(test.rates)} steps."))
         parts.append(themed_figure(lambda: figures.draw_range_test(test), "loss by learning rate"))
     spec, weights = read_weights(artifact)
     kernels = weights[f"{spec.convolutions[0].name}.weight"].transpose(0, 2, 3, 1)
-    drawn = themed_figure(lambda: figures.draw_kernels(kernels, spec.towers), "kernels, those of a tower together")
+    drawn = themed_figure(lambda: figures.draw_kernels(kernels, spec.towers), "kernels, grouped by tower")
     values = f"<pre>{escape(json.dumps(artifact.manifest.training, indent=1))}</pre>"
     return "".join([*parts, details("Kernels of the first layer", drawn), details("All settings, as JSON", values)])
 

@@ -25,7 +25,7 @@ REPORT_DATA = "report.json"
 FREQUENT = "always the most frequent class"
 FURTHER_TRAINING = ("--epochs", "15", "--lr-multipliers", "copied=1", "--publish", "best")
 """At the full rate: a fitted output layer doesn't distort the copied layers (docs/experiments.md)."""
-TRAIN_ALL_LAYERS = "train all layers and not only the output layer, which takes longer and may lower the error"
+TRAIN_ALL_LAYERS = "train all layers, not just the output layer, which takes longer but may lower the error"
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class Summary:
         doubts = []
         if self.split == "validation":
             doubts.append(
-                "There is no test split: these images also steered the training, so the error on others is likely "
-                "higher. To measure it, put some images into a folder test."
+                "There is no test split: these images also steered training, so the error on others is likely "
+                "higher. To measure it, put some images into a folder named test."
             )
         training = self.artifact.manifest.training
         if may_know_held_out(training):
             doubts.append(
                 f"The network that this run started from was trained on another split of {training['dataset']}: some "
-                f"of these {self.split} images may be among its training images, and the error on others higher. "
+                f"of these {self.split} images may be among its training images, so the error on others may be higher. "
                 f"To measure it, {split_advice(splits_of_ancestors(training), training['dataset'])}."
             )
         return " ".join(doubts)
@@ -90,13 +90,13 @@ class Summary:
             return ""
         best = min(rivals, key=lambda baseline: baseline.top1_error)
         error, (low, high) = self.measured.top1_error, self.measured.top1_interval
-        beside = f"accuracy of {best.method} {100 * (1 - best.top1_error):.1f} %"
-        ours = f"of the network {100 * (1 - error):.1f} %"
+        ours, theirs = 100 * (1 - error), 100 * (1 - best.top1_error)
+        compared = f"the network's accuracy is {ours:.1f} %, against {theirs:.1f} % for {best.method}"
         if high < best.interval[0]:
-            return f"Training was worth it: {beside}, {ours}."
+            return f"Training was worth it: {compared}."
         if low > best.interval[1]:
-            return f"A baseline is better: {beside}, {ours}. Train longer, or start from a network (--init-from)."
-        return f"No clear difference to a baseline: {beside}, {ours}; the intervals of the two overlap."
+            return f"A baseline is better: {compared}. Train longer, or start from a network (--init-from)."
+        return f"No clear difference from a baseline: {compared}; their intervals overlap."
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -143,7 +143,7 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     data = ["--data", environment.data, *(word for pattern in environment.exclude for word in ("--exclude", pattern))]
     lines = [
         ("search for similar images", ["index", "add", *named, *data, *home]),
-        ("serve both on a page and by HTTP", ["serve", *named, *home]),
+        ("classify and search on a page and over HTTP", ["serve", *named, *home]),
         ("classify images", ["classify", *named, "IMAGE"]),
     ]
     if not config.recipe.has_epochs:

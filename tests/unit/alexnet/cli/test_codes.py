@@ -30,7 +30,7 @@ def coded(artifact: Artifact, few: Path, tmp_path_factory: pytest.TempPathFactor
     add_variations(home / "i", home / "rows.npz", 387)
     printed = invoke("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
     assert printed.startswith("28 bits: ")
-    assert "of the 10 nearest are among the first 100" in printed
+    assert "of the 10 nearest neighbors are among the first 100" in printed
     return replace(artifacts.load(home / "a"), path=home / "a" / "1")
 
 

@@ -175,7 +175,7 @@ def test_a_finished_run_is_named_before_pytorch_is_loaded(artifact: Artifact, tm
         (("--resume", "a", "--finish", "b"), "--resume and --finish are mutually exclusive"),
         (("--finish", "b", "--epochs", "9"), "--epochs has no effect with --finish"),
         (("--find-rate", "--learning-rate", "1"), "--find-rate chooses the learning rate"),
-        (("--epochs", "3", "--minutes", "1"), "--epochs and --minutes exclude each other"),
+        (("--epochs", "3", "--minutes", "1"), "--epochs and --minutes can't be combined"),
     ],
 )
 def test_options_that_exclude_each_other(app: typer.Typer, options: tuple[str, ...], message: str) -> None:

@@ -92,7 +92,7 @@ def test_unpacked_once(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture
     assert unpack("pets", pets(), None) == root
     assert capsys.readouterr().out == ""
     assert unpack("pets", pets(), file) == root
-    assert f"pets is unpacked already, in {root}: {file} isn't read" in capsys.readouterr().out
+    assert f"pets is already unpacked in {root}, so {file} isn't read" in capsys.readouterr().out
     assert visible(home) == ["pets"]
 
 
@@ -102,11 +102,11 @@ def test_unpacked_from_a_tar_archive(tmp_path: Path, home: Path, name: str) -> N
     root = unpack("pets", pets(), tarred(tmp_path / name, FILES))
     assert {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()} == FILES
     shutil.rmtree(root)
-    with pytest.raises(DatasetError, match="its files have another checksum"):
+    with pytest.raises(DatasetError, match="the checksum of its files doesn't match"):
         unpack("pets", pets(), tarred(tmp_path / name, FILES | {"train/dog/0.jpg": b"a fox"}))
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 3])
-    with pytest.raises(DatasetError, match=r"another checksum|should be a zip or tar archive"):
+    with pytest.raises(DatasetError, match=r"checksum of its files doesn't match|should be a zip or tar archive"):
         unpack("pets", pets(), tmp_path / name)
     assert visible(home) == []
 
@@ -118,13 +118,13 @@ def test_downloaded(tmp_path: Path) -> None:
 
 def test_no_network_says_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.download.RETRY_SECONDS", 0.0)
-    with pytest.raises(DatasetError, match="download it elsewhere and name it with --archive"):
+    with pytest.raises(DatasetError, match="download it elsewhere and pass it with --archive"):
         unpack("pets", pets(), None)
     assert visible(home) == []
 
 
 def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> None:
-    with pytest.raises(DatasetError, match="its files have another checksum"):
+    with pytest.raises(DatasetError, match="the checksum of its files doesn't match"):
         unpack("pets", pets(), packed(tmp_path / "other.zip", FILES | {"train/dog/0.jpg": b"a fox"}))
     (tmp_path / "page.zip").write_text("<html>not found</html>")
     with pytest.raises(DatasetError, match="should be a zip or tar archive"):

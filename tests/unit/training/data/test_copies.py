@@ -93,7 +93,7 @@ def test_files_that_are_never_read_are_not_compared(tmp_path: Path, monkeypatch:
 
 def test_copies_of_one_image_cannot_be_split(tmp_path: Path) -> None:
     files = {f"{kind}/{n}.png": make_image(seed) for seed, kind in enumerate(("cat", "dog")) for n in range(12)}
-    with pytest.raises(DatasetError, match=r"too few images in .*: some class needs at least three"):
+    with pytest.raises(DatasetError, match=r"too few images in .*: at least one class needs three"):
         load_folder(write_files(tmp_path / "d", files))
 
 

@@ -45,7 +45,7 @@ def test_a_sound_data_set(tmp_path: Path) -> None:
 def test_copies_in_one_class_are_counted(tmp_path: Path) -> None:
     """Case 08, first part, with one more image: 12 copies of one image are one image."""
     files = {f"{kind}/{n}.png": make_image(seed) for seed, kind in enumerate(("cat", "dog")) for n in range(12)}
-    with pytest.raises(DatasetError, match="some class needs at least three different images"):
+    with pytest.raises(DatasetError, match="at least one class needs three different images"):
         load_folder(write_files(tmp_path / "copies", files))
     files |= {
         f"{kind}/other{n}.png": make_image(10 * n + seed) for seed, kind in ((2, "cat"), (3, "dog")) for n in (1, 2, 3)
@@ -74,9 +74,9 @@ def test_files_in_train_and_test_under_two_labels(tmp_path: Path) -> None:
     check = check_data(load_table(root / "leak.csv"))
     assert check.summary.skipped == {"copies of held-out images": 15, "under several labels": 2}
     text = str(check)
-    assert "15 images left out of training or validation, because the same pixels are held out: again/" in text
-    assert "2 images left out, because the same pixels are under several labels: " in text
-    assert "1 image of the test split under several labels: src/cat/1.png; such images stay" in text
+    assert "15 images left out of training or validation, because held-out images have the same pixels: again/" in text
+    assert "2 images left out, because the same pixels appear under several labels: " in text
+    assert "1 image of the test split under several labels: src/cat/1.png; such images are still measured" in text
     (root / "twice.csv").write_text("path,label,split\nsrc/cat/0.png,cat,train\nsrc/cat/0.png,cat,test\n")
     with pytest.raises(DatasetError, match="different labels or splits"):
         load_table(root / "twice.csv")
@@ -86,7 +86,7 @@ def test_small_classes_are_named(tmp_path: Path) -> None:
     """Case 08, third part."""
     check = check_data(load_folder(write_files(tmp_path / "one", one_each({"bird": 2, "cat": 1, "dog": 6}))))
     text = str(check)
-    assert "classes without a test image, so that their errors aren't known: 2 of 3, bird, cat; add images" in text
+    assert "classes without a test image, so their errors are unknown: 2 of 3, bird, cat; add images" in text
     assert "classes with fewer than 10 test images, too few to estimate their errors: 1 of 3, dog (1)" in text
     assert "1 of 1 right still allows an error of 0.0 to 79.3 %" in text
 
@@ -94,7 +94,7 @@ def test_small_classes_are_named(tmp_path: Path) -> None:
 def test_unequal_classes() -> None:
     sizes = [size("cat", 500, 50), size("dog", 5, 20)]
     (warning,) = size_warnings(sizes, "test")
-    assert warning.startswith("unequal classes: cat has 500 training images, dog 5;")
+    assert warning.startswith("imbalanced classes: cat has 500 training images, dog 5;")
     assert size_warnings([size("cat", 500, 50), size("dog", 90, 20)], "test") == []
 
 
@@ -109,7 +109,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "d: 81 found, 80 used, 1 skipped (1 not an image)" in result.output
     assert "file properties reveal the class: all of elm are JPEG, none of the others" in result.output
-    assert result.output.count("and not what is shown") == 1
+    assert result.output.count("and not what the images show") == 1
     assert "notes.png\tnot images" in (tmp_path / "skipped.txt").read_text()
     as_json = json.loads(CliRunner().invoke(app, ["check", "--data", str(root), "--json"]).stdout)
     assert as_json["shortcuts"]["classes"][0] == {"class": "elm", "trait": "are JPEG", "share": 1.0, "others": 0.0}

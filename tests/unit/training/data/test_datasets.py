@@ -50,7 +50,7 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
             {"cat": 5, "dog": 0},
             r"at least two classes are needed \(1 folder without images left out: dog; a class needs",
         ),
-        ({"cat": 2, "dog": 2}, "some class needs at least three"),
+        ({"cat": 2, "dog": 2}, "at least one class needs three"),
     ],
 )
 def test_untrainable_folders_are_refused(tmp_path: Path, files: dict[str, int], message: str) -> None:

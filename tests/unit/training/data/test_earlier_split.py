@@ -150,9 +150,9 @@ def test_data_with_its_own_split_is_refused(data: Path, table: Path, tmp_path: P
     for split in ("train", "val"):
         add(add(tmp_path / "own" / split, "cat", range(3)), "dog", range(3))
     for source in (str(tmp_path / "own"), str(table), "elpv"):
-        with pytest.raises(DatasetError, match="has its own split, which it keeps: leave out --split-from"):
+        with pytest.raises(DatasetError, match="already has a split: leave out --split-from"):
             load_dataset(source, split_from=table)
-    with pytest.raises(DatasetError, match="and --split half draws all images again: choose one"):
+    with pytest.raises(DatasetError, match="but --split half splits all images again: choose one"):
         load_dataset(str(data), split="half", split_from=table)
 
 
@@ -164,7 +164,7 @@ def test_what_is_not_the_split_of_this_data_is_refused(data: Path, table: Path, 
         with pytest.raises(DatasetError, match=r"other\.csv is not the split of a run"):
             load_dataset(str(data), split_from=tmp_path / "other.csv")
     others = add(add(tmp_path / "others", "ant", range(20)), "bee", range(20))
-    with pytest.raises(DatasetError, match=r"none of the images is in first/split\.csv"):
+    with pytest.raises(DatasetError, match=r"none of the images are in first/split\.csv"):
         load_dataset(str(others), split_from=table)
 
 
@@ -172,7 +172,7 @@ def test_a_split_of_which_a_side_is_lost_is_refused(data: Path, table: Path) -> 
     for name, side in sides_of(load_folder(data)).items():
         if side == "validation":
             (data / name).unlink()
-    with pytest.raises(DatasetError, match=r"too few images for --split-from .* there is nothing to hold out"):
+    with pytest.raises(DatasetError, match=r"too few images for --split-from .* nothing is left to hold out"):
         load_dataset(str(data), split_from=table)
 
 

@@ -64,5 +64,5 @@ def test_neighbors_are_on_one_side() -> None:
 
 
 def test_a_class_that_would_not_be_trained_is_named(few: Path) -> None:
-    with pytest.raises(DatasetError, match=r"--split neighborhood: (the class \w+ has no images|there is nothing)"):
+    with pytest.raises(DatasetError, match=r"--split neighborhood: (the class \w+ has no images|nothing is left)"):
         split_again(load_folder(few), "neighborhood", 0)

@@ -47,7 +47,7 @@ def test_a_damaged_image_is_decoded_again(
     cache = build_cache(dataset, tmp_path, form)
     capsys.readouterr()
     np.testing.assert_array_equal(cache.images.read(ROWS), whole)
-    assert "of the cache was damaged, and is decoded again" in capsys.readouterr().out
+    assert "of the cache is damaged: decoding it again" in capsys.readouterr().out
     np.testing.assert_array_equal(cache.images.read(ROWS), whole)
     assert capsys.readouterr().out == ""
 
@@ -69,7 +69,7 @@ def test_a_damaged_image_is_decoded_again_before_crops_are_cut(
     damage(path, 5_000, bytes(2_000))
     capsys.readouterr()
     assert all(map(torch.equal, load_crops(), whole))
-    assert "image 0 of the cache was damaged, and is decoded again" in capsys.readouterr().out
+    assert "image 0 of the cache is damaged: decoding it again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
@@ -81,7 +81,7 @@ def test_an_image_that_cannot_be_decoded_again(
     (path,) = tmp_path.glob("*/images.*")
     damage(path, 5, b"damage")
     monkeypatch.setattr("training.data.traits.read_image_file", lambda *_: b"no image")
-    with pytest.raises(DatasetError, match="damaged in the cache, and can't be decoded again"):
+    with pytest.raises(DatasetError, match="an image in the cache is damaged, and decoding it again failed"):
         images.read(ROWS)
 
 

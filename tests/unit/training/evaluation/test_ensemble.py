@@ -99,12 +99,12 @@ def test_training_images_that_are_measured_are_counted(
 
     title, said = measure(images)
     assert title == "patterns 75/10/15, seed 0, all, with 69 training images"
-    assert "69 training images of the network among the 90 images: expect a higher error on new images" in said
+    assert "the 90 images include 69 training images of the network: expect a higher error on new images" in said
     title, said = measure(few)
     assert (title, "training image" in said) == ("few 75/10/15, seed 0, all", False)
     title, said = measure(Path(shutil.copytree(few, tmp_path / "patterns")))
     assert title == "patterns 75/10/15, seed 0, all, perhaps with training images"
-    assert "was trained on patterns, split differently: how many of these images it knows isn't known" in said
+    assert "was trained on patterns, split differently: how many of these images it was trained on is unknown" in said
 
 
 def test_training_images_of_the_networks_that_it_descends_from_are_counted(artifact: Artifact, images: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_network_is_measured_on_the_earlier_split_that_it_kept(artifact: Artif
     table, said = str(tmp_path / "split.csv"), list[str]()
     (measured, *_) = evaluate_ensemble([member], table, "test", None, False, "cpu", "float32", said.append)
     assert measured.num_images == len(first.test)
-    assert not [line for line in said if "not used in training" in line]
+    assert not [line for line in said if "training left out" in line]
     for paths, weighted in (([artifact.path], False), ([member, member], True)):
         with pytest.raises(DatasetError, match="is split differently"):
             evaluate_ensemble(paths, table, "test", None, weighted, "cpu", "float32", print)

@@ -85,7 +85,9 @@ def test_int8_that_is_worse_is_refused_and_leaves_nothing(artifact: Artifact, im
     path = tmp_path / "copy"
     shutil.copytree(artifact.path, path)
     lines: list[str] = []
-    with pytest.raises(QuantizationError, match=r"on the validation images is .* points higher, over the -100 allowed"):
+    with pytest.raises(
+        QuantizationError, match=r"on the validation images is .* points higher, above the -100 allowed"
+    ):
         add_int8(path, str(images), None, 3, -100.0, "cpu", lines.append)
     assert any(", validation: " in line for line in lines)
     assert not any("test images" in line or ", test: " in line for line in lines)  # the test split decides nothing
@@ -98,7 +100,7 @@ def test_copies_that_training_left_out_do_not_decide(artifact: Artifact, images:
     path, data, dataset = make_leaky(artifact, images, tmp_path)
     lines: list[str] = []
     add_int8(path, str(data), None, 1000, 100.0, "cpu", lines.append)
-    assert f"calibrating the ranges of activations on {len(dataset.train)} training images" in lines
+    assert f"calibrating the activation ranges on {len(dataset.train)} training images" in lines
     assert any(f", validation: {len(dataset.validation)} images" in line for line in lines)
 
 

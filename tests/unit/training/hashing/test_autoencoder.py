@@ -91,7 +91,7 @@ def test_codes_with_labels_and_the_same_seed() -> None:
     np.testing.assert_array_equal(first.projection, second.projection)
     with pytest.raises(TrainingError, match="supervised codes need labels"):
         train_autoencoder(features, 8, config)
-    with pytest.raises(TrainingError, match="codes of 32 bits need more than 32 images and features as long"):
+    with pytest.raises(TrainingError, match="codes of 32 bits need more than 32 images and feature dimensions"):
         itq(features[:20], 32)
 
 

@@ -20,8 +20,8 @@ from training.hashing.train_codes import add_encoder, hamming_recall
 @pytest.mark.parametrize(
     ("num_images", "message"),
     [
-        (400, "codes need over 400 images in the index to be trained, got 400"),
-        (600, "codes of 512 bits need over 512 images to train on, got 480 beside the 120 that measure them"),
+        (400, "code training needs over 400 images in the index, got 400"),
+        (600, "codes of 512 bits need over 512 images to train on, got 480 besides the 120 held out to measure them"),
     ],
 )
 def test_too_few_images(artifact: Artifact, num_images: int, message: str) -> None:

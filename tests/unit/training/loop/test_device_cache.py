@@ -45,28 +45,28 @@ def choose(device_cache: DeviceCache, device: torch.device = GPU) -> tuple[int, 
 @pytest.mark.parametrize("device_cache", ["auto", "yes"])
 def test_what_fits_is_kept(free: pytest.MonkeyPatch, device_cache: DeviceCache) -> None:
     set_free(free, ALL_BYTES + RESERVED)
-    text = "12,000 training and validation images are kept in the memory of cuda:0: 2.4 GB of the 8.7 GB that are free"
+    text = "12,000 training and validation images are kept in the memory of cuda:0: 2.4 GB of 8.7 GB free"
     assert choose(device_cache) == (12_000, text)
     set_free(free, ALL_BYTES + RESERVED - 1)
     assert choose(device_cache)[0] == 10_000
     set_free(free, TRAIN_BYTES + RESERVED)
-    text = "10,000 training images are kept in the memory of cuda:0: 2.0 GB of the 8.3 GB that are free"
+    text = "10,000 training images are kept in the memory of cuda:0: 2.0 GB of 8.3 GB free"
     assert choose(device_cache) == (10_000, text)
 
 
 def test_what_does_not_fit_is_said(free: pytest.MonkeyPatch) -> None:
     set_free(free, TRAIN_BYTES + RESERVED - 1)
     problem = (
-        "the 10,000 training images take 2.0 GB in the memory of cuda:0, where 8.3 GB are free, 6.3 GB of them for "
-        "training: "
+        "the 10,000 training images take 2.0 GB in the memory of cuda:0, where 8.3 GB is free and training itself "
+        "needs 6.3 GB: "
     )
-    assert choose("auto") == (0, problem + "the images of each batch are copied")
+    assert choose("auto") == (0, problem + "images are copied batch by batch")
     with pytest.raises(TrainingError, match=problem + "choose --device-cache auto, or a smaller --micro-batch"):
         choose("yes")
 
 
 def test_nothing_is_kept_unless_asked_for(free: pytest.MonkeyPatch) -> None:
-    assert choose("no") == (0, "the images of each batch are copied to cuda:0 (--device-cache no)")
+    assert choose("no") == (0, "images are copied to cuda:0 batch by batch (--device-cache no)")
     assert choose("no", CPU) == choose("auto", CPU) == (0, "")
     assert choose("yes", CPU)[0] == 12_000
 
@@ -155,10 +155,15 @@ def test_memory_that_another_process_has_taken_since(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     free.setattr(DeviceImages, "upload", fail)
-    with pytest.raises(TrainingError, match="the images don't fit there after all: choose --device-cache auto"):
+    with pytest.raises(
+        TrainingError, match="the images don't fit in device memory after all: choose --device-cache auto"
+    ):
         create(few, cached, tmp_path, "yes").fit()
     free.setattr("training.loop.device_cache.choose_rows", lambda *arguments: (TRAIN, "they fit"))
     trainer = create(few, cached, tmp_path, "auto")
     trainer.fit()
-    assert "they fit\nthey don't fit there after all: the images of each batch are copied" in capsys.readouterr().out
+    assert (
+        "they fit\nthey don't fit in device memory after all: images are copied batch by batch"
+        in capsys.readouterr().out
+    )
     assert trainer.num_device_images == 0

@@ -18,7 +18,7 @@ def test_no_progress() -> None:
     assert diagnostics.no_progress_warning(1.0986, 1.0986, 2, 6, "paper") is None  # too early
     warning = diagnostics.no_progress_warning(1.0986, 1.0986, 50, 150, "paper")
     assert warning is not None
-    assert "still that of guessing without a look at the images (1.099)" in warning
+    assert "still no better than guessing without looking at the images (1.099)" in warning
     assert "leave out --recipe" in warning
     assert "--recipe" not in str(diagnostics.no_progress_warning(1.0986, 1.0986, 50, 150, "fine-tune"))
 

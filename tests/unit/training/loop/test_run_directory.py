@@ -58,10 +58,10 @@ def test_a_full_disk_leaves_the_configuration(tmp_path: Path) -> None:
 
 def test_other_configurations_are_refused(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text('{"recipe": {}}')
-    with pytest.raises(TrainingError, match="is not a configuration of this version: "):
+    with pytest.raises(TrainingError, match="is not valid in this version: "):
         RunDirectory(tmp_path).read_config()
     (tmp_path / CONFIG).write_text('{"recipe":')
-    with pytest.raises(TrainingError, match=r"config\.json is damaged: it is not JSON"):
+    with pytest.raises(TrainingError, match=r"config\.json is damaged: it isn't valid JSON"):
         RunDirectory(tmp_path).read_config()
     with pytest.raises(TrainingError, match=r"it has no config\.json"):
         RunDirectory(tmp_path / "nothing").read_config()

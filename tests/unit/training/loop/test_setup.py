@@ -44,7 +44,7 @@ def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.Capt
         summary = trainer.dataset.summary(trainer.cache.skipped)
     printed = capsys.readouterr().out
     assert str(summary) in printed
-    assert "a bundled network is called photos, too; --name gives yours another name" in printed
+    assert "a bundled network is also called photos; use --name to choose another name for yours" in printed
     assert summary.skipped == {"excluded": 10, "outside the class folders": 1, "damaged images": 1}
     assert (summary.num_found, summary.num_used, sum(summary.splits.values())) == (35, 23, 23)
     reasons = [line.split("\t")[1] for line in (tmp_path / "skipped.tsv").read_text().splitlines()]
@@ -124,7 +124,7 @@ def test_a_run_whose_images_changed_is_not_resumed(few: Path, tmp_path: Path) ->
     (changed,) = (example.path for example in run.dataset.validation if example.label == 0)
     before = changed.read_bytes()
     changed.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)))
-    refusal = f"1 image changed since this run began, such as {re.escape(str(changed))}, or another --max-pixels"
+    refusal = f"1 image changed since this run began, such as {re.escape(str(changed))}, or --max-pixels now"
     with pytest.raises(TrainingError, match=refusal), set_up(run.config, CONTEXT, run.run.path):
         pass
     changed.write_bytes(before)
@@ -138,7 +138,7 @@ def test_a_run_with_another_number_of_images_is_not_resumed(few: Path, tmp_path:
     (run.run.path / SPLIT).unlink()  # else the images' names refuse it
     run.dataset.train[0].path.unlink()
     number = len(run.dataset.examples)
-    refusal = f"the run began with {number} images, and there are {number - 1} now: put back what was there"
+    refusal = f"the run began with {number} images, but now there are {number - 1}: restore the original images"
     with pytest.raises(TrainingError, match=refusal), set_up(run.config, CONTEXT, run.run.path):
         pass
 

@@ -107,7 +107,7 @@ def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, f
     assert np.array_equal(read_mean(tuned), read_mean(artifact))
     assert tuned.manifest.measurements[0].top1_error < 1 / 3
     assert len(read_baselines(run.path)) == 3
-    assert "no epoch: only the output layer was fitted" in (run.path / "report.html").read_text()
+    assert "no epochs: only the output layer was fitted" in (run.path / "report.html").read_text()
 
 
 def test_a_network_that_training_makes_no_better_is_published_as_it_was(
@@ -135,7 +135,7 @@ def test_options_without_an_effect_are_refused(artifact: Artifact, few: Path, tm
     config = create(few, tmp_path, artifact.path, augment="boxes")
     dataset = load_folder(few)
     labels = tuple(label.model_copy(update={"id": f"new {label.id}"}) for label in dataset.labels)
-    with pytest.raises(TrainingError, match="only the output layer is fitted, and --augment would have no effect"):
+    with pytest.raises(TrainingError, match="only the output layer is fitted, so --augment would have no effect"):
         fits_output_layer(config, InitialState.create(config, labels))
 
 

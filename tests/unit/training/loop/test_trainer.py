@@ -91,7 +91,7 @@ def require_equal(trainer: Trainer, other: Trainer) -> None:
 def test_a_wrong_mean_ends_the_run(make: Make, cached: ImageCache) -> None:
     trainer = make()
     trainer.engine.loader.cache = replace(cached, mean=np.zeros_like(cached.mean))
-    with pytest.raises(TrainingError, match="the mean image is not that of these images"):
+    with pytest.raises(TrainingError, match="the mean image, which isn't that of these images"):
         trainer.fit()
 
 
@@ -100,7 +100,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(make: Make) -> None:
     with torch.no_grad():
         trainer.engine.network.get_parameter("fc8.bias").fill_(float("inf"))
     with pytest.raises(
-        TrainingError, match=r"training diverged: the loss is nan in epoch 1, step 1, and that of guessing 1\.1: use a"
+        TrainingError,
+        match=r"training diverged: the loss is nan in epoch 1, step 1, and guessing would give 1\.1: use a",
     ):
         trainer.fit()
 
@@ -277,7 +278,7 @@ def test_a_best_epoch_that_cannot_be_saved_does_not_end_the_run(
 
     trainer = make(recipe=options(epochs=2), publish="best", cls=Full)
     trainer.fit()
-    assert "best.pt: Is a directory; there is none yet; the run continues, and epoch 1 can't be published" in (
+    assert "best.pt: Is a directory; there is no previous one; the run continues, but epoch 1 can't be published" in (
         capsys.readouterr().out
     )
     assert trainer.best.epoch == RunDirectory(tmp_path).best_epoch() == 2
@@ -527,7 +528,7 @@ def test_stopped_in_the_validation_it_is_resumed_with_the_validation(make: Make,
     recipe = options(epochs=2)
     complete, stopped = make(recipe=recipe, micro_batch=2), make(recipe=recipe, micro_batch=2, cls=Stopped)
     complete.fit()
-    with pytest.raises(StoppedError, match="stopped in the validation of epoch 1"):
+    with pytest.raises(StoppedError, match="stopped during the validation of epoch 1"):
         stopped.fit()
     state = checkpoint(tmp_path)
     assert (state["epoch"], state["step"]) == (0, stopped.step)

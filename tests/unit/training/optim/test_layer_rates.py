@@ -49,5 +49,5 @@ def test_unknown_names_and_useless_multipliers_are_refused() -> None:
 def test_names_that_no_layer_has_are_refused(
     options: dict[str, float], frozen: tuple[str, ...], copied: set[str], name: str
 ) -> None:
-    with pytest.raises(TrainingError, match=f"no layer of this network is {name}: leave it out"):
+    with pytest.raises(TrainingError, match=f"this network has no {name} layer: leave it out"):
         layer_multipliers(SPEC, options, frozen, copied)

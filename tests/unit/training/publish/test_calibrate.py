@@ -35,7 +35,7 @@ def test_training_calibrates(artifact: Artifact, images: Path) -> None:
     sentence = describe_calibration(manifest)
     assert f"temperature {manifest.calibration.temperature:.3f}, which was fitted to" in sentence
     assert f"{manifest.measurements[1].uncalibrated_error:.3f} before and" in sentence
-    assert sentence.endswith("Unfamiliar images aren't flagged, which needs 50 validation images.")
+    assert sentence.endswith("Unfamiliar images aren't flagged: this needs 50 validation images.")
     enough = manifest.calibration.model_copy(update={"num_images": 50})
     assert "unfamiliar" not in describe_calibration(manifest.model_copy(update={"calibration": enough}))
     int8 = [m.model_copy(update={"precision": "int8"}) for m in manifest.measurements]  # as `alexnet quantize` adds
@@ -51,7 +51,7 @@ def test_a_published_artifact_becomes_the_next_version(
     again = calibrate_artifact(source, str(images), None, (), 1000, "cpu", lines.append)
     assert again.path == tmp_path / "patterns" / "2"
     assert "warning: calibrated on 9 validation images: probabilities" in capsys.readouterr().out
-    assert "unfamiliar images aren't flagged, which needs 50 validation images" in few_images_warning(9)
+    assert "unfamiliar images aren't flagged: this needs 50 validation images" in few_images_warning(9)
     assert few_images_warning(50) == ""
     assert again.manifest.calibration is not None
     assert artifact.manifest.calibration is not None
@@ -60,7 +60,7 @@ def test_a_published_artifact_becomes_the_next_version(
     before, after = (read_weights(one)[1] for one in (artifact, again))
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert len(again.manifest.measurements) == len(artifact.manifest.measurements)
-    assert "dropped 2 measurements made with the temperature before; version 1 still has them" in lines
+    assert "dropped 2 measurements made with the previous temperature; version 1 still has them" in lines
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         calibrate_artifact(source, "elpv", None, (), 1000, "cpu", lines.append)
 

@@ -83,7 +83,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_is_published(
         return begin_step(trainer, step)
 
     monkeypatch.setattr(Trainer, "_begin_step", stop_in_the_second_step)
-    with pytest.raises(StoppedError, match=r"after 2 steps of epoch 1; .* publish it as it is with --finish"):
+    with pytest.raises(StoppedError, match=r"after 2 steps of epoch 1; .* to publish it as it is, use --finish"):
         train_run(config)
     (run,) = (tmp_path / "runs").iterdir()
     finished = train_run(resume_config(run, config.environment, set()), run, finish=True)
@@ -105,7 +105,7 @@ def test_what_is_published_once_is_not_published_again(
     )
     with monkeypatch.context() as stopped:
         stopped.setattr("training.publish.export_run.write_report", interrupt)
-        with pytest.raises(StoppedError, match=r"artifacts/few/1 is published, its report isn't written: .* report "):
+        with pytest.raises(StoppedError, match=r"artifacts/few/1 is published; write its report with: .* report "):
             train_run(config)
     (run,) = (tmp_path / "runs").iterdir()
     assert RunDirectory(run).artifact() == tmp_path / "artifacts" / "few" / "1"
@@ -119,7 +119,9 @@ def test_what_is_published_once_is_not_published_again(
         full.setattr("training.publish.export_run.publish", fail)
         with pytest.raises(OSError, match="No space left"):
             train_run(finish, run, finish=True)
-    assert re.search(r"the trained network isn't lost: fix what follows, .* train --finish ", capsys.readouterr().out)
+    assert re.search(
+        r"the trained network isn't lost: fix the error below, .* train --finish ", capsys.readouterr().out
+    )
     finished = train_run(finish, run, finish=True)
     assert finished is not None
     assert len(json.loads((finished.artifact.path / HISTORY).read_text())["epochs"]) == 1

@@ -122,7 +122,10 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
     assert recipe | {"network": None} == json.loads(json.dumps(asdict(config.recipe))) | {"network": None}
     report = (run / "packing" / "report.html").read_text().replace("&nbsp;", " ")
     assert f"small, learning rate {config.recipe.learning_rate:g}" in report
-    assert "weights kept: 25 % of fc6, 25 % of fc7; then 4 epochs at 0.001, and a quarter as many at a" in report
+    assert (
+        "weights kept: 25 % of fc6, 25 % of fc7; then 4 epochs at learning rate 0.001, and a quarter as many at a"
+        in report
+    )
     assert "6 epochs in " in report
     for name, values in read_weights(artifact)[1].items():
         share = float((values != 0).mean())

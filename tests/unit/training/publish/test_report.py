@@ -58,7 +58,7 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     for measurement in artifact.manifest.measurements:
         assert f"{100 * measurement.top1_error:.1f} % ({format_interval(measurement.top1_interval)})" in shown
     assert "top-5 error" not in page  # there are three classes
-    assert "right by" not in page
+    assert "accuracy by" not in page
     assert "Classes with fewer than 10 test images" in page
     images = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert len(images) >= 4
@@ -280,7 +280,7 @@ def test_an_artifact_without_a_history(artifact: Artifact) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"seed": 1}, "is split differently than in the training"), ({"detail": 48}, "reads images in another way")],
+    [({"seed": 1}, "is split differently than in the training"), ({"detail": 48}, "reads images differently from")],
 )
 def test_images_that_the_network_may_have_seen_or_sees_otherwise_are_not_measured(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path, changes: dict[str, int], reason: str

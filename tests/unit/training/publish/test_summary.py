@@ -49,19 +49,22 @@ def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
 
 @pytest.mark.parametrize(
     ("error", "beginning"),
-    [(0.9, "Training was worth it: accuracy of plain 10.0 %"), (0.1, "No clear difference"), (0.3, "Training was")],
+    [(0.9, "Training was worth it: the network's accuracy is "), (0.1, "No clear difference"), (0.3, "Training was")],
 )
 def test_whether_training_was_worth_it(summary: Summary, error: float, beginning: str) -> None:
     compared = replace(
         summary, baselines=[Baseline("worse", "test", 1.0, 18, 9), Baseline("plain", "test", error, 40, 9)]
     )
     assert compared.verdict.startswith(beginning)
+    assert f" %, against {100 * (1 - error):.1f} % for plain" in compared.verdict
 
 
 def test_a_plain_method_may_be_better(summary: Summary) -> None:
     worse = Measurement(split="x", num_images=200, crops=10, top1_error=0.6, top5_error=None)
     compared = replace(summary, measured=worse, baselines=[Baseline("plain", "test", 0.2, 200, 9)])
-    assert compared.verdict.startswith("A baseline is better: accuracy of plain 80.0 %, of the network 40.0 %.")
+    assert compared.verdict.startswith(
+        "A baseline is better: the network's accuracy is 40.0 %, against 80.0 % for plain."
+    )
 
 
 @pytest.mark.parametrize(("ours", "plain"), [(0.3, 0.37), (0.37, 0.3)])
@@ -72,7 +75,7 @@ def test_intervals_that_overlap_tell_no_difference(summary: Summary, ours: float
     assert not baseline.interval[0] < ours < baseline.interval[1]
     assert not measured.top1_interval[0] < plain < measured.top1_interval[1]
     compared = replace(summary, measured=measured, baselines=[baseline])
-    assert compared.verdict.startswith("No clear difference to a baseline: ")
+    assert compared.verdict.startswith("No clear difference from a baseline: ")
 
 
 def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> None:
@@ -84,8 +87,8 @@ def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> 
         artifact = replace(summary.artifact, manifest=manifest)
         return replace(summary, artifact=artifact, epochs=epochs, baselines=baselines).verdict
 
-    assert "accuracy of plain " in verdict_of(0, 0, 0)
-    assert "accuracy of plain " in verdict_of(0, None, 3)  # the best epoch was before the first step
+    assert "% for plain" in verdict_of(0, 0, 0)
+    assert "% for plain" in verdict_of(0, None, 3)  # the best epoch was before the first step
     assert LINEAR in verdict_of(1, 0, 1)
     assert LINEAR in verdict_of(0, 900, 0)  # stopped in the first epoch
     assert verdict_of(0, 0, 0, baselines[:1]) == ""
