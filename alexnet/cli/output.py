@@ -38,7 +38,7 @@ def choose_format(as_json: bool, as_jsonl: bool, as_csv: bool) -> Format:
     options: dict[Format, bool] = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     forms = [form for form, given in options.items() if given]
     if len(forms) > 1:
-        raise InvalidRequestError(f"--{forms[0]} and --{forms[1]} are mutually exclusive: give one of them")
+        raise InvalidRequestError(f"--{forms[0]} and --{forms[1]} can't be combined: give one of them")
     return forms[0] if forms else "text"
 
 

@@ -253,7 +253,7 @@ def train(
 def given_options(context: typer.Context) -> set[str]:
     """The options given on the command line or in the environment, except those that a run doesn't keep.
 
-    Raises TrainingError for options that exclude each other.
+    Raises TrainingError for options that can't be combined.
     """
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}

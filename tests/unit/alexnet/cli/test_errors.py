@@ -103,7 +103,7 @@ def test_an_error_shows_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
     printed, status = failure_of("similar", "a.jpg", "--json", "--csv")
-    assert printed.splitlines()[0] == "error: --json and --csv are mutually exclusive: give one of them"
+    assert printed.splitlines()[0] == "error: --json and --csv can't be combined: give one of them"
     assert printed.splitlines()[1].endswith("alexnet similar --help")
     assert status == 1
     printed, status = failure_of("index", "list", "--index", str(tmp_path))

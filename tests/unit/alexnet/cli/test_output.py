@@ -35,7 +35,7 @@ def test_a_result_is_printed_at_once(capsys: pytest.CaptureFixture[str], form: F
 def test_formats_exclude_each_other() -> None:
     assert choose_format(False, False, False) == "text"
     assert choose_format(False, True, False) == "jsonl"
-    with pytest.raises(InvalidRequestError, match="--json and --csv are mutually exclusive"):
+    with pytest.raises(InvalidRequestError, match="--json and --csv can't be combined"):
         choose_format(True, False, True)
 
 

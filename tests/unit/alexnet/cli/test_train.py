@@ -172,7 +172,7 @@ def test_a_finished_run_is_named_before_pytorch_is_loaded(artifact: Artifact, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--resume", "a", "--finish", "b"), "--resume and --finish are mutually exclusive"),
+        (("--resume", "a", "--finish", "b"), "--resume and --finish can't be combined"),
         (("--finish", "b", "--epochs", "9"), "--epochs has no effect with --finish"),
         (("--find-rate", "--learning-rate", "1"), "--find-rate chooses the learning rate"),
         (("--epochs", "3", "--minutes", "1"), "--epochs and --minutes can't be combined"),
