@@ -109,7 +109,7 @@ def _check_root_path(app: FastAPI, root_path: str) -> None:
     first = root_path.split("/")[:2]
     if root_path and first in [path.split("/")[:2] for path in paths]:
         raise InvalidRequestError(
-            f"--root-path {root_path} begins like an address of the server, {'/'.join(first)}: choose another prefix"
+            f"--root-path {root_path} begins like the server's own path {'/'.join(first)}: choose another prefix"
         )
 
 

@@ -62,8 +62,8 @@ async def require_admin(service: ServiceDep, api_key: ApiKeyDep) -> None:
     """Allow administrators' keys; allow nobody if the server has no keys."""
     if not service.keys:
         raise ForbiddenError(
-            "this operation needs an API key with the scope admin, and this server has no keys; without keys, SIGHUP "
-            "reloads, and `alexnet index compact` compacts while no server writes"
+            "this operation needs an API key with the scope admin, but this server has no keys: to reload, send "
+            "SIGHUP; to compact, run `alexnet index compact` while no server writes to the index"
         )
     service.keys.require("admin", api_key)
 

@@ -55,7 +55,7 @@ class ServerError(AlexNetError):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    description: ClassVar[str] = "Internal error; the log has the reason under the request id."
+    description: ClassVar[str] = "Internal error; look up the request id in the server's log."
 
 
 class UnauthorizedError(ServerError):
@@ -83,7 +83,7 @@ class HostNotAllowedError(ServerError):
     """The Host header names a domain that isn't known to be this server's."""
 
     status, code = 403, "host_not_allowed"
-    description = "The Host header names a domain that is not known to be this server's."
+    description = "The Host header is not one of the server's allowed names."
 
 
 class NoIndexError(ServerError):
@@ -104,7 +104,7 @@ class NoKernelsError(ServerError):
     """The artifact has no kernels.npy."""
 
     status, code = 404, "no_kernels"
-    description = "The artifact has no figure of its kernels."
+    description = "The artifact contains no kernels to draw (`kernels.npy`)."
 
 
 class RequestTimeoutError(ServerError):
@@ -118,7 +118,7 @@ class ReloadError(ServerError):
     """The artifact or index that should be served next is missing, damaged, or doesn't fit; the log says which."""
 
     status, code = 409, "reload_failed"
-    description = "No valid artifact and index to load; the current ones keep serving."
+    description = "No valid artifact and index could be loaded; the current ones stay in use."
 
 
 class BodyTooLargeError(ServerError):
@@ -132,14 +132,14 @@ class UnsupportedEncodingError(ServerError):
     """The request's body is compressed in a way that the server doesn't know."""
 
     status, code = 415, "unsupported_encoding"
-    description = "The body has a `Content-Encoding` that the server does not know; see `Accept-Encoding`."
+    description = "The server does not support the body's `Content-Encoding`; see `Accept-Encoding`."
 
 
 class InvalidBodyError(ServerError):
     """The request's body isn't what the endpoint expects."""
 
     status, code = 422, "invalid_body"
-    description = "The request body is not what the address takes: an image, a form, or JSON."
+    description = "The request body is not what the route expects: an image, a form, or JSON."
 
 
 class MissingBodyError(ServerError):
@@ -160,7 +160,7 @@ class RateLimitedError(ServerError):
     """The client sends more requests per second than allowed. `retry_after`: seconds until the next one is accepted."""
 
     status, code = 429, "rate_limited"
-    description = "More requests per second than this client may send; see `Retry-After`."
+    description = "The client exceeded its limit of requests per second; see `Retry-After`."
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -178,7 +178,7 @@ class UnsupportedOperationError(ServerError):
     """The protocol defines this operation, but this server doesn't support it."""
 
     status, code = 400, "unsupported_operation"
-    description = "The protocol has this operation, this server does not."
+    description = "The protocol defines this operation, but this server does not support it."
 
 
 class OverloadedError(ServerError):
@@ -196,27 +196,27 @@ class DeadlineExceededError(ServerError):
     """The request's deadline passed before its response was ready."""
 
     status, code = 504, "deadline_exceeded"
-    description = "The time of `X-Request-Timeout`, or the server's own limit, is over."
+    description = "The deadline set by `X-Request-Timeout`, or the server's own, has passed."
 
 
 DOMAIN_ERRORS: dict[type[AlexNetError], ErrorInfo] = {
-    UnknownImageError: ErrorInfo(404, "unknown_image", "No image has this id or key, or its file is gone."),
+    UnknownImageError: ErrorInfo(404, "unknown_image", "No image has this id or key, or its file is gone or changed."),
     ReadOnlyIndexError: ErrorInfo(409, "read_only_index", "The index is open for reading only."),
     ImageTooLargeError: ErrorInfo(413, "image_too_large", "The image has too many pixels."),
-    UnsupportedImageError: ErrorInfo(415, "unsupported_image", "The bytes are no image of a supported format."),
+    UnsupportedImageError: ErrorInfo(415, "unsupported_image", "The data is not an image in a supported format."),
     InvalidImageError: ErrorInfo(422, "invalid_image", "The image is damaged."),
     InvalidRequestError: ErrorInfo(422, "invalid_request", "A parameter is unknown, repeated or invalid."),
     IndexLockedError: ErrorInfo(503, "index_locked", "Another process has locked the index; nothing was changed."),
     IndexUnavailableError: ErrorInfo(
-        503, "index_unavailable", "The index's database does not answer; see `Retry-After`."
+        503, "index_unavailable", "The index's database is not responding; see `Retry-After`."
     ),
     StorageFullError: ErrorInfo(507, "storage_full", "The disk is full; nothing was changed."),
 }
 """Errors of `model` and `index`, which know nothing of HTTP."""
 
 BAD_REQUEST = ErrorInfo(400, "bad_request", "The request cannot be parsed.")
-NOT_FOUND = ErrorInfo(404, "not_found", "No such address.")
-METHOD_NOT_ALLOWED = ErrorInfo(405, "method_not_allowed", "The address has no such method; see `Allow`.")
+NOT_FOUND = ErrorInfo(404, "not_found", "No such path.")
+METHOD_NOT_ALLOWED = ErrorInfo(405, "method_not_allowed", "The path does not support this method; see `Allow`.")
 INTERNAL_ERROR = ErrorInfo(ServerError.status, ServerError.code, ServerError.description)
 FRAMEWORK_ERRORS = (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERROR)
 

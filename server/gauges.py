@@ -52,19 +52,19 @@ GAUGES = {
         lambda service: service.current.inference.is_alive,
     ),
     "index_images": Gauge(
-        "Images in the index; NaN while its database does not answer.",
+        "Images in the index; NaN while its database is not responding.",
         count_images,
     ),
     "index_damaged_images": Gauge(
-        "Images of the index that are left out of searches, since they are damaged.",
+        "Indexed images that are left out of searches because they are damaged.",
         lambda service: service.current.num_damaged_images,
     ),
     "index_unverified_images": Gauge(
-        "Images of the index that haven't been compared with their checksums yet.",
+        "Indexed images that haven't been verified against their checksums yet.",
         lambda service: service.current.num_unverified_images,
     ),
     "dropped_log_lines": Gauge(
-        "Lines of the log that were dropped because nobody read it.",
+        "Log lines that were dropped because they couldn't be written in time.",
         lambda service: num_dropped_lines(),
     ),
 }
@@ -89,4 +89,4 @@ class GaugeCollector(Collector):
             "precision": loaded.artifact.precision,
             "sha256": loaded.artifact.network_sha256,
         }
-        yield InfoMetricFamily("alexnet_model", "The model that is served.", value=labels)
+        yield InfoMetricFamily("alexnet_model", "The served model.", value=labels)

@@ -93,7 +93,7 @@ class LoadedModel:
         if index is None or not index.writable or index.uri != str(uri):
             return None
         if isinstance(index, SupportsReplacement) and index.is_replaced():
-            logger.warning("the files of the index at %s were replaced: it is opened again", uri)
+            logger.warning("the files of the index at %s were replaced: reopening it", uri)
             index.stop_writing()
             return None
         index.check_compatible(self.artifact)
@@ -134,8 +134,8 @@ class LoadedModel:
         """The index. Raises NoIndexError."""
         if self.index is None:
             raise NoIndexError(
-                "this server has no index: build one with `alexnet index add --data FOLDER` and start the server "
-                "again; --index names one that is elsewhere"
+                "this server has no index: build one with `alexnet index add --data FOLDER` and restart the server; if "
+                "it is elsewhere, name it with --index"
             )
         return self.index
 

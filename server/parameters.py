@@ -43,7 +43,7 @@ def check_text(text: str) -> str:
     """A label or key to store. Raises PydanticCustomError for control characters, blanks at its ends, or a wrong
     length."""
     if not is_storable(text):
-        message = "it must have 1 to {max_length} characters, no control characters, and no blanks at its ends"
+        message = "it must have 1 to {max_length} characters, no control characters, and no leading or trailing whitespace"
         raise PydanticCustomError("text", message, {"max_length": MAX_TEXT_LENGTH})
     return text
 
@@ -52,9 +52,9 @@ def check_lookup(text: str) -> str:
     """A label to look up. Raises PydanticCustomError for characters that no label has: NUL, and surrogates, which JSON
     can express but UTF-8 can't."""
     if not is_utf8(text):
-        raise PydanticCustomError("utf8", "it has a surrogate, which is no character: send text that is UTF-8")
+        raise PydanticCustomError("utf8", "it contains a surrogate, which isn't a character: send valid UTF-8")
     if "\0" in text:
-        raise PydanticCustomError("nul", "it has a NUL character, which no label has: leave it out")
+        raise PydanticCustomError("nul", "it contains a NUL character, which no label has: leave it out")
     return text
 
 
@@ -77,7 +77,7 @@ def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidR
     name, names = name[:MAX_NAME_SHOWN], sorted(known)  # a name may be as long as a body
     words = name.lower().split("_")  # top_k means k
     nearest = difflib.get_close_matches(name.lower(), names, 1) or [known for known in names if known in words]
-    hint = f"known are {', '.join(names)}" if names else "none is known here"
+    hint = f"known names: {', '.join(names)}" if names else "none is accepted here"
     if nearest:
         hint = f"did you mean '{nearest[0]}'? K{hint[1:]}"
     return InvalidRequestError(f"unknown {kind} {name!r}: {hint}")

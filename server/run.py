@@ -76,7 +76,7 @@ def _check_variables() -> None:
         likeness = ANY_LIKENESS if re.search("KEYS?(_|$)", name) else MISSPELLED
         for nearest in difflib.get_close_matches(name, sorted(known), 1, likeness):
             raise SettingsFileError(
-                f"the environment variable ALEXNET_{name} is no setting: did you mean ALEXNET_{nearest}? Rename it, or "
+                f"the environment variable ALEXNET_{name} isn't a setting: did you mean ALEXNET_{nearest}? Rename or "
                 "unset it"
             )
 
@@ -127,7 +127,7 @@ def check_limits(settings: Settings) -> None:
     needed = limit_for_share(len(TEN_CROP), images)
     if settings.max_queued_crops < needed:
         raise InvalidRequestError(
-            f"--max-images-per-request {images:,} needs --max-queued-crops of at least {needed:,}, and it is "
+            f"--max-images-per-request {images:,} needs --max-queued-crops of at least {needed:,}, but it is "
             f"{settings.max_queued_crops:,}: raise it, or allow fewer images"
         )
 

@@ -24,8 +24,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """As in RFC 9110; browsers themselves hide the responses from pages of other origins."""
 
-bearer_scheme = HTTPBearer(auto_error=False, description="An API key, where the server has keys.")
-api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same as a header of its own.")
+bearer_scheme = HTTPBearer(auto_error=False, description="An API key, if the server has keys.")
+api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="The API key in its own header.")
 
 
 def key_of(headers: Mapping[str, str]) -> str | None:
@@ -52,7 +52,7 @@ class Keys:
             if scope not in SCOPES or not re.fullmatch(r"[!-~]{16,}", key):
                 raise KeyFileError(
                     f"invalid API key, entry {number}: write a scope ({', '.join(SCOPES)}) and a key of at least 16 "
-                    "printable ASCII characters, as SCOPE:KEY,SCOPE:KEY or, in a file, as lines SCOPE KEY"
+                    "printable ASCII characters, as SCOPE:KEY,SCOPE:KEY or, in a file, one SCOPE KEY per line"
                 )
             self._levels.append((key.encode(), SCOPES.index(scope)))
 
@@ -66,7 +66,7 @@ class Keys:
                 raise KeyFileError("ALEXNET_KEYS has no API key: write SCOPE:KEY,SCOPE:KEY, or unset it")
             return keys
         if text.strip():
-            raise KeyFileError(f"API keys are in ALEXNET_KEYS and in {path}: leave one of them")
+            raise KeyFileError(f"API keys are set in both ALEXNET_KEYS and {path}: keep only one")
         try:
             keys = cls(path.read_text("utf-8-sig").splitlines())  # editors on Windows write a byte-order mark
         except OSError as error:
@@ -74,7 +74,7 @@ class Keys:
         except UnicodeDecodeError as error:
             raise KeyFileError(f"cannot read API keys from {path}: it is not UTF-8, save it as UTF-8") from error
         if not keys:
-            raise KeyFileError(f"no API key in {path}: write a line SCOPE KEY for each, or serve without --keys-file")
+            raise KeyFileError(f"no API key in {path}: write one SCOPE KEY per line, or serve without --keys-file")
         return keys
 
     def __bool__(self) -> bool:
@@ -122,7 +122,7 @@ class AllowedHosts:
             if "*" not in self.names and not self._allows(_host_name(host)):
                 raise HostNotAllowedError(
                     f"Host header not allowed: {host[:80]!r}. Allow this name with --allowed-hosts NAME "
-                    "(ALEXNET_ALLOWED_HOSTS), use localhost or an address, or set API keys"
+                    "(ALEXNET_ALLOWED_HOSTS), use localhost or an IP address, or set API keys"
                 )
 
     def _allows(self, name: str) -> bool:

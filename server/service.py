@@ -153,7 +153,7 @@ class Service:
                 if self._reloads_stopped:
                     raise ReloadError("the server is stopping") from error
                 logger.error("reload failed: %s", error)  # with the path, which clients must not see
-                raise ReloadError("no valid artifact and index to load; the server's log has the reason") from error
+                raise ReloadError("no valid artifact and index could be loaded: see the server's log") from error
             if self._reloads_stopped:  # `close` may be releasing the current one
                 loaded.retire(self.current)
                 raise ReloadError("the server is stopping")
@@ -163,8 +163,8 @@ class Service:
         logger.info("serving %s version %s", manifest.name, manifest.version)
         if previous.index is not None and loaded.index is None:
             logger.warning(
-                "%s version %s has no index, and the network before had one: /similar returns 404 until you build one "
-                "with `alexnet index add` and reload again",
+                "%s version %s has no index, but the previous network had one: /similar returns 404 until you build "
+                "one with `alexnet index add` and reload again",
                 manifest.name, manifest.version,
             )  # fmt: skip
         return loaded

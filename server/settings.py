@@ -30,28 +30,28 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # it may be an API key
     )
 
-    home: Path = Field(Path(), description="Folder that holds the folders artifacts and indexes.")
+    home: Path = Field(Path(), description="Folder that contains the folders artifacts and indexes.")
     artifact: Path | None = Field(
         None,
-        description="Artifact, a folder of artifacts, whose newest is served, or a bundled network: photos or "
-        "elpv (default: artifacts below --home, or else photos).",
+        description="An artifact, a folder of artifacts (the newest is served), or a bundled network: photos or elpv "
+        "(default: artifacts below --home, or else photos).",
     )
     index: str | None = Field(
         None,
-        description="Index to search, made by the same network: a folder, postgresql://USER@HOST/DATABASE, or "
+        description="Index to search, built with the same network: a folder, postgresql://USER@HOST/DATABASE, or "
         "milvus://HOST:PORT/NAME (default: indexes/NAME/VERSION below --home, if it exists).",
     )
     read_only: bool = Field(
         False,
         description="Open the index for reading only. Without it, clients can add and remove images.",
     )
-    sync_folder: Path | None = Field(None, description="Folder of images that the index follows on POST /sync.")
+    sync_folder: Path | None = Field(None, description="Folder of images that POST /sync syncs the index with.")
     precision: Precision = Field(
         "float32",
-        description="Numeric precision of the network. int8 needs `alexnet quantize`, and an index of its own.",
+        description="Numeric precision of the network. int8 needs `alexnet quantize` and its own index.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one, which the log names.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one, shown in the log.")
     grpc_port: int | None = Field(
         None,
         ge=0,
@@ -61,84 +61,87 @@ class Settings(BaseSettings):
     uds: Path | None = Field(None, description="Unix socket to listen on, instead of an address and a port.")
     allowed_hosts: str = Field(
         "",
-        description="Names under which clients reach the server, comma-separated; *.DOMAIN for those below it, "
-        "* for any. Addresses and names without a dot are always allowed.",
+        description="Host names by which clients reach the server, comma-separated; *.DOMAIN for all its subdomains, "
+        "* for any. IP addresses and names without a dot are always allowed.",
     )
-    root_path: str = Field("", description="Prefix of all addresses behind a proxy, such as /vision.")
+    root_path: str = Field("", description="Prefix of all paths behind a proxy, such as /vision.")
     trusted_proxies: str = Field(
         f"127.0.0.1,::1,{UNIX_SOCKET}",
-        description="Addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix count, "
-        "comma-separated; unix for all clients of --uds, * for any.",
+        description="IP addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are "
+        "trusted, comma-separated; unix for all clients of --uds, * for any.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
-        description="Device of the network. cuda fails unless CUDA is what really runs; auto falls back to the CPU.",
+        description="Device to run the network on. cuda fails if CUDA can't be used; auto falls back to the CPU.",
     )
     search_device: Literal["cpu", "cuda"] = Field(
-        "cpu", description="Device of the search. cuda keeps a copy of the index on the GPU, and needs faiss-gpu."
+        "cpu", description="Device to search on. cuda keeps a copy of the index on the GPU and needs faiss-gpu."
     )
     threads: int | None = Field(
-        None, ge=1, description="Threads of the network (default: one for each processor that the process may use)."
+        None, ge=1, description="Threads for the network (default: one per processor available to the process)."
     )
     keys: str = Field(
         "",
         repr=False,
-        description="API keys, as SCOPE:KEY,SCOPE:KEY; scopes are read, write and admin. Without keys everybody "
-        "may use the server.",
+        description="API keys, as SCOPE:KEY,SCOPE:KEY; scopes are read, write and admin. Without keys, anyone may "
+        "use the server.",
     )
-    keys_file: Path | None = Field(None, description="File with API keys, a line SCOPE KEY for each.")
+    keys_file: Path | None = Field(None, description="File of API keys, one SCOPE KEY per line.")
     public_metrics: bool = Field(False, description="Serve /metrics without an API key.")
     cors_origins: str = Field(
         "",
-        description="Other web sites whose pages may use the server, comma-separated: https://a.example; * for any.",
+        description="Origins of other sites whose pages may use the server, comma-separated: https://a.example; * for "
+        "any.",
     )
     log_level: LogLevel = Field(
         "info",
-        description="Least important messages of the log. info has a line per request, but not for files of the web "
-        "page, thumbnails and health checks, unless they fail; debug has all; warning has no requests.",
+        description="Minimum severity of log messages. info logs a line per request, except successful routine ones "
+        "(web page, API reference, thumbnails, health checks, metrics); debug logs these too; warning logs only "
+        "requests with status 500.",
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="Format of the log; json writes an object per line."
+        "text", description="Format of the log; json writes one object per line."
     )
     drain_seconds: float = Field(
-        0.0, ge=0, description="Seconds between SIGTERM, when /ready turns to 503, and the end of new connections."
+        0.0, ge=0, description="Seconds from SIGTERM, when /ready turns to 503, until the listener closes."
     )
     shutdown_timeout: float = Field(
         20.0,
         gt=0,
-        description="Maximum seconds for accepted requests once no new connections are taken (503 beyond).",
+        description="Maximum seconds to finish accepted requests after the listener closes (503 if exceeded).",
     )
     request_timeout: float = Field(
         30.0,
         gt=0,
-        description="Maximum seconds of a request: 408 if its body is not there by then, 504 if the response is not.",
+        description="Maximum seconds per request: 408 if its body hasn't arrived by then, 504 if the response isn't "
+        "ready.",
     )
     requests_per_second: float | None = Field(
         None,
         gt=0,
-        description="Maximum requests per second of each API key, or without keys of each address (429 beyond).",
+        description="Maximum requests per second of each API key or, without keys, of each address (429 if exceeded).",
     )
     max_concurrent_requests: int = Field(
-        64, ge=1, description="Maximum requests in flight, of which one client gets about half (503 beyond)."
+        64, ge=1, description="Maximum requests in flight, of which one client gets about half (503 if exceeded)."
     )
     max_inflight_bytes: int = Field(
-        256 * 1024 * 1024, ge=1, description="Maximum bytes of all bodies in flight (503 beyond)."
+        256 * 1024 * 1024, ge=1, description="Maximum total bytes of bodies in flight (503 if exceeded)."
     )
     max_queued_crops: int = Field(
         640,
         ge=1,
         description="Maximum crops waiting for the network, up to ten per image, of which one client gets about half "
-        "(503 beyond). At least 20 for each of --max-images-per-request but the first.",
+        "(503 if exceeded). At least 10, and at least 20 x (--max-images-per-request - 1).",
     )
     max_body_bytes: int = Field(
-        32 * 1024 * 1024, ge=1, description="Maximum bytes of the body of a request (413 beyond)."
+        32 * 1024 * 1024, ge=1, description="Maximum bytes of a request body (413 if exceeded)."
     )
-    max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request (422 beyond).")
+    max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request (422 if exceeded).")
     max_pixels: int = Field(
         64_000_000,
         ge=1,
         le=1_000_000_000,
-        description="Maximum pixels of an image in memory, of at most 8 bytes each (413 beyond).",
+        description="Maximum pixels of a decoded image, up to 8 bytes each (413 if exceeded).",
     )
 
     @field_validator("artifact", "index", "sync_folder", "uds", mode="before")
@@ -160,7 +163,7 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts")
     @classmethod
     def _check_hosts(cls, value: str) -> str:
-        return _check_items(value, HOST_NAME, "name of a host: write NAME or *.DOMAIN, without scheme and port")
+        return _check_items(value, HOST_NAME, "host name: write NAME or *.DOMAIN, without scheme or port")
 
     @field_validator("cors_origins")
     @classmethod
@@ -177,7 +180,8 @@ class Settings(BaseSettings):
                 ipaddress.ip_network(proxy, strict=False)
             except ValueError:
                 raise ValueError(
-                    f"{proxy!r} is no address or network: write 10.0.0.7 or 10.0.0.0/8, not a name; {UNIX_SOCKET} or *"
+                    f"{proxy!r} isn't an IP address or network: write 10.0.0.7 or 10.0.0.0/8 (not a name), "
+                    f"{UNIX_SOCKET} or *"
                 ) from None
         return value
 
@@ -210,5 +214,5 @@ def _check_items(text: str, pattern: re.Pattern[str], expected: str) -> str:
     """The text, if each of its items matches `pattern`. Raises ValueError, which names what is `expected`."""
     for item in _split(text):
         if not pattern.fullmatch(item):
-            raise ValueError(f"{item!r} is no {expected}")
+            raise ValueError(f"{item!r} isn't a valid {expected}")
     return text

@@ -82,7 +82,7 @@ class StrictConnection(h11.Connection):
             self._chunks += event.chunk_start
             self._bytes += len(event.data)
             if self._chunks > MAX_SMALL_CHUNKS and self._bytes < MIN_CHUNK_BYTES * self._chunks:
-                self._refuse(f"chunks of less than {MIN_CHUNK_BYTES} bytes: send larger ones")
+                self._refuse(f"chunks of less than {MIN_CHUNK_BYTES} bytes on average: send larger ones")
         return event
 
     def _check_size(self, request: h11.Request) -> None:
@@ -94,7 +94,7 @@ class StrictConnection(h11.Connection):
         """Refuse an ambiguous length: a proxy might use the other one, and see two requests where there is one."""
         names = {name for name, _ in request.headers}
         if b"transfer-encoding" in names and b"content-length" in names:
-            self._refuse("Content-Length beside Transfer-Encoding: send one of them")
+            self._refuse("both Content-Length and Transfer-Encoding: send only one")
         if b"transfer-encoding" in names and request.http_version < b"1.1":
             self._refuse("Transfer-Encoding in HTTP/1.0: send Content-Length")
 

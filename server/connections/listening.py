@@ -59,11 +59,11 @@ def listen(listener: socket.socket, backlog: int) -> None:
 def _explain(error: OSError | UnicodeError, host: str, port: int, option: str = "--port") -> str:
     remedy = f"choose another --host or {option}"
     if isinstance(error, UnicodeError):
-        return f"cannot listen on {join_address(host, port)}: it is no name of a host; {remedy}"
+        return f"cannot listen on {join_address(host, port)}: invalid host name; {remedy}"
     if error.errno == errno.EADDRINUSE:
         remedy = (
-            f"stop the program that uses it, or choose another port: {option} {port % 65535 + 1}; {option} 0: any free "
-            "one"
+            f"stop the program that uses it, or choose another port: {option} {port % 65535 + 1}, or {option} 0 for "
+            "any free one"
         )
     return f"cannot listen on {join_address(host, port)}: {error.strerror or error}; {remedy}"
 

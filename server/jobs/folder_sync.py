@@ -32,7 +32,7 @@ class FolderSync:
         """
         folder = self._folder
         if folder is None:
-            raise InvalidRequestError("this server follows no folder: start it with --sync-folder")
+            raise InvalidRequestError("this server has no folder to sync with: start it with --sync-folder")
         return self._job.start(loaded_model, lambda: self._sync(folder, loaded_model, prune, dry_run))
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class Admission:
 
     def overloaded_error(self, limit: str, held: int) -> OverloadedError:
         """The error for a client that already holds `held` of the limited resource."""
-        share = f"; this one has {held:,}" if held else ""
+        share = f"; this client has {held:,}" if held else ""
         return OverloadedError(
             f"server busy: {limit}, shared by all clients{share}; retry later", self.suggest_retry_after()
         )

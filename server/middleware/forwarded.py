@@ -71,6 +71,6 @@ def _resolve_target(scope: Scope) -> None:
     form = ABSOLUTE_FORM.fullmatch(scope["raw_path"])
     scope["path"] = "-"  # the log must not show a target, which may contain a password
     if form is None:
-        raise ValueError("the target of the request is not a path: send GET /path")
+        raise ValueError("the request target is not a path: send GET /path")
     scope["path"] = unquote(form[2].decode("ascii")) or "/"
     MutableHeaders(scope=scope)["host"] = form[1].rpartition(b"@")[2].decode("ascii")

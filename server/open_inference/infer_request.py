@@ -31,7 +31,7 @@ MAX_CLASSES = 1000
 MICROSECONDS = 1_000_000
 MAX_TIMEOUT = 2**63 - 1
 """In microseconds; the server's own limit is always lower."""
-NO_SHARED_MEMORY = "this server doesn't read shared memory: send tensors in the request"
+NO_SHARED_MEMORY = "this server doesn't support shared memory: send tensors in the request"
 
 REQUEST_FIELDS = ("id", "inputs", "outputs", "parameters", "model_name", "model_version")
 INPUT_FIELDS = ("name", "datatype", "shape", "data", "parameters")
@@ -95,7 +95,7 @@ def parse_infer_request(body: bytes, header_length: str | None, model: Requested
     _check_names(document, REQUEST_FIELDS, "field of the request")
     for name, expected in (("model_name", model.name), ("model_version", model.version)):
         if document.get(name, expected) != expected:
-            raise InvalidRequestError(f"`{name}` isn't that of the address: leave it out, or send {expected!r}")
+            raise InvalidRequestError(f"`{name}` doesn't match the URL: leave it out, or send {expected!r}")
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise InvalidRequestError("`inputs` must be a list with one input: `image` (BYTES) or `pixels` (UINT8)")
@@ -206,12 +206,10 @@ def _binary_data(entry: Mapping[str, Any], rest: bytes) -> bytes | None:
     size = parameters.get("binary_data_size")
     if size is None:
         if rest:
-            raise InvalidRequestError(f"{len(rest)} bytes follow the JSON: give the input `binary_data_size`")
+            raise InvalidRequestError(f"{len(rest)} bytes follow the JSON: set the input's `binary_data_size`")
         return None
     if type(size) is not int or size != len(rest):
-        raise InvalidRequestError(
-            f"expected binary_data_size {len(rest)}, the bytes after the JSON, got {_short(size)}"
-        )
+        raise InvalidRequestError(f"expected binary_data_size {len(rest)} (bytes after the JSON), got {_short(size)}")
     if "data" in entry:
         raise InvalidRequestError("the input has both `data` and binary data: send one of them")
     return rest
@@ -239,6 +237,6 @@ def _parse_output(output: Mapping[str, Any], all_binary: bool, known: Sequence[s
     classes = parameters.get("classification", 0)
     if type(classes) is not int or not 0 <= classes <= MAX_CLASSES or (classes and name != "probabilities"):
         raise InvalidRequestError(
-            f"invalid `classification`: it must be a number up to {MAX_CLASSES}, of the output `probabilities`"
+            f"invalid `classification`: it must be an integer up to {MAX_CLASSES}, for the output `probabilities`"
         )
     return RequestedOutput(str(name), _boolean(parameters, "binary_data", all_binary), classes)

@@ -30,7 +30,7 @@ def split_elements(raw: bytes, count: int) -> list[bytes]:
     position = 0
     while position < len(raw):
         if len(elements) == count:
-            raise _number_error(count, f"{count} and {len(raw) - position:,} bytes more")
+            raise _number_error(count, f"{count} and {len(raw) - position:,} more bytes")
         if position + 4 > len(raw):
             raise InvalidRequestError("binary data ends within the length of an element")
         (length,) = struct.unpack_from("<I", raw, position)
@@ -44,7 +44,7 @@ def split_elements(raw: bytes, count: int) -> list[bytes]:
 
 
 def _number_error(expected: int, sent: str) -> InvalidRequestError:
-    return InvalidRequestError(f"expected {expected} images by the shape, got {sent}")
+    return InvalidRequestError(f"expected {expected} images (from the shape), got {sent}")
 
 
 def join_elements(elements: Iterable[bytes]) -> bytes:
@@ -78,7 +78,7 @@ def decode_pixels(raw: bytes | None, data: Any, shape: Sequence[int]) -> NDArray
     count = math.prod(shape)
     if raw is not None:
         if len(raw) != count:
-            raise InvalidRequestError(f"expected {count:,} bytes by the shape, got {len(raw):,}")
+            raise InvalidRequestError(f"expected {count:,} bytes (from the shape), got {len(raw):,}")
         return np.frombuffer(raw, np.uint8).reshape(shape)
     values = _flatten(data, len(shape))
     try:

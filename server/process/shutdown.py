@@ -65,7 +65,7 @@ class DrainingServer(uvicorn.Server):
             timer.start()
 
     def _close(self) -> None:
-        logger.info("shutting down: accepted requests are finished first")
+        logger.info("shutting down: finishing accepted requests first")
         self.should_exit = True
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
@@ -100,7 +100,7 @@ def exit_at_once() -> None:
     """End the process although threads are busy; all acknowledged changes are on disk."""
     names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
     logger.error(
-        "the server did not stop in time, these threads still run, some of them busy: %s; ending the process", names
+        "the server did not stop in time; threads still running, some of them busy: %s; ending the process", names
     )
     flush_logs()
     os._exit(1)

@@ -171,7 +171,7 @@ class _CompressedBody:
         name = self._encoding.removeprefix("x-")  # x-gzip is gzip (RFC 9110, section 8.4.1.3)
         if name not in DECOMPRESSORS:
             raise UnsupportedEncodingError(
-                f"unsupported Content-Encoding {self._encoding[:80]!r}: compress the body once, by "
+                f"unsupported Content-Encoding {self._encoding[:80]!r}: compress the body once, with "
                 f"{ACCEPTED_ENCODINGS}, or not at all"
             )
         return DECOMPRESSORS[name]()
@@ -184,6 +184,6 @@ class _CompressedBody:
 
     def _end(self, decompressor: Decompressor) -> Message:
         if not decompressor.complete:
-            raise InvalidBodyError(f"the {self._encoding} body ends too early: send it whole")
+            raise InvalidBodyError(f"the {self._encoding} body is truncated: send it in full")
         self._ended = True
         return {"type": "http.request", "body": b"", "more_body": False}

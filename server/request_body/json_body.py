@@ -61,7 +61,7 @@ class _UniqueNamesRequest(Request):
         except json.JSONDecodeError:
             raise  # the framework reports where
         except ValueError as error:  # an integer of more digits than Python reads
-            raise InvalidBodyError("the body has a number of too many digits") from error
+            raise InvalidBodyError("the body has a number with too many digits") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

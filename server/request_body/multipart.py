@@ -27,7 +27,7 @@ def check_text_bytes(count: int, max_images: int) -> None:
     """Raise InvalidBodyError if the texts of a form with up to `max_images` images have too many bytes in total."""
     limit = TEXT_BYTES + TEXT_BYTES_PER_IMAGE * max_images
     if count > limit:
-        raise InvalidBodyError(f"the texts of the form are longer than {limit:,} bytes together: send fewer")
+        raise InvalidBodyError(f"the form's text fields exceed {limit:,} bytes in total: send less text")
 
 
 @dataclass
@@ -63,7 +63,7 @@ async def parse_form(content_type: str, stream: AsyncIterable[bytes], file_field
         shown = charset[:40].decode("latin-1")
         raise InvalidHeaderError(f"unsupported charset {shown!r}: send the multipart body in UTF-8")
     if not parameters.get(b"boundary"):
-        raise InvalidHeaderError("the header Content-Type has no boundary: leave it to your HTTP library to set it")
+        raise InvalidHeaderError("the header Content-Type has no boundary: let your HTTP library set it")
     form = _Form(file_field, max_files)
     try:
         parser = form.make_parser(parameters[b"boundary"])
@@ -71,9 +71,9 @@ async def parse_form(content_type: str, stream: AsyncIterable[bytes], file_field
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
-        raise InvalidBodyError("the multipart body is malformed: let your HTTP library make it") from error
+        raise InvalidBodyError("the multipart body is malformed: let your HTTP library build it") from error
     if not form.complete:
-        raise InvalidBodyError("the multipart body ends before its last boundary: send it whole")
+        raise InvalidBodyError("the multipart body ends before its last boundary: send it in full")
     return form.parts
 
 
@@ -121,7 +121,7 @@ class _Form:
         encoding = self._headers.get(b"content-transfer-encoding", b"").strip().lower()
         if encoding not in TRANSFER_ENCODINGS:
             shown = encoding[:40].decode("latin-1")
-            raise InvalidBodyError(f"unsupported Content-Transfer-Encoding {shown!r}: send the bytes as they are")
+            raise InvalidBodyError(f"unsupported Content-Transfer-Encoding {shown!r}: send the raw bytes")
         file_name = disposition.get(b"filename")
         self.parts.append(
             Part(

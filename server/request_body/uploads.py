@@ -32,7 +32,7 @@ def describe_body(required: bool = True) -> dict[str, Any]:
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
-        "description": "One or more image files. The parameters may be fields, too.",
+        "description": "One or more image files. The parameters may also be fields.",
     }
     texts = {"anyOf": [IMAGE_SCHEMA, {"type": "array", "items": IMAGE_SCHEMA}]}
     file = {"schema": {"type": "string", "format": "binary"}}
@@ -43,7 +43,7 @@ def describe_body(required: bool = True) -> dict[str, Any]:
                 "type": "object",
                 **names,
                 "properties": {FIELD: texts},
-                "description": "The parameters may be members, too.",
+                "description": "The parameters may also be members.",
             }
         },
         "image/*": file,
@@ -75,7 +75,7 @@ class Upload:
         """Raise MissingBodyError if there is no image, or a single empty one; among several, each has its own error."""
         if not self.images:
             raise MissingBodyError(
-                f"no image was sent: send it as the field '{FIELD}' of a form (curl: -F {FIELD}=@FILE) or as the body"
+                f"no image was sent: send one as the field '{FIELD}' of a form (curl: -F {FIELD}=@FILE) or as the body"
             )
         if self.images == [b""]:
             raise MissingBodyError("the image is empty: its file has 0 bytes")

@@ -91,7 +91,7 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
     if problem["type"] == "missing" and place == ("body",):
         kind, message = MissingBodyError, "the request has no body: send JSON, with Content-Type: application/json"
     elif problem["type"] == "json_invalid":
-        return _respond(request, error_info(kind), f"the body is not JSON: {problem['ctx']['error']} at {place[-1]}")
+        return _respond(request, error_info(kind), f"invalid JSON: {problem['ctx']['error']} at character {place[-1]}")
     elif problem["type"] == "extra_forbidden":
         return respond_to_error(request, unknown_name_error("JSON field", str(place[-1]), _body_fields(request)))
     elif place[0] == "body" and not is_json(request):
@@ -116,12 +116,12 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
     headers, message = dict(error.headers or {}), str(error.detail)
     if info == NOT_FOUND:
         headers |= VARY_BY_ACCEPT
-        message = "there is nothing at this address: /docs lists all addresses; /ready says whether the server is ready"
+        message = "no such path: /docs lists all paths; /ready says whether the server is ready"
     if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's
         path = getattr(request.scope.get("route"), "path", "")
         methods = request.app.state.methods.get(path)
         headers["Allow"] = ", ".join(sorted(methods)) if methods else headers.get("Allow", "")
-        message = f"this address doesn't take {request.method}: use {headers['Allow']}"
+        message = f"this path doesn't support {request.method}: use {headers['Allow']}"
     return _respond(request, info, message, headers)
 
 
@@ -131,4 +131,4 @@ def _handle_disconnect(request: Request, error: Exception) -> Response:
 
 def _handle_unexpected(request: Request, error: Exception) -> Response:
     logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    return _respond(request, INTERNAL_ERROR, "internal error; the server's log has the reason under this request id")
+    return _respond(request, INTERNAL_ERROR, "internal error: look up this request id in the server's log")

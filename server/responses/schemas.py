@@ -49,7 +49,7 @@ class ImageInfo(Schema):
     height: Annotated[int, Field(examples=[300])]
     mode: Annotated[str, Field(description="Pixel mode of the file.", examples=["L"])]
     orientation: Annotated[int, Field(description="EXIF orientation that was applied; 1: upright.", examples=[1])]
-    frames_ignored: Annotated[bool, Field(description="The file has several images, of which one was used.")]
+    frames_ignored: Annotated[bool, Field(description="The file contains several images, only one of which was used.")]
     warnings: list[ImageWarningInfo]
 
     @classmethod
@@ -69,7 +69,7 @@ class ClassRef(Schema):
     """A class of the network."""
 
     index: Annotated[int, Field(description="Index of the class in the network's output.", examples=[3])]
-    id: Annotated[str, Field(description="Id of the class in the data set.", examples=["mono-100"])]
+    id: Annotated[str, Field(description="Id of the class in the dataset.", examples=["mono-100"])]
     name: Annotated[str, Field(examples=["mono, defect 100 %"])]
 
     @classmethod
@@ -150,9 +150,9 @@ FileName = Annotated[
     str | None, Field(description="Name of its file; null for an uploaded image.", examples=["cell0017.png"])
 ]
 FilePath = Annotated[
-    str | None, Field(description="Path of its file on the server; null except for administrators' keys.")
+    str | None, Field(description="Path of its file on the server; null unless the API key has the scope admin.")
 ]
-Total = Annotated[int, Field(description="Images of the index, or of the label.", examples=[2624])]
+Total = Annotated[int, Field(description="Number of images in the index, or with the label.", examples=[2624])]
 HasMore = Annotated[bool, Field(description="Whether there is another page.")]
 
 
@@ -187,14 +187,14 @@ class NeighborInfo(Schema):
     key: ImageKey
     file: FileName
     path: FilePath
-    distance: Annotated[float, Field(description="Euclidean distance of the features; 0: the same image.")]
+    distance: Annotated[float, Field(description="Euclidean distance between the features; 0: the same image.")]
     similarity: Annotated[
         float,
         Field(
             ge=0,
             le=1,
-            description="1 / (1 + distance / length of the query's feature): 1 for the same image, 0.5 where the "
-            "distance is the length, towards 0 beyond. It ranks like the distance, and is no probability.",
+            description="1 / (1 + distance / norm of the query's feature): 1 for the same image, 0.5 where distance "
+            "and norm are equal, toward 0 beyond. It ranks like the distance and is not a probability.",
         ),
     ]
     label: Annotated[str | None, Field(examples=["mono, defect 100 %"])]
@@ -239,8 +239,8 @@ class SimilarResponse(Schema):
     next_cursor: Annotated[
         str | None,
         Field(
-            description="`cursor` of the next page, for the same query; null on the last. Images that are added or "
-            "removed meanwhile repeat no neighbor and leave none out."
+            description="`cursor` of the next page, for the same query; null on the last. No neighbor is repeated or "
+            "skipped because images are added or removed meanwhile."
         ),
     ]
 
@@ -286,7 +286,9 @@ class ImagesResponse(Schema):
 
     index: IndexRef
     images: list[IndexedImage]
-    total: Annotated[int, Field(description="Images of the index, of the label, or of the key.", examples=[2624])]
+    total: Annotated[
+        int, Field(description="Number of images in the index, or with the label or key.", examples=[2624])
+    ]
     has_more: HasMore
     next_cursor: Annotated[
         int | None,
@@ -312,7 +314,7 @@ class LabelsResponse(Schema):
 def _check_restored(value: object) -> object:
     """Raise ValueError for anything but False and None; also for 0, although it equals False."""
     if value is not False and value is not None:
-        raise ValueError("it can only be false, which restores the image: DELETE removes it")
+        raise ValueError("it can only be false, which restores the image: use DELETE to remove it")
     return value
 
 
@@ -342,8 +344,12 @@ class BulkChangeResponse(Schema):
 
     index: IndexRef
     changed: Annotated[int, Field(examples=[3])]
-    unknown_ids: Annotated[list[int], Field(description="Requested ids that no image has, or only a removed one.")]
-    unknown_keys: Annotated[list[str], Field(description="Requested keys that no image has, or only a removed one.")]
+    unknown_ids: Annotated[
+        list[int], Field(description="Requested ids that match no image; only a restore matches removed ones.")
+    ]
+    unknown_keys: Annotated[
+        list[str], Field(description="Requested keys that match no image; only a restore matches removed ones.")
+    ]
 
 
 class AddedImage(Schema):
@@ -353,7 +359,8 @@ class AddedImage(Schema):
     status: Annotated[
         AddStatus,
         Field(
-            examples=["added"], description="`exists`: the index has these bytes already; `restored`: it was removed."
+            examples=["added"],
+            description="`exists`: the index already has these bytes; `restored`: it had been removed.",
         ),
     ]
     url: Annotated[str, Field(examples=["/images/17"])]
@@ -376,7 +383,7 @@ class InfoResponse(Schema):
     license: str
     created: datetime
     parameters: int
-    towers: Annotated[int, Field(description="Towers of the network.", examples=[2])]
+    towers: Annotated[int, Field(description="Number of towers in the network.", examples=[2])]
     training: Annotated[dict[str, object], Field(description="Dataset, recipe and commit of the training.")]
 
 

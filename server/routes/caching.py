@@ -9,8 +9,8 @@ from fastapi import Header, Response
 
 from server.request_context import RequestContext
 
-IfNoneMatch = Annotated[list[str] | None, Header(description="ETags of what the client has already.")]
-CACHED_RESPONSES: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already."}}
+IfNoneMatch = Annotated[list[str] | None, Header(description="ETags that the client already has.")]
+CACHED_RESPONSES: dict[int | str, dict[str, Any]] = {304: {"description": "The client already has it."}}
 
 
 async def send_cached(

@@ -28,7 +28,9 @@ class ClassifyParams(Parameters):
     """Parameters of a classification."""
 
     top: Annotated[int, Field(ge=1, le=1000, description="Number of classes.")] = 5
-    crops: Annotated[Crops, Field(description="10: four corners and center, mirrored too. 1: center.")] = Crops.TEN_CROP
+    crops: Annotated[Crops, Field(description="10: four corners and center, each also flipped. 1: center.")] = (
+        Crops.TEN_CROP
+    )
 
 
 @router.post("/classify", responses=UPLOAD_RESPONSES, openapi_extra=describe_body(), summary="Classify images")

@@ -21,7 +21,7 @@ class CompactResponse(Schema):
     """State of the most recent compaction."""
 
     state: Annotated[State, Field(examples=["done"])]
-    deleted: Annotated[int | None, Field(description="Images that it deleted; null until it is done.", examples=[12])]
+    deleted: Annotated[int | None, Field(description="Number of images deleted; null until it is done.", examples=[12])]
 
     @classmethod
     def of(cls, status: JobStatus[int]) -> CompactResponse:

@@ -23,7 +23,7 @@ class FeaturesParams(Parameters):
     """Parameters of a request for features."""
 
     crops: Annotated[
-        Crops, Field(description="1: center, as in the index. 10: four corners and center, mirrored too.")
+        Crops, Field(description="1: center, as in the index. 10: four corners and center, each also flipped.")
     ] = Crops.CENTER_CROP
 
 

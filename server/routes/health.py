@@ -19,7 +19,7 @@ router = APIRouter(tags=["operation"])
 """Health checks, open to anybody."""
 authenticated_router = APIRouter(tags=["operation"])
 
-UNAVAILABLE: Responses = {503: {"model": HealthResponse, "description": "No."}}
+UNAVAILABLE: Responses = {503: {"model": HealthResponse, "description": "Not live or not ready."}}
 
 
 @router.get("/live", responses=UNAVAILABLE, summary="Liveness")

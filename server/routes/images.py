@@ -82,15 +82,17 @@ class PageParams(Parameters):
 
     label: Annotated[LookupLabel | None, Field(description="Only images with this label.")] = None
     key: Annotated[StoredText | None, Field(description="Only the image with this key; 404 if there is none.")] = None
-    cursor: Annotated[int, Field(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = 0
+    cursor: Annotated[int, Field(ge=0, le=MAX_ID, description="`next_cursor` of the previous page.")] = 0
     limit: Annotated[int, Field(ge=1, le=1000, description="Images per page.")] = 100
 
 
 class AddParams(Parameters):
     """What is stored with added images."""
 
-    label: Annotated[list[StoredLabel], Field(default_factory=list, description="One for all images, or one for each.")]
-    key: Annotated[list[StoredText], Field(default_factory=list, description="A name of your own for each image.")]
+    label: Annotated[
+        list[StoredLabel], Field(default_factory=list, description="One for all images, or one per image.")
+    ]
+    key: Annotated[list[StoredText], Field(default_factory=list, description="Your own name for each image.")]
 
 
 class SelectionParams(Parameters):
@@ -201,7 +203,7 @@ def _values_per_image(name: str, values: list[str], count: int) -> Sequence[str 
 
 @router.get("/images/{image_id}", summary="An indexed image")
 async def get_image(context: ContextDep, image_id: ImageId, show_path: ShowPathsDep) -> IndexedImage:
-    """The image's label, size, and the addresses of its file, thumbnail and neighbors."""
+    """The image's label and size, and the URLs of its file, thumbnail and neighbors."""
     entry = await context.run(context.read_index(lambda index: index.entry(image_id)))
     return IndexedImage.of(entry, show_path, context.prefix)
 
@@ -233,7 +235,7 @@ def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
     """The change that `update` asks for. Raises InvalidRequestError if it asks for none."""
     change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
     if change == BulkChange():
-        raise InvalidRequestError("name the change: send 'label', 'removed', or both")
+        raise InvalidRequestError("no change given: send 'label', 'removed', or both")
     return change
 
 

@@ -29,7 +29,7 @@ async def get_kernels(context: ContextDep) -> Response:
     has 96 kernels of 11 x 11 x 3. If int8 is served, the kernels are those of the float32 network."""
     kernels = context.loaded_model.kernels
     if kernels is None:
-        raise NoKernelsError("this artifact has no figure of its kernels")
+        raise NoKernelsError("this artifact contains no kernels to draw (kernels.npy)")
     return await context.run(context.run_in_pool(lambda: _draw_kernels(kernels)))
 
 

@@ -41,7 +41,7 @@ def open_original(index: Index, image_id: int, deadline_passed: Callable[[], boo
                 file.seek(0)
                 stack.pop_all()
                 return file, entry.format
-    raise UnknownImageError(f"the file of image {image_id} is gone, or not as it was indexed")
+    raise UnknownImageError(f"the file of image {image_id} is missing or has changed since indexing")
 
 
 def _sha256(file: BinaryIO, deadline_passed: Callable[[], bool]) -> str:
@@ -49,7 +49,7 @@ def _sha256(file: BinaryIO, deadline_passed: Callable[[], bool]) -> str:
     while chunk := file.read(HASH_CHUNK_BYTES):
         checksum.update(chunk)
         if deadline_passed():
-            raise DeadlineExceededError("deadline exceeded while the original file was read")
+            raise DeadlineExceededError("deadline exceeded while reading the original file")
     return checksum.hexdigest()
 
 

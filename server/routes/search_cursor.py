@@ -32,9 +32,9 @@ def decode_cursor(cursor: str, fingerprint: bytes) -> Position:
     try:
         own, rank, image_id, distance = PACKED_CURSOR.unpack(base64.b64decode(cursor + "==", b"-_", validate=True))
     except (struct.error, ValueError):
-        raise InvalidRequestError("invalid cursor: send `next_cursor` of the page before as it is") from None
+        raise InvalidRequestError("invalid cursor: send the `next_cursor` of the previous page unchanged") from None
     if own != fingerprint:
-        raise InvalidRequestError("the cursor belongs to another query or network: begin with the first page")
+        raise InvalidRequestError("the cursor belongs to another query or network: start from the first page")
     if not 1 <= rank <= MAX_RANK or image_id < 1 or not (math.isfinite(distance) and distance >= 0):
         raise InvalidRequestError(f"invalid cursor: pages end after {MAX_RANK:,} neighbors")
     return Position(rank, distance, image_id)

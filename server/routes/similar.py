@@ -39,15 +39,17 @@ class SearchParams(Parameters):
 
     k: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Number of neighbors.")] = 6
     cursor: Annotated[
-        str | None, Field(max_length=64, description="`next_cursor` of the page before, of the same query.")
+        str | None, Field(max_length=64, description="`next_cursor` of the previous page of the same query.")
     ] = None
     label: Annotated[LookupLabel | None, Field(description="Only images with this label.")] = None
-    max_distance: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="None further away.")] = None
+    max_distance: Annotated[
+        float | None, Field(ge=0, allow_inf_nan=False, description="Maximum distance of a neighbor.")
+    ] = None
     search: Annotated[SearchMode, Field(description=SEARCH_MODE_HELP)] = "exact"
-    id: Annotated[Ids, Field(max_length=100, description="Indexed images to be similar to.")] = None
-    key: Annotated[Keys, Field(max_length=100, description="Others to be similar to, by their keys.")] = None
-    minus: Annotated[Ids, Field(max_length=100, description="Indexed images to be dissimilar to.")] = None
-    minus_key: Annotated[Keys, Field(max_length=100, description="Others to be dissimilar to, by their keys.")] = None
+    id: Annotated[Ids, Field(max_length=100, description="Ids of indexed images as positive examples.")] = None
+    key: Annotated[Keys, Field(max_length=100, description="Keys of indexed images as positive examples.")] = None
+    minus: Annotated[Ids, Field(max_length=100, description="Ids of indexed images as negative examples.")] = None
+    minus_key: Annotated[Keys, Field(max_length=100, description="Keys of indexed images as negative examples.")] = None
 
 
 UploadParamsDep = Annotated[SearchParams, Depends(parameters_of(SearchParams))]

@@ -59,12 +59,12 @@ class SyncResponse(Schema):
     response_model_exclude_unset=True,
     responses=WRITE_RESPONSES,
     dependencies=WRITE,
-    summary="Let the index follow its folder",
+    summary="Sync the index with its folder",
 )
 async def start_sync(
     context: ContextDep,
-    prune: Annotated[bool, Query(description="Remove the images whose file is gone.")] = False,
-    dry_run: Annotated[bool, Query(description="Change nothing.")] = False,
+    prune: Annotated[bool, Query(description="Remove images whose file is gone.")] = False,
+    dry_run: Annotated[bool, Query(description="Only report what would change.")] = False,
 ) -> SyncResponse:
     """Compare the folder of `--sync-folder` with the index and update the index: images that were added, moved,
     relabeled, edited in place, or are gone (removed only with `prune`). An image that was removed from the index, but

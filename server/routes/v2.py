@@ -56,7 +56,9 @@ async def check_model(request: Request, loaded_model: LoadedModelDep, name: str)
     manifest, requested = loaded_model.artifact.manifest, request.path_params.get("version")
     if name != manifest.name or requested not in (None, str(manifest.version)):
         requested_name = f"{name[:80]!r}" + (f" version {requested[:20]!r}" if requested else "")
-        raise UnknownModelError(f"unknown model {requested_name}: served is {manifest.name} version {manifest.version}")
+        raise UnknownModelError(
+            f"unknown model {requested_name}: this server serves {manifest.name} version {manifest.version}"
+        )
     return name
 
 

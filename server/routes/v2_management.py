@@ -57,7 +57,7 @@ async def get_repository_index(service: ServiceDep, loaded_model: LoadedModelDep
 async def load_model(name: ModelName) -> None:
     """The server has one model. `POST /reload` or SIGHUP loads its newest version."""
     raise UnsupportedOperationError(
-        "models aren't loaded by this operation: publish a version, then send POST /reload or the process SIGHUP"
+        "models can't be loaded or unloaded here: publish a version, then send POST /reload, or SIGHUP to the process"
     )
 
 
@@ -76,7 +76,9 @@ async def get_model_trace_settings(name: ModelName) -> dict[str, str | list[str]
 @router.post("/trace/setting", responses=REFUSED, summary="Change trace settings: refused")
 async def update_trace_settings() -> None:
     """Trace settings don't change while the server runs."""
-    raise UnsupportedOperationError("trace settings can't be changed here: start the server with OpenTelemetry's")
+    raise UnsupportedOperationError(
+        "trace settings can't be changed here: set OpenTelemetry's variables and restart the server"
+    )
 
 
 @router.post(MODEL + "/trace/setting", responses=REFUSED_FOR_MODEL, summary="Change a model's trace settings: refused")
@@ -94,7 +96,7 @@ async def get_log_settings() -> dict[str, str | bool | int]:
 @router.post("/logging", responses=REFUSED, summary="Change log settings: refused")
 async def update_log_settings() -> None:
     """Log settings don't change while the server runs."""
-    raise UnsupportedOperationError("log settings can't be changed here: start the server with ALEXNET_LOG_FORMAT")
+    raise UnsupportedOperationError("log settings can't be changed here: set ALEXNET_LOG_FORMAT and restart the server")
 
 
 @router.get("/systemsharedmemory/status", summary="System shared memory: none")

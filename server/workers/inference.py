@@ -115,8 +115,8 @@ class InferenceWorker(BatchWorker[InferenceJob]):
         own = sum(other.num_crops for other in self._queue.of_client(job.client))
         if queued and not fits_share(job.num_crops, own, queued, self.max_queued_crops):
             raise OverloadedError(
-                f"server busy: limit of {self.max_queued_crops:,} queued crops, shared by all clients; this one has "
-                f"{own:,}; retry later",
+                f"server busy: limit of {self.max_queued_crops:,} queued crops, shared by all clients; this client "
+                f"has {own:,}; retry later",
                 max(1.0, self.throughput.seconds_for(queued)),
             )
 

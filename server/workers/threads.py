@@ -40,7 +40,7 @@ class ThreadPool:
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Queue work. It is skipped if its future is cancelled before it begins. Raises OverloadedError."""
         if self._max_work is not None and len(self._running) >= self._max_work:
-            raise OverloadedError("server busy: too many requests wait for the disk; retry later")
+            raise OverloadedError("server busy: too many requests are waiting for the disk; retry later")
         # the executor keeps cancelled work until a thread is free: `held` is cleared, so that its data is freed at once
         held = [work]
         future = self._threads.submit(lambda: held.pop()())
@@ -68,8 +68,8 @@ class WritePool(ThreadPool):
         affects many images or waits for an index that another program has locked."""
         if self.stalled_seconds > STALLED_SECONDS:
             raise OverloadedError(
-                f"server busy: an earlier change of the index has taken {self.stalled_seconds:.0f} s; nothing was "
-                "changed: retry later",
+                f"server busy: an earlier change to the index has been running for {self.stalled_seconds:.0f} s; "
+                "nothing was changed: retry later",
                 STALLED_SECONDS,
             )
         return await super().run(work)

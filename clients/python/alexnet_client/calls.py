@@ -212,9 +212,9 @@ def _to_texts(texts: str | Sequence[str], name: str) -> list[str]:
     if isinstance(texts, str):
         return [texts]
     if not isinstance(texts, Iterable):
-        raise InvalidInputError(f"{name} must be text, or a list of texts, not {texts!r}")
+        raise InvalidInputError(f"{name} must be a string or a list of strings, not {texts!r}")
     listed = list(texts)
     for text in listed:
         if not isinstance(text, str):
-            raise InvalidInputError(f"{name} must be a list of texts, and {text!r} is none")
+            raise InvalidInputError(f"{name} must be a list of strings, but {text!r} isn't one")
     return listed

@@ -59,7 +59,7 @@ def to_bytes(image: ImageLike) -> bytes:
         return _encode_pil(image)
     if hasattr(image, "shape") and hasattr(image, "tobytes"):
         return _encode_array(image)
-    hint = "; of an open file, give its path or its read()" if hasattr(image, "read") else ""
+    hint = "; for an open file, pass its path or its read()" if hasattr(image, "read") else ""
     raise InvalidInputError(
         f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}{hint}"
     )
@@ -101,7 +101,7 @@ def _encode_pil(image: Any) -> bytes:
             image.save(buffer, "TIFF", compression="tiff_adobe_deflate", **metadata)
     except Exception as error:  # decoders raise various exceptions
         raise InvalidInputError(
-            f"the PIL image can't be encoded, its file may be damaged or closed: {error or type(error).__name__}"
+            f"the PIL image can't be encoded (its file may be damaged or closed): {error or type(error).__name__}"
         ) from error
     return buffer.getvalue()
 

@@ -36,7 +36,7 @@ class Request:
         try:
             json.dumps([dict(self.query), dict(self.form), self.body], ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError as error:
-            raise InvalidInputError(f"text must be UTF-8, and can't have {error.object[error.start]!a}") from None
+            raise InvalidInputError(f"text must be valid UTF-8, but it has {error.object[error.start]!a}") from None
         options: dict[str, Any] = {"params": {k: v for k, v in self.query.items() if v is not None}}
         if self.files:
             options |= {"files": list(self.files), "data": dict(self.form)}
@@ -72,11 +72,11 @@ class Connection:
             url = httpx2.URL(self.address)
             url.host.encode("idna")  # as the resolver does
         except (httpx2.InvalidURL, UnicodeError) as error:
-            raise InvalidInputError(f"the address {self.address} can't be one: {error}") from None
+            raise InvalidInputError(f"invalid address {self.address}: {error}") from None
         if url.query or url.fragment:
-            raise InvalidInputError(f"the address ends before ? and #, which {self.address} has")
+            raise InvalidInputError(f"the address can't have a query (?) or a fragment (#): {self.address}")
         if self.key and url.userinfo:
-            raise InvalidInputError("one of the two can be sent: the key, or the user and password of the address")
+            raise InvalidInputError("give either a key, or a user and password in the address, not both")
         is_number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
         if not (is_number and 0 < self.timeout < math.inf):
             raise InvalidInputError(f"the timeout must be a number of seconds above 0, not {self.timeout!r}")
@@ -124,8 +124,8 @@ class Connection:
         if isinstance(error, httpx2.TimeoutException):
             return ServerUnreachableError(f"{address} didn't answer within {self.timeout:g} seconds")
         if isinstance(error, httpx2.DecodingError):
-            return ServerUnreachableError(f"the response of {address} is damaged: {error}")
+            return ServerUnreachableError(f"the response from {address} is damaged: {error}")
         if isinstance(error, httpx2.RemoteProtocolError):
-            return ServerUnreachableError(f"the response of {address} was cut off, or isn't HTTP: {error}")
+            return ServerUnreachableError(f"the response from {address} was cut off, or isn't HTTP: {error}")
         reason = str(error) or type(error).__name__
-        return ServerUnreachableError(f"nobody answers at {address} ({reason}): is `alexnet serve` running there?")
+        return ServerUnreachableError(f"can't reach {address} ({reason}): is `alexnet serve` running there?")

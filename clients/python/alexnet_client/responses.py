@@ -122,7 +122,7 @@ def parse_with(parse: Callable[[Any], Result], body: Any) -> Result:
     try:
         return parse(body)
     except (AttributeError, KeyError, TypeError) as error:
-        raise _foreign_response(200, f"an unknown form ({type(error).__name__}: {error})", "") from error
+        raise _foreign_response(200, f"an unknown format ({type(error).__name__}: {error})", "") from error
 
 
 def parse_neighbors(page: Any) -> list[Neighbor]:
@@ -180,11 +180,11 @@ def check_count(results: Sequence[Any], count: int) -> None:
 def check_next_page(cursor: Any, before: Any) -> None:
     """Raise AlexNetServerError if the cursor is the previous page's, with which the pages would never end."""
     if cursor is not None and cursor == before:
-        raise _foreign_response(200, "the cursor of the page before", "")
+        raise _foreign_response(200, "the same cursor as the previous page", "")
 
 
 def _foreign_response(status: int, problem: str, request_id: str) -> AlexNetServerError:
-    message = f"the response has {problem}: is alexnet-server at this address, or something else?"
+    message = f"the response has {problem}: is something other than alexnet-server at this address?"
     return AlexNetServerError(status, "unknown", message, request_id)
 
 

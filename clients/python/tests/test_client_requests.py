@@ -113,7 +113,7 @@ def test_a_pil_image_keeps_its_transparency(mode: str) -> None:
         (np.zeros((4, 4, 3), np.float32), "height x width x 3 of dtype uint8, not 4x4x3 of float32"),
         (17.5, "a path, bytes, a PIL image or a numpy array, not float"),
         (["a.jpg", None], r"can't read a\.jpg"),
-        (io.BytesIO(b"a"), r"not BytesIO; of an open file, give its path or its read\(\)"),
+        (io.BytesIO(b"a"), r"not BytesIO; for an open file, pass its path or its read\(\)"),
     ],
 )
 def test_what_is_no_image_is_not_sent(image: Any, message: str) -> None:
@@ -261,7 +261,7 @@ def test_files_are_not_read_in_the_event_loop(tmp_path: Path) -> None:
             )
             classified = await client.classify(Recorded())
             num_read = len(threads)
-            with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+            with pytest.raises(AlexNetServerError, match="is something other than alexnet-server at this address"):
                 await anext(client.iter_similar(Recorded()))
             assert len(threads) > num_read
             return classified
@@ -328,9 +328,9 @@ def test_something_else_answers(content: bytes) -> None:
             client.add,
             lambda image: list(client.iter_similar(image)),
         ):
-            with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+            with pytest.raises(AlexNetServerError, match="is something other than alexnet-server at this address"):
                 call(b"a")
-        with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+        with pytest.raises(AlexNetServerError, match="is something other than alexnet-server at this address"):
             list(client.images())
 
 
@@ -362,7 +362,7 @@ def test_a_password_in_the_address_is_not_shown() -> None:
         port = free.getsockname()[1]
     with (
         Client(f"http://user:secret@127.0.0.1:{port}", retries=Retries(attempts=1)) as client,
-        pytest.raises(ServerUnreachableError, match=rf"nobody answers at http://127\.0\.0\.1:{port} "),
+        pytest.raises(ServerUnreachableError, match=rf"can't reach http://127\.0\.0\.1:{port} "),
     ):
         client.info()
 
@@ -394,7 +394,7 @@ def test_text_that_is_not_utf8_is_not_sent() -> None:
             lambda: client.add(b"a", "\ud800"),
             lambda: client.similar(1, label="\ud800"),
         ):
-            with pytest.raises(InvalidInputError, match=r"can't have '\\ud800'"):
+            with pytest.raises(InvalidInputError, match=r"but it has '\\ud800'"):
                 call()
         with pytest.raises(InvalidInputError, match="embedded null byte"):
             client.classify("a\0b")
@@ -420,7 +420,7 @@ def test_what_a_server_was_never_asked_to_remove_is_not_removed() -> None:
 def test_labels_and_keys_that_are_no_text() -> None:
     with connect(lambda _: httpx2.Response(500)) as client:
         for options in ({"labels": 5}, {"keys": 5}):
-            with pytest.raises(InvalidInputError, match="must be text, or a list of texts, not 5"):
+            with pytest.raises(InvalidInputError, match="must be a string or a list of strings, not 5"):
                 client.add(b"x", **options)  # type: ignore[call-overload]
 
 
@@ -429,7 +429,7 @@ def test_nobody_answers() -> None:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     with Client(address, retries=Retries(attempts=2, first_pause=0.01)) as client:
         assert not client.ready()
-        with pytest.raises(ServerUnreachableError, match=rf"^nobody answers at {address} \(.*refused.*alexnet serve"):
+        with pytest.raises(ServerUnreachableError, match=rf"^can't reach {address} \(.*refused.*alexnet serve"):
             client.info()
     with pytest.raises(InvalidInputError, match=r"must begin with http:// or https://: 127\.0\.0\.1:8000"):
         Client("127.0.0.1:8000")
@@ -450,7 +450,7 @@ def test_a_response_that_is_damaged_on_its_way_is_an_error_of_the_client(status:
         return httpx2.Response(status, headers={"Content-Encoding": "gzip"}, stream=httpx2.ByteStream(b"no gzip"))
 
     with connect(answer) as client:
-        with pytest.raises(ServerUnreachableError, match="the response of http://server is damaged"):
+        with pytest.raises(ServerUnreachableError, match="the response from http://server is damaged"):
             client.info()
         assert not client.ready()
 
@@ -499,7 +499,7 @@ def test_another_programs_answers_are_errors_of_the_client(body: object) -> None
         lambda: list(client.images()),
     ]
     for call in calls:
-        with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+        with pytest.raises(AlexNetServerError, match="is something other than alexnet-server at this address"):
             call()
 
 
@@ -514,9 +514,9 @@ def test_a_pil_image_that_cannot_be_read_is_refused(ruin: Callable[[Image.Image]
 @pytest.mark.parametrize("texts", [[("a", "b")], [None], [5]])
 def test_labels_are_texts(texts: list[Any]) -> None:
     with connect(lambda _: httpx2.Response(500)) as client:
-        with pytest.raises(InvalidInputError, match=r"labels must be a list of texts, and .* is none"):
+        with pytest.raises(InvalidInputError, match=r"labels must be a list of strings, but .* isn't one"):
             client.add([b"image"], labels=texts)
-        with pytest.raises(InvalidInputError, match="keys must be a list of texts"):
+        with pytest.raises(InvalidInputError, match="keys must be a list of strings"):
             client.add([b"image"], keys=texts)
 
 
@@ -639,7 +639,7 @@ def test_bytes_of_every_kind_are_one_image() -> None:
 
 def test_what_can_not_be_an_address_or_a_pause_is_refused() -> None:
     for address in ("http://server/?a=1", "http://server/#a"):
-        with pytest.raises(InvalidInputError, match="ends before"):
+        with pytest.raises(InvalidInputError, match=r"can't have a query \(\?\) or a fragment \(#\)"):
             Client(address)
     for retries in (Retries(first_pause=-1), Retries(max_pause=float("nan"))):
         with pytest.raises(InvalidInputError, match="0 or more"):

@@ -22,7 +22,7 @@ def check_grpc(settings: Settings) -> None:
     if settings.grpc_port is not None:
         load_serve_grpc()
         if settings.grpc_port == settings.port != 0 and settings.uds is None:
-            raise BindError(f"--grpc-port and --port are both {settings.port}: choose two ports")
+            raise BindError(f"--grpc-port and --port are both {settings.port}: choose different ports")
         check_address(settings.host, settings.grpc_port, "--grpc-port")
 
 

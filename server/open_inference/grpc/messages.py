@@ -124,7 +124,7 @@ def _check_sizes(request: Message) -> None:
 def _check_entries(message: Message, *names: str) -> None:
     for name in names:
         if len(getattr(message, name)) > MAX_ENTRIES:
-            raise InvalidRequestError(f"more than {MAX_ENTRIES} `{name}`: send those that the model has")
+            raise InvalidRequestError(f"more than {MAX_ENTRIES} `{name}`: send only those that the model has")
 
 
 def _parameters(parameters: Mapping[str, Message]) -> dict[str, Any]:

@@ -36,11 +36,11 @@ class Method:
 def _model_path(name: str, version: str, suffix: str = "") -> str:
     """A path of a model. Raises InvalidRequestError or UnknownModelError for names that would give another path."""
     if len(name) + len(version) > MAX_HEADER_BYTES:
-        raise InvalidRequestError(f"name and version of the model are longer than {MAX_HEADER_BYTES:,} characters")
+        raise InvalidRequestError(f"the model's name and version exceed {MAX_HEADER_BYTES:,} characters in total")
     if not name or "/" in name + version or (name == "stats" and not version + suffix):
         if "/" in version:
             raise UnknownModelError(f"unknown version {version[:80]!r} of the model {name[:80]!r}")
-        raise UnknownModelError(f"unknown model {name[:80]!r}: ModelInfer and the others need the name of the model")
+        raise UnknownModelError(f"unknown model {name[:80]!r}: calls such as ModelInfer need the model's name")
     return f"/v2/models/{name}" + (f"/versions/{version}" if version else "") + suffix
 
 

@@ -119,7 +119,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         path: str = handler_call_details.method
         handler, method = self._handlers.get(path), path.rpartition("/")[2]
         if handler is None:
-            reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't have {method[:80]}"
+            reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't implement {method[:80]}"
             return refuse(grpc.StatusCode.UNIMPLEMENTED, reason)
         if method not in WITHOUT_KEY:
             caller = Caller(handler_call_details.invocation_metadata, "")

@@ -42,13 +42,13 @@ def test_the_nearest_name_is_named(client: TestClient, jpeg: bytes) -> None:
         client.get("/images/1/similar?K=20"),
     ):
         known = "cursor, id, k, key, label, max_distance, minus, minus_key, search"
-        assert f"did you mean 'k'? Known are {known}" in message(response)
+        assert f"did you mean 'k'? Known names: {known}" in message(response)
     form = client.post("/images", files={"image": jpeg}, data={"lable": "cat"})  # codespell:ignore
     assert "unknown form field 'lable': did you mean 'label'?" in message(form)  # codespell:ignore
-    assert "unknown form field 'photo': known are crops, image, top" in message(
+    assert "unknown form field 'photo': known names: crops, image, top" in message(
         client.post("/classify", files={"photo": jpeg})
     )
-    assert "unknown JSON field 'url': known are crops, image, top" in message(
+    assert "unknown JSON field 'url': known names: crops, image, top" in message(
         client.post("/classify", json={"url": "https://example.org/photo.jpg"})
     )
     assert "did you mean 'image'?" in message(client.post("/classify", json={"images": []}))
@@ -64,7 +64,7 @@ def test_of_an_unknown_name_only_the_beginning_is_compared() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert str(error) == f"unknown JSON field '{name[:80]}': known are crops, image, top"
+    assert str(error) == f"unknown JSON field '{name[:80]}': known names: crops, image, top"
     assert peak < len(name)
 
 
@@ -113,7 +113,7 @@ def test_a_label_with_nul_is_refused_wherever_it_is_looked_up(client: TestClient
         ("GET", "/images/1/similar?label=a%00", {}),
         ("POST", "/similar", {"files": {"image": jpeg}, "data": {"label": "a\0"}}),
     ):
-        assert "it has a NUL character" in message(client.request(method, path, **body)), path
+        assert "it contains a NUL character" in message(client.request(method, path, **body)), path
 
 
 def test_each_fault_of_a_request_has_a_code_of_its_own(client: TestClient, jpeg: bytes) -> None:

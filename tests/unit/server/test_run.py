@@ -40,6 +40,6 @@ def test_a_folder_to_sync_that_is_not_there_is_named(artifact: Artifact, tmp_pat
 @pytest.mark.parametrize(("images", "crops", "needed"), [(16, 299, "300"), (64, 640, "1,260"), (1, 9, "10")])
 def test_a_queue_that_the_largest_request_never_fits_in_is_refused(images: int, crops: int, needed: str) -> None:
     settings = Settings(max_images_per_request=images, max_queued_crops=crops)
-    with pytest.raises(InvalidRequestError, match=f"needs --max-queued-crops of at least {needed}, and it is {crops}"):
+    with pytest.raises(InvalidRequestError, match=f"needs --max-queued-crops of at least {needed}, but it is {crops}"):
         check_limits(settings)
     check_limits(Settings(max_images_per_request=images, max_queued_crops=int(needed.replace(",", ""))))

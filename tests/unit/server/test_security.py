@@ -200,7 +200,7 @@ def test_keys_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="no API key: write"):
         Keys.read(None, " , ")
     file.write_text(f"read {READ}\n")
-    with pytest.raises(KeyFileError, match="leave one of them"):
+    with pytest.raises(KeyFileError, match="keep only one"):
         Keys.read(file, TEXT)
     assert not Keys.read(None, " ")
     assert Keys.read(file, "")

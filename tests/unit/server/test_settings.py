@@ -52,7 +52,7 @@ def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
 def test_a_misspelled_variable(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
     """If it were ignored, the server might need no key."""
     monkeypatch.setenv(f"ALEXNET_{variable}", "read:0123456789abcdef")
-    with pytest.raises(SettingsFileError, match=f"ALEXNET_{variable} is no setting: did you mean ALEXNET_{meant}?"):
+    with pytest.raises(SettingsFileError, match=f"ALEXNET_{variable} isn't a setting: did you mean ALEXNET_{meant}?"):
         load_settings(None, {})
 
 
@@ -108,7 +108,9 @@ def test_settings_that_would_mislead_are_refused(name: str, value: object) -> No
 
 
 def test_a_proxy_is_no_name() -> None:
-    with pytest.raises(ValueError, match=r"'balancer.local' is no address or network: write 10.0.0.7 or 10.0.0.0/8"):
+    with pytest.raises(
+        ValueError, match=r"'balancer.local' isn't an IP address or network: write 10.0.0.7 or 10.0.0.0/8"
+    ):
         Settings(trusted_proxies="10.0.0.0/8,balancer.local")
 
 

@@ -128,7 +128,7 @@ def test_choices_are_listed_with_their_default() -> None:
     assert "[default: 10]" in printed
     assert Precision == artifacts.Precision
     serve = " ".join(invoke("serve", "--help").split())
-    assert "the end of new connections. [default: 0.0]" in serve
+    assert "until the listener closes. [default: 0.0]" in serve
     assert "[default: False]" not in serve
 
 

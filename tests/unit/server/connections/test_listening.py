@@ -42,7 +42,9 @@ def test_the_address_can_be_opened(host: str, expected: str) -> None:
         listener.listen()
     name = urls[0].removeprefix("http://").rpartition(":")[0].strip("[]")
     socket.create_connection((name, port)).close()
-    with pytest.raises(BindError, match=rf"on .*: Address already in use; stop .*--port {port % 65535 + 1};"):
+    with pytest.raises(
+        BindError, match=rf"on .*: Address already in use; stop .*--port {port % 65535 + 1}, or --port 0"
+    ):
         check_address(host, port)
     for listener in listeners:
         listener.close()
@@ -74,7 +76,7 @@ def test_an_address_that_is_no_address_of_this_machine() -> None:
         bind("2001:db8::1", 80)
     with pytest.raises(BindError):
         bind("nothing.invalid", 80)
-    with pytest.raises(BindError, match="it is no name of a host; choose another --host"):
+    with pytest.raises(BindError, match="invalid host name; choose another --host"):
         bind("a..b", 80)
 
 

@@ -79,7 +79,7 @@ def test_a_flood_leaves_places_and_bytes_for_others() -> None:
     admission = Admission(8, 1000, lambda: 7.4)
     flood = [admission.admit("flood") for _ in range(5)]
     quotas = [place.__enter__() for place in flood]
-    with pytest.raises(OverloadedError, match="shared by all clients; this one has 5;") as refused:
+    with pytest.raises(OverloadedError, match="shared by all clients; this client has 5;") as refused:
         admission.admit("flood").__enter__()
     assert refused.value.retry_after == 7.4
     quotas[0].add(500)

@@ -215,6 +215,6 @@ def test_any_proxy_among_others_is_trusted() -> None:
 @pytest.mark.parametrize("prefix", ["/images", "/v2/vision", "/docs", "/page"])
 def test_a_prefix_that_begins_like_an_address_is_refused(service: Service, prefix: str) -> None:
     """With the prefix /images, it would be unclear whether a proxy has removed it from a request for /images/1."""
-    message = f"--root-path {prefix} begins like an address of the server"
+    message = f"--root-path {prefix} begins like the server's own path"
     with pytest.raises(InvalidRequestError, match=message), client_at(service, "9.9.9.9", root_path=prefix):
         pass

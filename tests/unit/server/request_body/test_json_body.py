@@ -48,7 +48,7 @@ def test_a_repeated_name_is_refused_at_any_depth() -> None:
     [
         (b'{"label": "\xff"}', "the body is not JSON: it is not UTF-8"),
         (b'{"label": ' + b"[" * 30_000, "the JSON is nested too deeply"),
-        (b'{"label": ' + b"1" * 5_000 + b"}", "the body has a number of too many digits"),
+        (b'{"label": ' + b"1" * 5_000 + b"}", "the body has a number with too many digits"),
         (b'{"label": "a", "label": "b"}', "JSON field 'label' is repeated: send it once"),
     ],
     ids=["Latin-1", "deep", "digits", "repeated"],

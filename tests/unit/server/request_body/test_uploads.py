@@ -198,5 +198,5 @@ def test_parts_of_a_form_are_bounded_and_have_headers_of_their_own() -> None:
         parse(b"--B\r\nX: " + b"x" * 2100 + b"\r\n" + first[5:] + b"--B--\r\n")
     with pytest.raises(InvalidBodyError, match="too many fields"):
         parse((text + b"\r\n") * (4 * 16 + 101) + b"--B--\r\n")
-    with pytest.raises(InvalidBodyError, match="longer than 35,600 bytes"):  # before the last boundary has come
+    with pytest.raises(InvalidBodyError, match="exceed 35,600 bytes"):  # before the last boundary has come
         parse(text + (b"x" * 18_000 + b"\r\n" + text) * 2)

@@ -63,9 +63,9 @@ def test_bad_gets(client: TestClient, path: str, status: int, code: str) -> None
 
 
 def test_a_wrong_method_or_address_is_told_what_to_use(client: TestClient) -> None:
-    assert client.get("/classify").json()["error"]["message"] == "this address doesn't take GET: use POST"
+    assert client.get("/classify").json()["error"]["message"] == "this path doesn't support GET: use POST"
     assert "DELETE, GET, HEAD, PATCH" in client.post("/images/1").json()["error"]["message"]
-    assert "/docs lists all addresses" in client.get("/nothing").json()["error"]["message"]
+    assert "/docs lists all paths" in client.get("/nothing").json()["error"]["message"]
 
 
 def test_a_browser_sees_a_page_where_there_is_nothing(client: TestClient) -> None:

@@ -163,7 +163,7 @@ def test_a_repeated_field_is_refused(writable_client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b'{"ids": [1', "the body is not JSON: Expecting ',' delimiter at 10"),
+        (b'{"ids": [1', "invalid JSON: Expecting ',' delimiter at character 10"),
         (b'{"label": "\xff"}', "the body is not JSON: it is not UTF-8"),
         (b'{"label": ' + b"[" * 9_000, "the JSON is nested too deeply"),
     ],
@@ -178,7 +178,7 @@ def test_a_label_with_a_surrogate_is_refused(client: TestClient) -> None:
     body = b'{"with_label": "\\ud800", "removed": true}'  # valid in JSON, not in UTF-8
     answer = client.patch("/images", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
-    assert "send text that is UTF-8" in answer.json()["error"]["message"]
+    assert "send valid UTF-8" in answer.json()["error"]["message"]
 
 
 def label_counts(client: TestClient) -> dict[str, int]:
@@ -272,7 +272,7 @@ def test_an_image_by_its_key(writable_client: TestClient, new_images: list[bytes
         ("PATCH", "", {"ids": [1]}, "send 'label', 'removed', or both"),
         ("PATCH", "/1", {}, "send 'label', 'removed', or both"),
         ("PATCH", "/1", {"removed": None}, "send 'label', 'removed', or both"),
-        ("PATCH", "/1", {"removed": True}, "it can only be false, which restores the image: DELETE removes it"),
+        ("PATCH", "/1", {"removed": True}, "it can only be false, which restores the image: use DELETE to remove it"),
         ("PATCH", "", {"ids": [], "removed": True}, "at least 1 item"),
         ("PATCH", "", {"ids": [True], "removed": True}, "valid integer"),
         ("PATCH", "", {"ids": [1], "removed": 1}, "valid boolean"),
@@ -440,7 +440,7 @@ def test_labels_and_keys_may_all_have_their_full_length(writable_client: TestCli
     assert answer.status_code == 200, answer.text
     assert [item.get("status") for item in answer.json()["images"][:2]] == ["added", "added"]
     longer = writable_client.post("/images", files=files, data={"label": ["a" * 36_000]})
-    assert (longer.status_code, "35,600 bytes together" in longer.text) == (422, True)
+    assert (longer.status_code, "35,600 bytes in total" in longer.text) == (422, True)
 
 
 def test_a_file_that_is_not_there_is_a_404_whatever_the_client_has(

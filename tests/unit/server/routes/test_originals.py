@@ -51,7 +51,7 @@ def test_a_changed_file_is_not_the_original(writable_folder: Path, tmp_path: Pat
         assert entry.source is not None
         path.write_bytes(entry.source.read_bytes() + b"!")
         index.move([(1, str(path), entry.label)])
-        with pytest.raises(UnknownImageError, match="is gone, or not as it was indexed"):
+        with pytest.raises(UnknownImageError, match="is missing or has changed since indexing"):
             open_original(index, 1, lambda: False)
 
 

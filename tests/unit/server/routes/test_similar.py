@@ -47,7 +47,7 @@ def test_a_label_with_a_surrogate_is_refused_before_the_index_is_asked(client: T
     body = b'{"id": 1, "label": "\\ud800"}'  # valid in JSON, not in UTF-8: a database fails on it
     answer = client.post("/similar", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
-    assert "send text that is UTF-8" in answer.json()["error"]["message"]
+    assert "send valid UTF-8" in answer.json()["error"]["message"]
 
 
 def test_similarity_is_a_score_of_the_distance(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
@@ -110,7 +110,7 @@ def test_without_an_index(artifact: Artifact, jpeg: bytes) -> None:
         assert bare.post("/classify", content=jpeg).status_code == 200
         answer = bare.post("/similar", content=jpeg)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_index")
-        assert "and start the server again; --index names" in answer.json()["error"]["message"]
+        assert "and restart the server; if it is elsewhere, name it with --index" in answer.json()["error"]["message"]
         assert bare.get("/info").json()["index"] is None
 
 

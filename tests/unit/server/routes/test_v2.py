@@ -109,9 +109,9 @@ def test_triton_s_client_gets_our_errors(triton: Any, jpeg: bytes) -> None:
     image.set_data_from_numpy(np.array([b"no image"], dtype=np.object_))
     with pytest.raises(InferenceServerException, match="image"):
         triton.infer("patterns", [image])
-    with pytest.raises(InferenceServerException, match="served is patterns version 1"):
+    with pytest.raises(InferenceServerException, match="this server serves patterns version 1"):
         triton.infer("resnet", [image])
-    with pytest.raises(InferenceServerException, match="served is patterns version 1"):
+    with pytest.raises(InferenceServerException, match="this server serves patterns version 1"):
         triton.infer("patterns", [image], model_version="2")
 
 

@@ -78,7 +78,7 @@ def test_tensors_in_shared_memory_are_refused(triton: Any, jpeg: bytes) -> None:
     for tensor in (shared_input, shared_output):
         tensor.set_shared_memory("region", 256)
     for entry, outputs in ((shared_input, None), (image, [shared_output])):
-        with pytest.raises(Exception, match=r"\[422\] this server doesn't read shared memory: send tensors"):
+        with pytest.raises(Exception, match=r"\[422\] this server doesn't support shared memory: send tensors"):
             triton.infer("patterns", [entry], outputs=outputs)
 
 

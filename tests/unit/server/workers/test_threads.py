@@ -39,7 +39,7 @@ def test_changes_that_wait_keep_nothing_else_waiting(
         begun = time.monotonic()
         refused = writable_client.patch("/images/2", json={"label": "y"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
-        assert "an earlier change of the index has taken" in refused.json()["error"]["message"]
+        assert "an earlier change to the index has been running for" in refused.json()["error"]["message"]
         assert refused.headers["retry-after"] == "1"  # STALLED_SECONDS, in whole seconds
         for path in ("/live", "/ready", "/labels", "/images/1", "/images/1/thumbnail", "/metrics", "/info"):
             assert writable_client.get(path).status_code == 200, path
@@ -84,7 +84,7 @@ def test_work_beyond_the_limit_is_refused_and_what_was_cancelled_is_not_kept() -
     assert begun.wait(20)
     second = pool.submit(lambda own=data: done.append(repr(own)))  # type: ignore[misc]
     del data
-    with pytest.raises(OverloadedError, match="too many requests wait for the disk"):
+    with pytest.raises(OverloadedError, match="too many requests are waiting for the disk"):
         pool.submit(lambda: None)
     assert second.cancel()
     gc.collect()
