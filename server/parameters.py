@@ -40,10 +40,12 @@ P = TypeVar("P", bound=Parameters)
 
 
 def check_text(text: str) -> str:
-    """A label or key to store. Raises PydanticCustomError for control characters, blanks at its ends, or a wrong
-    length."""
+    """A label or key to store. Raises PydanticCustomError for control characters, leading or trailing whitespace,
+    or a wrong length."""
     if not is_storable(text):
-        message = "it must have 1 to {max_length} characters, no control characters, and no leading or trailing whitespace"
+        message = (
+            "it must have 1 to {max_length} characters, no control characters, and no leading or trailing whitespace"
+        )
         raise PydanticCustomError("text", message, {"max_length": MAX_TEXT_LENGTH})
     return text
 
