@@ -71,7 +71,7 @@ def find_images(root: Path) -> list[ImageSource]:
     """The images of a folder with their labels, in the order of their paths. Raises DatasetError if there are none."""
     listing = list_folder(root, None, ())
     if not listing.entries:
-        raise DatasetError(f"there is no image in the folder {listing.root}")
+        raise DatasetError(f"there are no images in the folder {listing.root}")
     return to_sources(listing)
 
 

@@ -145,7 +145,7 @@ class Codes:
 
 def code_too_long_error(bits: int) -> InvalidRequestError:
     return InvalidRequestError(
-        f"hash lookup needs codes of at most {MAX_LOOKUP_BITS} bits, and these have {bits}: use the search mode binary"
+        f"hash lookup needs codes of at most {MAX_LOOKUP_BITS} bits, but these have {bits}: use the search mode binary"
     )
 
 

@@ -46,9 +46,9 @@ def draw(index: Index, output: Path, queries: Sequence[DrawnQuery], max_images: 
     """
     entries = intact_entries(index)
     if len(entries) <= NUM_NEIGHBORS:
-        raise IndexStoreError(f"drawing needs more than {NUM_NEIGHBORS} images, and the index has {len(entries)}")
+        raise IndexStoreError(f"drawing needs more than {NUM_NEIGHBORS} images, but the index has {len(entries)}")
     if not queries:
-        raise IndexStoreError("none of the query images can be read: give others")
+        raise IndexStoreError("none of the query images can be read: choose others")
     output.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(entries))
     neighbors_path, map_path = output / "neighbors.png", output / "map.png"

@@ -111,10 +111,10 @@ class EntryReader(ABC):
         for key, count in Counter(keys).items():
             if key in used and used[key].removed:
                 raise InvalidRequestError(
-                    f"the key {key[:80]!r} belongs to a removed image: restore that, or compact the index"
+                    f"the key {key[:80]!r} belongs to a removed image: restore it, or compact the index"
                 )
             if key in used or count > 1:
-                raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
+                raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys must be unique")
 
     def get(self, image_id: int) -> Entry:
         """The entry of an image. Raises UnknownImageError if it isn't indexed, or is removed."""

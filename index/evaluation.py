@@ -86,9 +86,7 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
         results = index.search_ids([Query(query.feature, MAX_PAGE_SIZE) for query in batch])
         rankings += [r.ids[r.ids != query.exclude_id] for r, query in zip(results, batch, strict=True)]
     if not any(len(ids) for ids in rankings):
-        raise IndexStoreError(
-            "no search finds an image other than its own: add images to the index, at least two with labels are needed"
-        )
+        raise IndexStoreError("no query has a neighbor other than its own image: index at least two labeled images")
     relevant = [
         np.array([labels.get(int(image_id)) == query.label for image_id in ids], np.bool_)
         for ids, query in zip(rankings, queries, strict=True)
@@ -134,11 +132,11 @@ def format_table(result: Evaluation) -> str:
     """The evaluation as text."""
     indexed = f", {result.num_indexed:,} of them in the index" if result.num_indexed else ""
     lines = [
-        f"{result.num_queries:,} queries{indexed}; mean average precision at {MAX_PAGE_SIZE:,}, averaged over labels "
+        f"{result.num_queries:,} queries{indexed}; mean average precision at {MAX_PAGE_SIZE:,}, averaged over labels: "
         f"{100 * result.mean_average_precision:.2f} %"
     ]
     if result.num_unmatched:
-        lines.append(f"queries whose label no other image of the index has: {result.num_unmatched:,}, which count as 0")
+        lines.append(f"queries whose label no other indexed image has: {result.num_unmatched:,}, counted as 0")
     lines += [f"precision at {k:2}: {100 * share:6.2f} %" for k, share in result.precision.items()]
     lines.append(f"{'search mode':12} {'recall at 6':>12} {'recall at 10':>13} {'per query':>10}")
     for mode, shares in result.recall.items():

@@ -88,18 +88,18 @@ class FeatureSpace:
             record = manifest.files.get(file)
             if record and record.sha256 == self.network_sha256 != artifact.network_sha256:
                 raise IndexStoreError(
-                    f"the index at {uri} was made by another network than {network} in {artifact.precision}: name the "
-                    f"one that made it with --precision {precision}, or build another index"
+                    f"the index at {uri} was made by a different network than {network} in {artifact.precision}: "
+                    f"choose the one that made it with --precision {precision}, or build another index"
                 )
         if self.network_sha256 != artifact.network_sha256:
             raise IndexStoreError(
-                f"the index at {uri} was made by another network than {network}, so their distances can't be compared: "
-                "name the artifact that made it with --artifact (`alexnet models` lists all, and the bundled ones), "
-                "or build another index"
+                f"the index at {uri} was made by a different network than {network}, so their distances can't be "
+                "compared: choose the artifact that made it with --artifact (`alexnet models` lists all, including the "
+                "bundled ones), or build another index"
             )
         if self.image_contract != manifest.image_contract:
             raise IndexStoreError(
-                f"the images of the index at {uri} were decoded by the contract {self.image_contract}, and {network} "
+                f"the images of the index at {uri} were decoded by the contract {self.image_contract}, but {network} "
                 f"needs {manifest.image_contract}: build another index"
             )
         if self.dim != manifest.feature_dim:
@@ -111,8 +111,8 @@ def no_index_error(uri: str) -> IndexNotFoundError:
 
 
 def damaged_metadata_error(uri: str) -> IndexStoreError:
-    return IndexStoreError(f"the metadata of the index at {uri} are damaged: build the index again")
+    return IndexStoreError(f"the metadata of the index at {uri} is damaged: build the index again")
 
 
 def unknown_contract_error(uri: str, error: ArtifactError) -> IndexStoreError:
-    return IndexStoreError(f"the index at {uri} doesn't fit this program: {error}; build it again")
+    return IndexStoreError(f"the index at {uri} isn't supported by this version: {error}; build it again")

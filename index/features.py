@@ -54,7 +54,7 @@ class FeatureFile:
     def scan_on_gpu(self) -> None:
         """Scan on a GPU from now on. Raises DeviceError, also for float16."""
         if self.dtype != np.float32:
-            raise DeviceError(f"searching on a GPU needs features in float32, and these are in {self.dtype}")
+            raise DeviceError(f"searching on a GPU needs features in float32, but these are in {self.dtype}")
         self.scanner = GpuScanner(self.dim)
 
     def append(self, features: FeatureMatrix) -> None:
@@ -82,7 +82,7 @@ class FeatureFile:
         """Create the file. Raises IndexReplacedError if it exists by now: then it belongs to another index."""
         if os.path.lexists(self.path):
             check_regular(self.path)
-            raise replaced_error(f"there is a {self.path.name} now")
+            raise replaced_error(f"there is now a {self.path.name}")
         try:
             os.close(open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         except OSError as error:
@@ -159,8 +159,8 @@ class FeatureFile:
         size = self.dtype.itemsize * self.dim
         content = b"" if self._file is None else os.pread(self._file.fileno(), size, size * row)
         if len(content) < size:
-            return "the file of features is truncated before its row"
-        return None if zlib.crc32(content) == checksum else "its row has another checksum"
+            return "the features file is truncated before its row"
+        return None if zlib.crc32(content) == checksum else "its row doesn't match its checksum"
 
     def _open(self) -> IO[bytes] | None:
         """The file, open for reading; None if there is none yet."""

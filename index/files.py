@@ -63,7 +63,7 @@ def open_regular(path: Path, flags: int) -> int:
     if flags & os.O_RDWR and status.st_nlink > 1:
         os.close(descriptor)
         raise IndexStoreError(
-            f"{path} has a second name (a hard link), so a change here would change it there: replace it with a copy"
+            f"{path} has another hard link, so changing it here would change it there, too: replace it with a copy"
         )
     return descriptor
 
@@ -85,7 +85,7 @@ def descriptor_id(descriptor: int) -> FileId:
 def replaced_error(what: str) -> IndexReplacedError:
     """The exception for files that are no longer the ones that were opened."""
     return IndexReplacedError(
-        f"the index was replaced since it was opened: {what}. Nothing was changed; reload the server, or run the "
+        f"the index has been replaced since it was opened: {what}. Nothing was changed; reload the server, or run the "
         "command again"
     )
 
@@ -93,7 +93,7 @@ def replaced_error(what: str) -> IndexReplacedError:
 def check_same(path: Path, known: FileId | None) -> None:
     """Raise IndexReplacedError unless `path` is still the file `known`; None: there was no file."""
     if known is not None and file_id(path) != known:
-        raise replaced_error(f"its {path.name} is another file, or gone")
+        raise replaced_error(f"its {path.name} is a different file, or gone")
 
 
 class WriteLock:
@@ -114,8 +114,8 @@ class WriteLock:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise storage_error(path, error) from error
                 raise ReadOnlyIndexError(
-                    f"another process, such as a server, has the index at {path.parent} open for changes: stop it and "
-                    "try again, or add images at the server's address, on its page or with POST /images or POST /sync; "
+                    f"another process, such as a server, has the index at {path.parent} open for writing: stop it and "
+                    "try again, or add images through the server, on its page or with POST /images or POST /sync; "
                     "`alexnet serve --read-only` leaves an index to other programs"
                 ) from None
             self.id = descriptor_id(self._descriptor)
@@ -131,4 +131,6 @@ class WriteLock:
 
 
 def _irregular(path: Path) -> IndexStoreError:
-    return IndexStoreError(f"{path} is a link or no regular file, and is not opened: put the file itself in its place")
+    return IndexStoreError(
+        f"{path} is a link or not a regular file, so it wasn't opened: put the file itself in its place"
+    )

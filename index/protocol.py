@@ -115,7 +115,7 @@ class SupportsReplacement(Protocol):
 def require_codes(index: Index) -> SupportsCodes:
     """The index, if it can keep binary codes. Raises InvalidRequestError."""
     if not isinstance(index, SupportsCodes):
-        raise InvalidRequestError(f"{index.uri} keeps no binary codes: use the search mode exact")
+        raise InvalidRequestError(f"{index.uri} has no binary codes: use the search mode exact")
     return index
 
 
@@ -137,7 +137,7 @@ def require_sync(index: Index) -> SupportsSync:
     """The index, if it can follow a folder. Raises InvalidRequestError."""
     if not isinstance(index, SupportsSync):
         raise InvalidRequestError(
-            "this index can't follow data, as only one in a folder can: `alexnet index add` adds new images, and "
+            "this index can't be synced, as only one in a folder can: `alexnet index add` adds new images, and "
             "`alexnet index remove` removes others"
         )
     return index

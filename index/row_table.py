@@ -167,4 +167,4 @@ class RowTable:
 
 
 def unknown_label_error(label: str) -> InvalidRequestError:
-    return InvalidRequestError(f"no image of the index has the label {label[:80]!r}: check its spelling")
+    return InvalidRequestError(f"no image in the index has the label {label[:80]!r}: check its spelling")

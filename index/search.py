@@ -104,7 +104,7 @@ class Query:
     def check(self, dim: int) -> None:
         """Raise InvalidRequestError unless the query fits features of `dim` numbers and its label could be stored."""
         if self.feature.shape != (dim,):
-            raise InvalidRequestError(f"expected a feature of the shape ({dim},), got {self.feature.shape}")
+            raise InvalidRequestError(f"expected a feature of shape ({dim},), got {self.feature.shape}")
         if not np.isfinite(self.feature).all():
             raise InvalidRequestError("the feature of a query must consist of finite numbers")
         if not 1 <= self.k <= MAX_PAGE_SIZE + 1:

@@ -119,7 +119,7 @@ def sync(
     """
     if not listing.entries:
         raise DatasetError(
-            f"no image in {show_path(listing.root)}, so nothing was changed: is its disk mounted? To remove all "
+            f"no images in {show_path(listing.root)}, so nothing was changed: is its disk mounted? To remove all "
             "images, delete the index"
         )
     return _Sync(index, model, listing, dry_run, is_stopped, limits, just_read or {}).run(prune)
@@ -217,7 +217,7 @@ class _Sync:
         """Read files, and add the images that the index doesn't have."""
         for batch in read_batches(self.index, sources, self.limits, "reading changed files"):
             if self.is_stopped():
-                raise StoppedError("stopped; what was added is kept: begin again to resume")
+                raise StoppedError("stopped; what was added is kept: sync again to resume")
             self._look_up_elsewhere({read.state.sha256 for _, read in batch if not isinstance(read, Skipped)})
             new = [self._classify(*pair) for pair in batch]
             if not self.dry_run:
@@ -296,7 +296,7 @@ class _Sync:
             elif reason := self._why_unchecked(path):
                 self._note("not checked", path, reason)
             elif os.path.lexists(path):
-                self._note("not checked", path, "it appeared while the others were read: run this again")
+                self._note("not checked", path, "it appeared during the sync: sync again")
             else:
                 gone.append(image.id)
                 self._note("gone", path, f"image {image.id}")

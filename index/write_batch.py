@@ -47,7 +47,7 @@ class PendingAdd:
             stored = self.features.astype(dtype)
             norms = np.einsum("ij,ij->i", self.features, self.features, dtype=np.float32)
         if not np.isfinite(stored).all():
-            raise InvalidRequestError(f"features must be finite numbers of {np.dtype(dtype)}, and some are not")
+            raise InvalidRequestError(f"features must be finite in {np.dtype(dtype)}, but some aren't")
         if (norms > MAX_SQUARED_NORM).any():
             raise InvalidRequestError("features must have norms below 1e18: distances to longer ones can't be computed")
 

@@ -22,15 +22,15 @@ def verify_checksums(folder: Path) -> None:
     try:
         lines = (folder / CHECKSUMS).read_text("utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"can't read {folder / CHECKSUMS}: install the package again") from error
+        raise ArtifactError(f"can't read {folder / CHECKSUMS}: reinstall the package") from error
     for line in lines:
         expected, _, name = line.partition("  ")
         try:
             actual = sha256_of(folder / name)
         except OSError as error:
-            raise ArtifactError(f"can't read {folder / name}, a bundled file: install the package again") from error
+            raise ArtifactError(f"can't read {folder / name}, a bundled file: reinstall the package") from error
         if actual != expected:
             raise ArtifactError(
-                f"{folder / name}, a bundled file, is damaged: its SHA-256 is {actual} instead of {expected}; install "
-                "the package again"
+                f"{folder / name}, a bundled file, is damaged: its SHA-256 is {actual} instead of {expected}; "
+                "reinstall the package"
             )

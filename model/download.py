@@ -55,7 +55,7 @@ def fetch(file: RemoteFile, folder: Path, mirror: str = "") -> Path:
             _verify_or_remove(part, file)
         except DownloadError as error:
             raise DownloadError(
-                f"{error}. Download {file.url} elsewhere and put it at {target}, or name it with --from FILE"
+                f"{error}. Download {file.url} elsewhere and put it at {target}, or pass it with --from FILE"
             ) from error
         move_durably(part, target)
     return target

@@ -52,5 +52,5 @@ class Encoder:
         """(N, dim) -> (N, bytes) uint8, eight bits per byte, most significant bit first. Raises ArtifactError."""
         codes: NDArray[np.uint8] = self._session.run(None, {"features": features.astype(np.float32, copy=False)})[0]
         if codes.shape != (len(features), self.bytes):
-            raise ArtifactError(f"{self._path} computes codes for another number of features: train it again")
+            raise ArtifactError(f"{self._path} outputs codes of the wrong shape: train it again")
         return codes

@@ -37,4 +37,4 @@ def save_figure(figure: Figure, target: Path | IO[bytes], dpi: int) -> None:
 
 @cache
 def _warn_of(letters: str) -> None:
-    logger.warning("figures show boxes for letters that matplotlib's font lacks: %s", letters)
+    logger.warning("figures show boxes for characters that matplotlib's font lacks: %s", letters)

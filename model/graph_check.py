@@ -41,7 +41,7 @@ def check_graph(path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _GraphCheck(path, content).check()
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} isn't a whole ONNX file") from error
+        raise ArtifactError(f"{path} isn't a complete ONNX file") from error
     except OSError as error:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
 
@@ -62,13 +62,13 @@ class _GraphCheck:
         others = len(self._content) - self._weight_bytes
         if others > MAX_BYTES_BESIDE_WEIGHTS:
             raise ArtifactError(
-                f"{self._path} has {others:,} bytes besides its weights: a network has at most "
-                f"{MAX_BYTES_BESIDE_WEIGHTS:,}"
+                f"{self._path} has {others:,} bytes besides its weights: at most {MAX_BYTES_BESIDE_WEIGHTS:,} are "
+                "allowed"
             )
 
     def _check_graph(self, graph: slice | int, depth: int) -> None:
         if depth == MAX_DEPTH:
-            raise ArtifactError(f"{self._path} has graphs within graphs, which is not allowed")
+            raise ArtifactError(f"{self._path} has graphs nested too deeply")
         for number, value in self._fields(graph):
             if number == _GRAPH_NODE:
                 self._check_node(value, depth)
@@ -82,7 +82,7 @@ class _GraphCheck:
             if number == _NODE_OP and (op := self._text(value)) in LOOPS:
                 raise ArtifactError(f"{self._path} has the operator {op}, which may never end: loops are not allowed")
             if number == _NODE_DOMAIN and self._text(value) not in ALLOWED_DOMAINS:
-                raise ArtifactError(f"{self._path} has operators that aren't ONNX's own, which is not allowed")
+                raise ArtifactError(f"{self._path} has operators outside the domain ai.onnx, which is not allowed")
             if number != _NODE_ATTRIBUTE:
                 continue
             for kind, part in self._fields(value):

@@ -97,8 +97,8 @@ class OnnxModel:
         self.device = next(name for name, provider in PROVIDERS.items() if provider == running)
         if device == "cuda" and self.device != "cuda":
             raise DeviceError(
-                f"onnxruntime can't run the network on cuda, and would run it on {self.device}: check with nvidia-smi "
-                "that the driver is 580 or newer (CUDA 13), or choose --device cpu"
+                f"onnxruntime can't run the network on cuda, and would fall back to {self.device}: check with "
+                "nvidia-smi that the driver is 580 or newer (CUDA 13), or choose --device cpu"
             )
         outputs = [output for output in self._session.get_outputs() if output.name != SCALED_LOGITS]
         _check_nodes(path, "inputs", self._session.get_inputs(), INPUTS)
@@ -128,7 +128,7 @@ class OnnxModel:
 
     def _check_probabilities(self, probabilities: NDArray[np.float32]) -> None:
         if not np.all((probabilities >= -TOLERANCE) & (probabilities <= 1 + TOLERANCE)):  # False for NaN, too
-            raise ArtifactError(f"{self._path} computes numbers that are not probabilities: train or pull it again")
+            raise ArtifactError(f"{self._path} outputs invalid probabilities: train or pull it again")
 
     def features(self, images: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
         """(N, 256, 256, 3) uint8 -> features (N, feature_dim), float32, as `run`."""
@@ -156,9 +156,9 @@ class OnnxModel:
             raise ArtifactError(f"onnxruntime can't run {self._path}: {error}") from error
         results: list[NDArray[np.float32]] = [np.concatenate(parts) for parts in zip(*computed, strict=True)]
         if {len(values) for name, values in zip(outputs, results, strict=True) if name in OUTPUTS} != {len(images)}:
-            raise ArtifactError(f"{self._path} computes results for another number of images: train or pull it again")
+            raise ArtifactError(f"{self._path} outputs results for the wrong number of images: train or pull it again")
         if not np.isfinite(results[-1]).all():
-            raise ArtifactError(f"{self._path} computes features that are not finite: train or pull it again")
+            raise ArtifactError(f"{self._path} outputs features that are not finite: train or pull it again")
         return results
 
 

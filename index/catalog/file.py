@@ -133,7 +133,7 @@ class CatalogFile:
         for name in wrong:
             if not self._writable:
                 raise self.sql_index_error(name)
-            logger.warning("the SQL index %s of the catalog %s was damaged, and is made again", name, self.path)
+            logger.warning("the SQL index %s of the catalog %s was damaged, and is being rebuilt", name, self.path)
             with self.transaction() as database:
                 database.execute(f"REINDEX {name}")
         return wrong
@@ -155,8 +155,8 @@ class CatalogFile:
         with self._read_lock, self._translated_errors():
             if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self.path):
                 raise IndexReplacedError(
-                    "the index catalog was changed since it was opened, and its folder can't be written, so it can't "
-                    "be read beside its writer: reload the server, or run the command again"
+                    "the index catalog has changed since it was opened, and can't be read alongside its writer, since "
+                    "its folder isn't writable: reload the server, or run the command again"
                 )
             yield self._reader
 
@@ -181,12 +181,12 @@ class CatalogFile:
         if not schema or schema == expected_schema():
             return
         if ("table", "metadata") not in {row[:2] for row in schema}:
-            raise IndexFormatError(f"{self.path} is of a format that is no longer read: build the index again")
+            raise IndexFormatError(f"{self.path} has a format that is no longer supported: build the index again")
         stored = dict(self._reader.execute("SELECT key, value FROM metadata WHERE key = 'format'")).get("format")
         if stored != FORMAT:
             raise format_error(stored, self.path.parent)
         raise IndexStoreError(
-            f"{self.path} has tables, triggers or views that this program didn't make: don't use it if you don't know "
+            f"{self.path} has tables, triggers or views that this program didn't create: don't use it unless you know "
             "where it comes from, and build the index again"
         )
 
@@ -201,7 +201,7 @@ class CatalogFile:
     def sql_index_error(self, name: str) -> IndexStoreError:
         """The error for a SQL index that differs from its table."""
         return IndexStoreError(
-            f"the SQL index {name} of the catalog {self.path} is damaged: `alexnet index compact` makes it again"
+            f"the SQL index {name} of the catalog {self.path} is damaged: `alexnet index compact` rebuilds it"
         )
 
     def _index_error(self, error: sqlite3.Error) -> IndexStoreError:
@@ -211,14 +211,14 @@ class CatalogFile:
         if code == sqlite3.SQLITE_FULL:
             return StorageFullError("no space left on the index's disk: nothing was changed")
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return IndexLockedError("another program locks the index catalog, nothing was changed: try again")
+            return IndexLockedError("another program has locked the index catalog; nothing was changed: try again")
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             return ReadOnlyIndexError("the index catalog can't be written: the index can only be read")
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             name = error.sqlite_errorname
             return IndexStoreError(
-                f"the index catalog {self.path} can't be read or written ({error}, {name}): look at its disk and at "
-                "the rights of its folder"
+                f"the index catalog {self.path} can't be read or written ({error}, {name}): check its disk and its "
+                "folder's permissions"
             )
         return IndexStoreError(f"the index catalog {self.path} is damaged ({error}): build the index again")
 
@@ -231,7 +231,7 @@ def empty_index_error(path: Path) -> IndexNotFoundError:
 def format_error(stored: str | None, path: Path) -> IndexFormatError:
     """The error for an index at `path` whose catalog isn't in this program's format."""
     return IndexFormatError(
-        f"the index at {path} has the format {show_text(str(stored))}, and only {FORMAT} is read: build it again"
+        f"the index at {path} has format {show_text(str(stored))}, but only {FORMAT} is supported: build it again"
     )
 
 

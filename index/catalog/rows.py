@@ -51,8 +51,8 @@ def read_rows(catalog: CatalogFile) -> list[RowRecord]:
             image, intact = parse_image(record)
             if intact and image["row"] != row:
                 raise IndexStoreError(
-                    f"rows are missing from the catalog {catalog.path}, the first is {row:,}: it was changed by "
-                    "another program; build the index again"
+                    f"rows are missing from the catalog {catalog.path} (the first is {row:,}): another program has "
+                    "changed it; build the index again"
                 )
             records.append(RowRecord(image["id"], row, image["label"], bool(image["removed"]), intact))
     return records

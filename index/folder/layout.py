@@ -61,7 +61,7 @@ def missing_index_error(path: Path) -> IndexNotFoundError:
     if not path.name.partition("-")[0].isdigit():
         return no_index_error(str(path))
     others = ", ".join(sorted(str(catalog.parent) for catalog in path.parent.glob(f"[0-9]*/{CATALOG}")))
-    return no_index_error(f"{path} (of other versions or precisions: {others})" if others else str(path))
+    return no_index_error(f"{path} (indexes of other versions or precisions: {others})" if others else str(path))
 
 
 def lock_for_writing(path: Path) -> WriteLock:

@@ -109,7 +109,7 @@ class FolderIndex(BaseIndex):
             stack.callback(features.close)
             is_gone = len(rows) > 0 and not writable and not features.is_open
             if is_gone and has_features_after(path, self._generation):  # deleted by a writer meanwhile
-                raise IndexReplacedError(f"the index at {path} was compacted while it was opened: try again")
+                raise IndexReplacedError(f"the index at {path} was compacted while it was being opened: try again")
             self.damaged: Mapping[int, str] = {}
             self._current = Snapshot(features, rows)
             self._pool = stack.enter_context(SearchPool())
@@ -443,7 +443,7 @@ class FolderIndex(BaseIndex):
         features = self._current.features
         features.check_file()
         if features.changed_outside:
-            logger.warning("another program has changed %s: its rows are compared with their checksums", features.path)
+            logger.warning("another program has changed %s: comparing its rows with their checksums", features.path)
             self._current.rows.forget_verified()
             self._start_check()
 

@@ -100,7 +100,7 @@ def find_damaged_thumbnails(catalog: CatalogFile) -> dict[int, str]:
     with catalog.checking() as database:
         rows = database.execute(f"SELECT id, thumbnail_checksum, {THUMBNAIL} FROM images ORDER BY id")
         return {
-            image_id: "its thumbnail has another checksum"
+            image_id: "its thumbnail doesn't match its checksum"
             for image_id, checksum, thumbnail in rows
             if zlib.crc32(thumbnail) != checksum
         }
@@ -115,7 +115,7 @@ def compare(images: Sequence[RowChecksum], features: FeatureFile, rows: RowTable
     damaged, intact = {}, []
     for image, row in zip(images, rows.rows_of(np.array([image.id for image in images], np.int64)), strict=True):
         if not image.intact:
-            fault: str | None = "its entry in the catalog has another checksum"
+            fault: str | None = "its entry in the catalog doesn't match its checksum"
         else:
             fault = None if row < 0 else features.row_fault(int(row), image.checksum)
         if fault is not None:

@@ -77,7 +77,7 @@ def hide_password(uri: str) -> str:
 def describe(space: FeatureSpace) -> str:
     """A collection's description, which records its features. Raises InvalidRequestError unless they are float32."""
     if space.dtype != "float32":
-        raise InvalidRequestError(f"an index on Milvus has float32 features, not {space.dtype}")
+        raise InvalidRequestError(f"an index on Milvus can only have float32 features, not {space.dtype}")
     return json.dumps(
         {
             "format": FORMAT,
@@ -97,7 +97,7 @@ def read_space(client: MilvusClient, address: MilvusAddress) -> FeatureSpace:
         stored = json.loads(client.describe_collection(address.collection)["description"])
         if stored["format"] != FORMAT:
             raise IndexStoreError(
-                f"the index at {address} has the format {stored['format']}, this program reads {FORMAT}: build it again"
+                f"the index at {address} has format {stored['format']}, but only {FORMAT} is supported: build it again"
             )
         contract = ImageContract.parse(stored["image_contract"])
         crops = tuple(map(int, stored["crops"]))

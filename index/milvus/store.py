@@ -144,7 +144,9 @@ class MilvusIndex(BaseIndex):
     def _search(self, query: Query) -> NearestIds:
         query.check(self.dim)
         if query.mode != "exact":
-            raise InvalidRequestError(f"an index on Milvus has only the search mode exact, not {query.mode}: use exact")
+            raise InvalidRequestError(
+                f"an index on Milvus supports only the search mode exact, not {query.mode}: use exact"
+            )
         condition = NOT_REMOVED
         if query.label is not None:
             condition += f" and label == {quote(query.label)}"
@@ -154,7 +156,7 @@ class MilvusIndex(BaseIndex):
         def find_candidates(count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
             if count + OVERFETCH > MAX_CANDIDATES:
                 raise InvalidRequestError(
-                    f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, on all pages together"
+                    f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, over all pages"
                 )
             limit = count + OVERFETCH
             while True:

@@ -43,8 +43,8 @@ class PostgresAddress:
         schema = schemas[0] if schemas else DEFAULT_SCHEMA
         if not _SCHEMA_NAME.fullmatch(schema):
             raise InvalidRequestError(
-                f"invalid schema {schema[:80]!r}: use up to 63 small letters, digits and underscores, without pg_ at "
-                "the start"
+                f"invalid schema {schema[:80]!r}: use up to 63 lowercase letters, digits and underscores, not "
+                "starting with a digit or pg_"
             )
         rest = "&".join(part for part in parameters if not part.startswith("schema="))
         return cls(f"{base}?{rest}" if rest else base, schema, shown)

@@ -37,7 +37,7 @@ class PostgresCodes:
 
     def __init__(self, database: Database, space: FeatureSpace, encoder: Encoder) -> None:
         if encoder.dim != space.dim:
-            raise IndexStoreError(f"expected an encoder of features of {space.dim} numbers, got one of {encoder.dim}")
+            raise IndexStoreError(f"expected an encoder of {space.dim}-dimensional features, got one of {encoder.dim}")
         self._database, self._space, self.encoder = database, space, encoder
         self.table = codes_table(encoder.sha256)
 
@@ -86,7 +86,7 @@ class PostgresCodes:
             if before == self.encoder.sha256:
                 return
             if before:
-                logger.info("the binary codes of another encoder are replaced")
+                logger.info("replacing the binary codes of another encoder")
                 cursor.execute(f"DROP TABLE IF EXISTS {codes_table(before)}")
             cursor.execute("UPDATE images SET coded = false WHERE coded")
             cursor.execute(
@@ -99,7 +99,7 @@ class PostgresCodes:
         """Encode some images that have no code. Returns whether there were any."""
         with self._database.transaction() as cursor:
             if lock_for_writing(cursor, self._space, self._database.address) != self.encoder.sha256:
-                raise IndexStoreError("another program changes the encoder of the index: open it again")
+                raise IndexStoreError("another program has changed the encoder of the index: open it again")
             rows = cursor.execute(
                 "SELECT id, feature FROM images WHERE NOT coded ORDER BY id LIMIT %s", [ENCODE_ROWS]
             ).fetchall()

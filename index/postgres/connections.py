@@ -131,7 +131,7 @@ def connection_options(address: PostgresAddress) -> dict[str, Any]:
         given = psycopg.conninfo.conninfo_to_dict(address.connection_uri)
     except psycopg.ProgrammingError as error:
         known = "invalid URI query parameter" in str(error)  # other messages could repeat the password
-        reason = f": {str(error).strip()}" if known else ", or it has a character to be written as %XX"
+        reason = f": {str(error).strip()}" if known else ", or one of its characters must be written as %XX"
         raise InvalidRequestError(f"invalid index {address}{reason}") from None
     return {name: value for name, value in DEFAULTS.items() if name not in given} | {
         "autocommit": True,
@@ -174,7 +174,7 @@ def translate(error: psycopg.Error, address: PostgresAddress) -> Exception:
         case errors.DiskFull():
             return StorageFullError("the disk of the index's database is full; nothing was changed")
         case errors.LockNotAvailable() | errors.DeadlockDetected() | errors.SerializationFailure():
-            return IndexLockedError("another program changes the index, nothing was changed: try again")
+            return IndexLockedError("another program is changing the index; nothing was changed: try again")
         case errors.ProgramLimitExceeded() | psycopg.DataError():
             return InvalidRequestError(f"the database can't store this: {_first_line(error)}")
         case errors.QueryCanceled():

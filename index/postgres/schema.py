@@ -69,7 +69,7 @@ def prepare(address: PostgresAddress, new: FeatureSpace | None) -> FeatureSpace:
     with translate_errors(address), connect(address) as connection:
         (read_only,) = _one(connection, "SELECT current_setting('transaction_read_only')::boolean")
         if read_only:
-            raise ReadOnlyIndexError(f"the database of {address} can only be read")
+            raise ReadOnlyIndexError(f"the database of {address} is read-only")
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"alexnet {address.schema}"])
             stored = _read_rows(connection, address.schema)
@@ -117,7 +117,7 @@ def _migrate(connection: Connection, version: int, space: FeatureSpace, address:
         )
     except errors.DuplicateTable as error:
         raise IndexStoreError(
-            f"the schema {address.schema} at {address} has tables of another program: name another with ?schema=NAME"
+            f"the schema {address.schema} at {address} has tables of another program: choose another with ?schema=NAME"
         ) from error
 
 
@@ -132,17 +132,17 @@ def _check_version(stored: dict[str, str], address: PostgresAddress, can_migrate
         version = int(stored["schema_version"])
     except (KeyError, ValueError) as error:
         raise IndexStoreError(
-            f"the schema {address.schema} at {address} was not made by `alexnet index add`: name another with "
+            f"the schema {address.schema} at {address} was not made by `alexnet index add`: choose another with "
             "?schema=NAME"
         ) from error
     if version > len(MIGRATIONS):
         raise IndexFormatError(
-            f"the index at {address} has schema version {version}, and this program knows {len(MIGRATIONS)}: use a "
+            f"the index at {address} has schema version {version}, but this program supports {len(MIGRATIONS)}: use a "
             "newer version of it"
         )
     if version < len(MIGRATIONS) and not can_migrate:
         raise IndexFormatError(
-            f"the index at {address} has schema version {version}, and this program reads {len(MIGRATIONS)}: open it "
+            f"the index at {address} has schema version {version}, but this program needs {len(MIGRATIONS)}: open it "
             "once for writing, as `alexnet index restore` does"
         )
     return version
@@ -166,7 +166,7 @@ def _check_extension(connection: Connection, address: PostgresAddress) -> None:
 
 def _extension_error(address: PostgresAddress) -> IndexStoreError:
     return IndexStoreError(
-        f"the database of {address} has no pgvector: install it on the database's host, and let an administrator run "
+        f"the database of {address} has no pgvector: install it on the database's host, and have an administrator run "
         "CREATE EXTENSION vector"
     )
 

@@ -187,7 +187,8 @@ class PostgresIndex(BaseIndex):
             codes.prepare()
         elif not codes.is_current():
             logger.warning(
-                "the index at %s has no binary codes of this encoder, and was opened for reading only: none are made",
+                "the index at %s has no binary codes of this encoder; none are made, since it was opened for reading "
+                "only",
                 self.uri,
             )
             self._codes = None
@@ -215,9 +216,9 @@ class PostgresIndex(BaseIndex):
                 checksums, rows, strict=True
             ):
                 if checksum != expected:
-                    damaged[image_id] = "its feature has another checksum"
+                    damaged[image_id] = "its feature doesn't match its checksum"
                 elif zlib.crc32(thumbnail) != expected_of_thumbnail:
-                    damaged[image_id] = "its thumbnail has another checksum"
+                    damaged[image_id] = "its thumbnail doesn't match its checksum"
         self.damaged = damaged
         return damaged
 
@@ -287,7 +288,7 @@ class PostgresIndex(BaseIndex):
         """A transaction in which no other program can change the index, and the sha256 of the index's encoder."""
         self._require_writable()
         if not self._write_lock.acquire(timeout=LOCK_SECONDS):
-            raise IndexLockedError("another change of the index takes long, nothing was changed: try again")
+            raise IndexLockedError("another change to the index is taking too long; nothing was changed: try again")
         try:
             with self._database.transaction(time_limit) as cursor:
                 yield cursor, schema.lock_for_writing(cursor, self.space, self._address)

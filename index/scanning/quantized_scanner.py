@@ -181,7 +181,7 @@ class QuantizedScanner:
                     return
                 self._blocks.append(_quantize(features[BLOCK_ROWS * number : BLOCK_ROWS * (number + 1)]))
         except MemoryError:
-            logger.warning("too little memory for 8-bit copies of all features: searches read the others in full")
+            logger.warning("not enough memory for 8-bit copies of all features: searches read the others in full")
 
 
 def _quantize(features: FeatureMatrix) -> Block:

@@ -194,7 +194,7 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "its beginning"
+        where = ".".join(str(part) for part in problem["loc"]) or "the top level"
         shown = where if where.isprintable() else ascii(where)
         raise ArtifactError(f"invalid {path / MANIFEST}, at {shown}: {problem['msg']}") from error
 
@@ -212,8 +212,8 @@ def load(path: Path, precision: Precision = "float32", served: Path | None = Non
     if NETWORK_FILES[precision] not in artifact.manifest.files:
         command = shlex.join(["alexnet", PRECISION_COMMANDS[precision], "--artifact", str(artifact.path), "--data"])
         raise ArtifactError(
-            f"{artifact.path} has no network in {precision}: choose --precision float32 (ALEXNET_PRECISION), or add "
-            f"one with `{command} DATA`, which takes the images that it was trained on"
+            f"{artifact.path} has no {precision} network: choose --precision float32 (ALEXNET_PRECISION), or add one "
+            f"with `{command} DATA`, where DATA is the data set that it was trained on"
         )
     return replace(artifact, precision=precision)
 
@@ -247,7 +247,7 @@ def _load_newest(path: Path, served: Path | None) -> Artifact:
         for skipped in errors:
             logger.warning("skipped an artifact in %s: %s", path, skipped)
         return artifact
-    raise errors[0] if errors else ArtifactError(f"no artifact in {path}: train one, or name another folder")
+    raise errors[0] if errors else ArtifactError(f"no artifact in {path}: train one, or choose another folder")
 
 
 def _load_folder(path: Path) -> Artifact:
@@ -255,7 +255,7 @@ def _load_folder(path: Path) -> Artifact:
     try:
         ImageContract.parse(manifest.image_contract)
     except ArtifactError as error:
-        raise ArtifactError(f"{path} doesn't fit this program: {error}; train or pull it again") from error
+        raise ArtifactError(f"{path} isn't supported by this version: {error}; train or pull it again") from error
     for name in (NETWORK, LABELS):
         if name not in manifest.files:
             raise ArtifactError(f"the manifest in {path} doesn't list {name}: the artifact is incomplete")
@@ -279,7 +279,7 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """The bytes of a JSON file. Raises ArtifactError, also if it isn't a regular file or exceeds `max_bytes`."""
     try:
         if not path.is_file() or path.stat().st_size > max_bytes:
-            raise ArtifactError(f"{path} is missing, no regular file, or larger than {max_bytes:,} bytes")
+            raise ArtifactError(f"{path} is missing, not a regular file, or larger than {max_bytes:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
@@ -293,10 +293,10 @@ def _verify(path: Path, record: FileRecord) -> None:
         raise ArtifactError(f"{path} is damaged: expected {record.bytes:,} bytes, got {size:,}")
     limit = MAX_NETWORK_BYTES if path.suffix == ".onnx" else MAX_FILE_BYTES
     if size > limit:
-        raise ArtifactError(f"{path} has {size:,} bytes: such a file of an artifact has at most {limit:,}")
+        raise ArtifactError(f"{path} has {size:,} bytes: the limit for such a file of an artifact is {limit:,}")
     try:
         sha256 = sha256_of(path)
     except OSError as error:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
     if sha256 != record.sha256:
-        raise ArtifactError(f"{path} is damaged: its SHA-256 is {sha256}, in the manifest it is {record.sha256}")
+        raise ArtifactError(f"{path} is damaged: its SHA-256 is {sha256}, not {record.sha256} as in the manifest")

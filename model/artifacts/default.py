@@ -41,12 +41,12 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
     if _holds_artifact(folder):
         return folder
     if served is not None and served.is_relative_to(folder):
-        raise ArtifactError(f"no artifact in {folder} any more: {served} stays in use")
+        raise ArtifactError(f"no artifact left in {folder}: {served} stays in use")
     cache = networks_folder(home)
     unpacked = "" if (cache / DEFAULT_NETWORK).is_dir() else f", unpacked in {cache}"
     notify(
-        f"no network of yours in {folder}: using the bundled network {DEFAULT_NETWORK}{unpacked}; --artifact FOLDER "
-        "names another"
+        f"no network of your own in {folder}: using the bundled network {DEFAULT_NETWORK}{unpacked}; choose another "
+        "with --artifact FOLDER"
     )
     return bundled_folder(DEFAULT_NETWORK, cache)
 

@@ -126,7 +126,7 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
     dim, size = familiarity.projection.shape
     if dim != artifact.manifest.feature_dim or familiarity.class_means.shape[1:] != (size,):
         raise ArtifactError(
-            f"{path} doesn't fit the network's {artifact.manifest.feature_dim} features: calibrate it again"
+            f"{path} doesn't match the network's {artifact.manifest.feature_dim} features: calibrate it again"
         )
     return familiarity
 

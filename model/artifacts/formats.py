@@ -32,7 +32,7 @@ def export_artifact(artifact: Artifact, target: Path, file_format: Format) -> Pa
     """Write `target` atomically. Raises ArtifactError if it exists already, can't be written, or if the network keeps
     weights in another file."""
     if target.exists():
-        raise ArtifactError(f"{target} exists already: choose another output")
+        raise ArtifactError(f"{target} already exists: choose another output")
     check_graph(artifact.network)
     writers: dict[Format, Callable[[Artifact, Path], None]] = {
         "onnx": _write_onnx,

@@ -18,9 +18,9 @@ def check_splits(training: Mapping[str, Any]) -> None:
         read = [*_own_split(training), *kept_splits(training)]
         read += [part for split in splits_of_ancestors(training) for part in split]
     except (TypeError, ValueError):
-        raise ValueError("splits_of_ancestors takes pairs of a name and a checksum, kept_splits checksums") from None
+        raise ValueError("splits_of_ancestors must be pairs of a name and a checksum, kept_splits checksums") from None
     if not all(isinstance(part, str) for part in read):
-        raise ValueError("names of datasets and checksums of splits are text")
+        raise ValueError("dataset names and split checksums must be text")
 
 
 def splits_of_ancestors(training: Mapping[str, Any]) -> tuple[Split, ...]:

@@ -80,7 +80,7 @@ def bundled_folder(name: str, root: Path) -> Path:
 def _check_unpacked(target: Path, name: str, manifest: Manifest) -> Path:
     existing = artifacts.read_manifest(target).files.get(NETWORK)
     if existing is None or existing.sha256 != manifest.files[NETWORK].sha256:
-        raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
+        raise ArtifactError(f"{target} isn't the bundled network {name}: move it elsewhere")
     return target
 
 
@@ -92,7 +92,7 @@ def _unpack_to(target: Path, source: Path, manifest: Manifest) -> None:
     def write(folder: Path) -> Manifest:
         (folder / NETWORK).write_bytes(unpack((source / PACKED).read_bytes()))
         if sha256_of(folder / NETWORK) != manifest.files[NETWORK].sha256:
-            raise ArtifactError(f"the bundled network {name} is damaged: its checksum isn't the one in the manifest")
+            raise ArtifactError(f"the bundled network {name} is damaged: its checksum doesn't match the manifest")
         for file in _small_files(manifest):
             shutil.copyfile(source / file, folder / file)
         return manifest

@@ -53,12 +53,12 @@ def find_doubtful_classes(ids: Iterable[str]) -> list[str]:
     known = set(ids)
     names = sorted(known)
     notes = [f"classes that look alike: {', '.join(map(repr, same))}" for same in group_alike(names, _as_seen)]
-    notes += [f"classes that are the same number: {', '.join(same)}" for same in group_alike(names, _as_number)]
+    notes += [f"classes with the same numeric value: {', '.join(same)}" for same in group_alike(names, _as_number)]
     if missing := [name for name in names if name.casefold() in MISSING_WORDS]:
-        notes.append(f"taken as classes, though they may stand for a missing label: {', '.join(missing)}")
+        notes.append(f"treated as classes, though they may mean a missing label: {', '.join(missing)}")
     if several := [name for name in names if _joins_classes(name, known)]:
         shown = ", ".join(several[:5])
-        notes.append(f"taken as classes of their own, though they look like several labels: {shown}")
+        notes.append(f"treated as separate classes, though they look like several labels: {shown}")
     return notes
 
 

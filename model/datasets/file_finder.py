@@ -72,9 +72,9 @@ def _spellings(path: str) -> Iterator[tuple[str, str]]:
     yield "", path
     text = to_text(path)
     if path.strip() != path:
-        yield "without the spaces around them", path.strip()
+        yield "stripped of surrounding spaces", path.strip()
     if "\\" in path:
-        yield "with / for \\", path.strip().replace("\\", "/")
+        yield "with \\ changed to /", path.strip().replace("\\", "/")
     if not is_utf8(path):
         yield "read as cp1252 or cp437", text
     if path.startswith("file:"):

@@ -31,7 +31,7 @@ def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMIT
         size = os.fstat(file.fileno()).st_size
         identify_format(os.pread(file.fileno(), HEAD_BYTES, 0))
         if size > max_bytes:
-            raise ImageTooLargeError(f"file too large: {size:,} bytes; at most {max_bytes:,} are read")
+            raise ImageTooLargeError(f"file too large: {size:,} bytes; the limit is {max_bytes:,}")
         return file.read(size)
 
 

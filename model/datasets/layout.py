@@ -99,12 +99,12 @@ def decide_layout(root: Path, tree: Node) -> Layout:
     nested = [child.name for child in with_images if child.name in split_of and child.with_images()]
     if others and nested:
         raise DatasetError(
-            f"unknown mixture of folders in {root}: {_names(nested)} with subfolders, as splits have, beside "
-            f"{_names(others)}; leave out what isn't data with --exclude, or put all images into splits"
+            f"ambiguous folder layout in {root}: {_names(nested)} with subfolders, as splits have, next to "
+            f"{_names(others)}; use --exclude for what isn't data, or put all images into splits"
         )
     if others:
         names = _names(list(split_of))
-        note = f"{names} taken as a class: it stands beside {_names(others)}"
+        note = f"{names} treated as a class, not a split: next to {_names(others)}"
         return Layout("classes", {}, (note, *_nested_notes({child.name: child for child in with_images})))
     for split in set(split_of.values()):
         same = [name for name, of in split_of.items() if of == split]
@@ -112,7 +112,7 @@ def decide_layout(root: Path, tree: Node) -> Layout:
             raise DatasetError(f"{root} contains both {same[0]} and {same[1]}: keep one of them, or use --exclude")
     notes = [f"{name} read as {split}" for name, split in split_of.items() if name != split]
     if not nested:
-        notes.append(f"{_names(list(split_of))} taken as splits without classes: images are directly in them")
+        notes.append(f"{_names(list(split_of))} treated as splits without classes: images are directly in them")
     notes += _nested_notes({f"{split.name}/{node.name}": node for split in with_images for node in split.with_images()})
     return Layout("splits", split_of, tuple(notes))
 
@@ -128,8 +128,8 @@ def _classes(root: Path, with_images: list[Node]) -> Layout:
     if mixed:
         name, splits = next(iter(mixed.items()))
         raise DatasetError(
-            f"unknown mixture of folders in {root}: {_names([f'{name}/{split}' for split in splits])}, of which some "
-            "are called like splits; leave out what isn't data with --exclude"
+            f"ambiguous folder layout in {root}: {_names([f'{name}/{split}' for split in splits])}, some of which are "
+            "named like splits; use --exclude for what isn't data"
         )
     notes = _nested_notes({child.name: child for child in with_images})
     if notes and not any(child.own.has_images for child in with_images):
@@ -147,7 +147,7 @@ def _alike_notes(with_images: list[Node]) -> list[str]:
     """Notes on folders that hold images only in their subfolders, if those may be the classes."""
     if len(with_images) == 1:
         name = show_path(with_images[0].name)
-        return [f"only one class, {name}: if its subfolders are the classes, name that folder as data"]
+        return [f"only one class, {name}: if its subfolders are the classes, use that folder as the data"]
     common = set.intersection(*({node.name for node in child.with_images()} for child in with_images))
     if len(common) < 2:
         return []
@@ -162,13 +162,13 @@ def _classes_with_splits(root: Path, with_images: list[Node]) -> Layout:
     for child in with_images:
         if child.own.has_images:
             raise DatasetError(
-                f"unknown mixture of folders in {root}: {show_path(child.name)} has images in splits and beside them"
+                f"ambiguous folder layout in {root}: {show_path(child.name)} has images in splits and next to them"
             )
         for node in child.with_images():
             if len(with_images) == 1 and node.with_images():
                 raise DatasetError(
-                    f"{root} holds one folder, {show_path(child.name)}, which has splits with classes: name that "
-                    "folder as data"
+                    f"{root} holds one folder, {show_path(child.name)}, which has splits with classes: use that "
+                    "folder as the data"
                 )
             split = parse_split(node.name)
             if split is not None:
@@ -177,7 +177,7 @@ def _classes_with_splits(root: Path, with_images: list[Node]) -> Layout:
         if len({split_of[name] for name in same}) < len(same):
             raise DatasetError(f"{root / child.name} contains several folders for one split: {_names(same)}")
     splits = {f"{child.name}/{node.name}": node for child in with_images for node in child.with_images()}
-    notes = ("each class has folders of its own for the splits", *_nested_notes(splits))
+    notes = ("each class has its own split folders", *_nested_notes(splits))
     return Layout("classes with splits", split_of, notes)
 
 

@@ -19,7 +19,7 @@ SkipReason = Literal[
     "system files and folders",
     "excluded",
     "broken links",
-    "links to what is read already",
+    "links to data already read",
     "pipes, sockets and devices",
     "unreadable folders",
     "folders without images",
@@ -38,7 +38,7 @@ SkipReason = Literal[
 _ONE: dict[str, str] = {
     "system files and folders": "system file or folder",
     "broken links": "broken link",
-    "links to what is read already": "link to what is read already",
+    "links to data already read": "link to data already read",
     "pipes, sockets and devices": "pipe, socket or device",
     "unreadable folders": "unreadable folder",
     "folders without images": "folder without images",
@@ -130,7 +130,7 @@ class Summary:
             *(f"  {note}" for note in self.notes[:MAX_NOTES_SHOWN]),
         ]
         if len(self.notes) > MAX_NOTES_SHOWN:
-            lines.append(f"  and {len(self.notes) - MAX_NOTES_SHOWN:,} more such remarks")
+            lines.append(f"  and {len(self.notes) - MAX_NOTES_SHOWN:,} more notes")
         return "\n".join(lines)
 
 

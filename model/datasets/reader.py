@@ -20,8 +20,8 @@ from model.datasets.walk import WalkResult, walk
 from model.exceptions import DatasetError, DatasetNotFoundError
 
 LOST_FOLDERS: dict[SkipReason, str] = {
-    "broken links": "a link to nothing: is its disk mounted?",
-    "links to what is read already": "a link to a folder that is read already",
+    "broken links": "a broken link: is its disk mounted?",
+    "links to data already read": "a link to a folder already read",
     "unreadable folders": "unreadable",
 }
 """Why a folder wasn't read, for notes on folders whose absence would otherwise show only in the counts."""
@@ -42,13 +42,13 @@ def check_folder(data: Path) -> None:
         return
     if data.exists():
         raise DatasetError(
-            f"{show_path(data)} is neither a folder nor a table ({' or '.join(TABLE_SUFFIXES)}): unpack an archive, "
-            "and save a spreadsheet as CSV"
+            f"{show_path(data)} is neither a folder nor a table ({' or '.join(TABLE_SUFFIXES)}): unpack archives, "
+            "and save spreadsheets as CSV"
         )
     if data.parts[:1] in (("http:",), ("https:",)):  # a URL that became a path
-        raise DatasetError("--data reads no URLs: download the images, and give their folder")
+        raise DatasetError("--data doesn't accept URLs: download the images, and pass their folder")
     raise DatasetNotFoundError(
-        f"no folder at {show_path(data)}: --data takes a folder, with one subfolder per class for training, a .csv "
+        f"no folder at {show_path(data)}: --data takes a folder (with one subfolder per class for training), a .csv "
         "file, or elpv, grocery or cifar10"
     )
 
@@ -111,9 +111,9 @@ class _LabelReader:
         joined = [f"{label} ({count} folders)" for label, count in folders.items() if count > 1]
         notes = []
         if foreign:
-            notes.append(f"names that aren't UTF-8 read as cp1252 or cp437: {', '.join(sorted(foreign)[:5])}")
+            notes.append(f"names that aren't UTF-8 were read as cp1252 or cp437: {', '.join(sorted(foreign)[:5])}")
         if joined:
-            notes.append(f"folders with the same label but for spaces and Unicode forms: {', '.join(joined[:5])}")
+            notes.append(f"folders whose labels differ only in spaces or Unicode form: {', '.join(joined[:5])}")
         return notes
 
 
@@ -159,8 +159,8 @@ def _walk_notes(root: Path, walked: WalkResult, layout: Layout) -> list[str]:
     notes = []
     if lost:
         more = f" and {len(lost) - MAX_LOST_SHOWN:,} more" if len(lost) > MAX_LOST_SHOWN else ""
-        notes.append(f"not read, though it may be a class or a split: {', '.join(lost[:MAX_LOST_SHOWN])}{more}")
+        notes.append(f"not read, but possibly a class or a split: {', '.join(lost[:MAX_LOST_SHOWN])}{more}")
     if tables := [path for path in walked.files if "/" not in path and is_table(root / path)]:
         shown = ", ".join(map(show_path, tables[:MAX_LOST_SHOWN]))
-        notes.append(f"tables that weren't read: {shown}; to take labels from one, name it as data")
+        notes.append(f"tables that weren't read: {shown}; to take labels from one, use it as the data")
     return notes + [f"--exclude {pattern} matched nothing" for pattern in walked.unused_patterns]

@@ -111,12 +111,12 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
 def _no_images_error(path: Path, skipped: Sequence[Skipped], first_missing: str) -> DatasetError:
     missing = [show_path(entry.path) for entry in skipped if entry.reason == "missing files"]
     if is_web_address(first_missing):
-        return DatasetError(f"{path} names web addresses, such as {first_missing}: download the images, and name files")
+        return DatasetError(f"{path} lists URLs, such as {first_missing}: download the images, and list their files")
     if missing:
         return DatasetError(
-            f"none of the files in {path} exist, such as {missing[0]}: paths are relative to the table's folder"
+            f"none of the files in {path} exist (first: {missing[0]}): paths are relative to the table's folder"
         )
-    return DatasetError(f"no image in {path}: it has no rows, or all are left out")
+    return DatasetError(f"no images in {path}: it has no rows, or all were skipped")
 
 
 class _Row(NamedTuple):
@@ -167,8 +167,8 @@ class _Table:
         notes = []
         if self.encoding == "guessed":
             converted = [label for value, label in self._labels.items() if not is_utf8(value)]
-            shown = f"; labels such as {', '.join(sorted(converted)[:3])}" if converted else ""
-            notes.append(f"the table isn't in UTF-8: what isn't was read as cp1252 or cp437{shown}")
+            shown = f", in labels such as {', '.join(sorted(converted)[:3])}" if converted else ""
+            notes.append(f"the table isn't entirely UTF-8: the rest was read as cp1252 or cp437{shown}")
         elif self.encoding != "utf-8":
             notes.append(f"the table was read as {self.encoding}")
         unused = [name for number, name in enumerate(self.header) if number not in self.columns.values() and name]
@@ -180,14 +180,14 @@ class _Table:
         used = {role: self.header[number] for role, number in self.columns.items()}
         renamed = [f"{name} as {role}" for role, name in used.items() if name.casefold() != role]
         if renamed:
-            notes.append(f"columns were read: {', '.join(renamed)}")
+            notes.append(f"columns read: {', '.join(renamed)}")
         for role, count in self._num_not_addresses.items():
             values = count_of(count, f"value of {used[role]} isn't", f"values of {used[role]} aren't")
             notes.append(f"{values} used: web addresses begin with http:// or https://")
         spaced = sum(to_text(value) != value and is_utf8(value) for value in self._labels)
         if spaced:
             spellings = count_of(spaced, "spelling of a label was", "spellings of labels were")
-            notes.append(f"spaces or Unicode forms of {spellings} made the same")
+            notes.append(f"{spellings} normalized (spaces or Unicode form)")
         return notes
 
     def _hint(self, name: str) -> str:
@@ -257,7 +257,7 @@ class _Table:
         for role in COLUMNS:
             if len(roles.get(role, ())) > 1:
                 several = _list_columns([names[number] for number in roles[role]])
-                raise DatasetError(f"several columns of {self.path} may be the {role}: {several}; call one {role}")
+                raise DatasetError(f"several columns of {self.path} may be the {role}: {several}; rename one to {role}")
         columns = {role: numbers[0] for role, numbers in roles.items()}
         if "path" not in columns or ("label" not in columns and len(columns) < sum(map(bool, names))):
             nearest = {name: _nearest_role(name) for name in names}
@@ -320,7 +320,7 @@ def _decode(path: Path) -> tuple[str, str]:
     except OSError as error:
         raise DatasetError(f"can't read {path}: {error.strerror}") from error
     if content.startswith(b"PK\3\4"):
-        raise DatasetError(f"{path} is a spreadsheet or another zip file, and no text: save it as CSV")
+        raise DatasetError(f"{path} is a spreadsheet or another zip file, not text: save it as CSV")
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
     if encoding is None and b"\0" in content[:4]:
         encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
@@ -329,5 +329,7 @@ def _decode(path: Path) -> tuple[str, str]:
             return content.decode(encoding), "utf-8" if encoding == "utf-8-sig" else encoding
         text = content.decode("utf-8", "surrogateescape")
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} begins as {encoding}, but isn't: save it as CSV in UTF-8") from error
+        raise DatasetError(
+            f"{path} looks like {encoding}, but can't be decoded as such: save it as CSV in UTF-8"
+        ) from error
     return text, "utf-8" if is_utf8(text) else "guessed"

@@ -115,7 +115,7 @@ class _Walker:
                 if not stat.S_ISDIR(status.st_mode):
                     to_files.append(path)
                 elif (status.st_dev, status.st_ino) in self._folders_read or self._holds_root(path):
-                    self._skip(path, "links to what is read already")
+                    self._skip(path, "links to data already read")
                 else:
                     self.visit(path)
         for path in to_files:
@@ -131,7 +131,7 @@ class _Walker:
         target = os.path.realpath(self._full(path))
         linked = target, path.rpartition("/")[0]  # in another folder it may have another class, so it is read again
         if self._is_read(target) or linked in self._linked_files:
-            self._skip(path, "links to what is read already")
+            self._skip(path, "links to data already read")
         else:
             self._linked_files.add(linked)
             self._add_file(path)
@@ -154,7 +154,7 @@ class _Walker:
         try:
             status = os.stat(self._full(folder))  # noqa: PTH116
             if (status.st_dev, status.st_ino) in self._folders_read:
-                self._skip(folder, "links to what is read already")
+                self._skip(folder, "links to data already read")
                 return []
             with os.scandir(self._full(folder)) as entries:
                 self._folders_read.add((status.st_dev, status.st_ino))

@@ -45,7 +45,7 @@ def to_srgb(image: Image.Image, profile: bytes, is_inverted: bool, warnings: War
     if image.mode in ("LA", "RGBA"):
         alpha = image.getchannel("A")
         if alpha.getextrema() == (0, 0):
-            warnings.add("transparency", "it is transparent everywhere, and was read as white")
+            warnings.add("transparency", "it is fully transparent, and was read as white")
         colors = to_srgb(image.convert(image.mode[:-1]), profile, False, warnings)
         white = Image.new("RGBA", image.size, "white")
         colors.putalpha(alpha)

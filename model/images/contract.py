@@ -29,7 +29,7 @@ class ImageContract:
 
     def __post_init__(self) -> None:
         if self.detail is not None and not MIN_DETAIL <= self.detail <= MAX_DETAIL:
-            raise ArtifactError(f"a detail of {self.detail} pixels is impossible: choose {MIN_DETAIL} to {MAX_DETAIL}")
+            raise ArtifactError(f"invalid detail of {self.detail} pixels: choose {MIN_DETAIL} to {MAX_DETAIL}")
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class ImageContract:
         """The contract of this name. Raises ArtifactError if this program doesn't know it."""
         match = _PATTERN.fullmatch(name)
         if match is None:
-            raise ArtifactError(f"images are decoded by the contract {_NAME}, and not by {name[:80]!r}")
+            raise ArtifactError(f"images are decoded by the contract {_NAME}, not {name[:80]!r}")
         return cls(int(match[1]) if match[1] else None, match[2] is None)
 
 

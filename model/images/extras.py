@@ -83,5 +83,5 @@ def _codestream(data: bytes) -> bytes:
 def _missing(name: str) -> UnsupportedImageError:
     extra = EXTRA_FORMATS[name]
     return UnsupportedImageError(
-        f"it is a {name} image, which is read with the extra `{extra}`: {install_extra(extra)}, or convert it to JPEG"
+        f"it is a {name} image, which needs the extra `{extra}`: {install_extra(extra)}, or convert it to JPEG"
     )

@@ -42,13 +42,13 @@ _UNSUPPORTED_SIGNATURES = (
     (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript document (EPS)"),
     (b"\xc5\xd0\xd3\xc6", "a PostScript document (EPS)"),
-    (b"FUJIFILMCCD-RAW", "a raw file of a camera (Fujifilm RAF)"),
-    (b"FOVb", "a raw file of a camera (Sigma X3F)"),
-    (b"\0MRM", "a raw file of a camera (Minolta MRW)"),
-    (b"IIRO", "a raw file of a camera (Olympus ORF)"),
-    (b"IIRS", "a raw file of a camera (Olympus ORF)"),
-    (b"MMOR", "a raw file of a camera (Olympus ORF)"),
-    (b"IIU\0", "a raw file of a camera (Panasonic RW2)"),
+    (b"FUJIFILMCCD-RAW", "a camera raw file (Fujifilm RAF)"),
+    (b"FOVb", "a camera raw file (Sigma X3F)"),
+    (b"\0MRM", "a camera raw file (Minolta MRW)"),
+    (b"IIRO", "a camera raw file (Olympus ORF)"),
+    (b"IIRS", "a camera raw file (Olympus ORF)"),
+    (b"MMOR", "a camera raw file (Olympus ORF)"),
+    (b"IIU\0", "a camera raw file (Panasonic RW2)"),
     (b"v/1\x01", "an OpenEXR image"),
     (b"#?RADIANCE", "a Radiance HDR image"),
     (b"#?RGBE", "a Radiance HDR image"),
@@ -62,7 +62,7 @@ _UNSUPPORTED_SIGNATURES = (
     (b"FLIF", "a FLIF image"),
     (b"\0\0\1\0", "a Windows icon (ICO)"),
     (b"\0\0\2\0", "a Windows cursor (CUR) or a Targa image (TGA)"),
-    (b"icns", "an icon of macOS (ICNS)"),
+    (b"icns", "a macOS icon (ICNS)"),
     (b"gimp xcf", "a GIMP document (XCF)"),
     (b"AT&TFORM", "a DjVu document"),
     (b"SIMPLE  =", "a FITS image"),
@@ -75,21 +75,21 @@ _UNSUPPORTED_SIGNATURES = (
     (b"\x00\x00\x01\xb3", "a video (MPEG)"),
     (b"0&\xb2u", "a video (Windows Media)"),
     (b"FLV\1", "a video (Flash)"),
-    (b"OggS", "a sound or video (Ogg)"),
-    (b"ID3", "a sound (MP3)"),
-    (b"fLaC", "a sound (FLAC)"),
+    (b"OggS", "an audio or video file (Ogg)"),
+    (b"ID3", "an audio file (MP3)"),
+    (b"fLaC", "an audio file (FLAC)"),
     (b"PK\3\4", "a ZIP archive or an office document"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
     (b"\xfd7zXZ", "an xz archive"),
     (b"BZh", "a bzip2 archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ", "a program"),
+    (b"\x7fELF", "an executable"),
+    (b"MZ", "an executable"),
     (b"SQLite format 3", "an SQLite database"),
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with `git lfs pull`"),
 )
-_RIFF = {b"AVI ": "a video (AVI)", b"WAVE": "a sound (WAV)"}
+_RIFF = {b"AVI ": "a video (AVI)", b"WAVE": "an audio file (WAV)"}
 _AVIF_BRANDS, _JPEG_2000_BRANDS = {b"avif", b"avis"}, {b"jp2 ", b"jpx ", b"jpm "}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2", b"miaf"}
 _MARKUP = ((b"<svg", "an SVG drawing"), (b"<html", "an HTML page"), (b"<!doctype html", "an HTML page"))
@@ -133,7 +133,7 @@ def describe_file(head: bytes) -> str:
             return f"it is {name}"
     if not head.strip(b"\0"):
         return "its first bytes are zeros, as after an interrupted copy"
-    return "its first bytes are none of theirs"
+    return "its first bytes match none of these"
 
 
 def _identify_boxes(head: bytes) -> str:
@@ -143,7 +143,7 @@ def _identify_boxes(head: bytes) -> str:
     if _AVIF_BRANDS & set(brands):
         return "AVIF"
     if brands[0] == b"crx ":
-        name = "a raw file of a camera (Canon CR3)"
+        name = "a camera raw file (Canon CR3)"
     elif _JPEG_2000_BRANDS & set(brands):
         name = "a JPEG 2000 image"
     elif _HEIF_BRANDS & set(brands):

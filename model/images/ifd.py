@@ -46,7 +46,7 @@ class Layout:
         try:
             return struct.unpack_from(self.order + codes, data, position)
         except (struct.error, OverflowError) as error:
-            raise InvalidImageError("damaged image: it points to a place outside of itself") from error
+            raise InvalidImageError("damaged image: an offset points outside the file") from error
 
 
 class TagBudget:

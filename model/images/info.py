@@ -30,15 +30,15 @@ WARNING_KINDS: tuple[WarningKind, ...] = get_args(WarningKind)
 _SUMMARIES: dict[WarningKind, str] = {
     "stretched": "that use few of their bits (stretched)",
     "nearly_black": "that use few of their bits (nearly black)",
-    "nearly_uniform": "of signed samples that use few of their levels (little contrast)",
-    "floating_point": "of floating-point samples (their range was guessed)",
-    "page": "of several pages (one was used)",
-    "frames": "of several frames (the first was used)",
-    "no_end_mark": "without an end mark",
+    "nearly_uniform": "with signed samples that use few of their levels (little contrast)",
+    "floating_point": "with floating-point samples (their range was guessed)",
+    "page": "with several pages (one was used)",
+    "frames": "with several frames (the first was used)",
+    "no_end_mark": "without an end marker",
     "metadata": "with damaged metadata (ignored)",
     "color_profile": "with a color profile (converted to sRGB)",
     "color_profile_ignored": "with a color profile (ignored)",
-    "transparency": "that are transparent everywhere",
+    "transparency": "that are fully transparent",
     "narrow": "over twice as long as wide (the middle was used)",
 }
 

@@ -125,10 +125,10 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
     width, height = image.size
     check_size(width, height, max(limits.max_reduced_pixels, limits.max_pixels), limits)
     scans = structure.num_scans * (1 if structure.end else 2)
-    if scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
+    if scans * width * height > (max_scanned := max(limits.max_scanned_pixels, limits.max_pixels)):
         raise ImageTooLargeError(
-            f"JPEG with too many scans ({structure.num_scans:,}): all of them may have {limits.max_scanned_pixels:,} "
-            "pixels"
+            f"JPEG with too many scans ({structure.num_scans:,}): all scans together may have at most "
+            f"{max_scanned:,} pixels"
         )
     image.draft("RGB", (reduced_side, reduced_side))
     memory, kind = 4 * image.width * image.height, ""
@@ -141,7 +141,7 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
             raise InvalidImageError("damaged or incomplete image: this JPEG ends before its pixels do")
         image = _open(data + _END_MARK)
         image.draft("RGB", (reduced_side, reduced_side))
-        warnings.add("no_end_mark", "its end mark is missing: the end of the file may have been lost")
+        warnings.add("no_end_mark", "its end marker is missing: the file may be truncated")
     return JpegImage(image, structure, width, height, memory, reduced_side)
 
 

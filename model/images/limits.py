@@ -32,7 +32,7 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
-MORE = "; --max-pixels of the commands allows more"
+MORE = "; commands allow more with --max-pixels"
 
 
 def check_size(width: int, height: int, max_pixels: int, limits: ImageLimits) -> None:
@@ -41,7 +41,7 @@ def check_size(width: int, height: int, max_pixels: int, limits: ImageLimits) ->
         raise InvalidImageError(f"invalid image: it has {width} x {height} pixels")
     if width * height > max_pixels or max(width, height) > limits.max_side:
         is_raisable = max(width, height) <= limits.max_side and max_pixels >= limits.max_pixels
-        advice = f"reduce it{MORE}" if is_raisable else "reduce it"
+        advice = f"downscale it{MORE}" if is_raisable else "downscale it"
         raise ImageTooLargeError(
             f"image too large: {width:,} x {height:,} pixels; at most {max_pixels:,} pixels and {limits.max_side:,} "
             f"per side are allowed: {advice}"
@@ -53,5 +53,5 @@ def check_memory(what: str, width: int, height: int, memory: int, limits: ImageL
     if memory > limits.max_memory:
         raise ImageTooLargeError(
             f"image too large: {what} of {width:,} x {height:,} pixels takes {memory / 1e6:,.0f} MB of memory to "
-            f"decode, and {limits.max_memory / 1e6:,.0f} MB are allowed: reduce it, or save it as JPEG{MORE}"
+            f"decode, but only {limits.max_memory / 1e6:,.0f} MB are allowed: downscale it, or save it as JPEG{MORE}"
         )

@@ -166,14 +166,14 @@ def _open_bmp(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
         image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
     except OSError as error:
         raise InvalidImageError(
-            "damaged image, or unsupported pixels: the header of this BMP isn't a usual one; convert it to PNG"
+            "damaged image, or unsupported pixels: this BMP has an unusual header; convert it to PNG"
         ) from error
     memory = _check(image, "a BMP", limits)
 
     def load() -> Raster:
         image.load()
         if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-            warnings.add("transparency", "its transparency was ignored: all of it would be invisible")
+            warnings.add("transparency", "its transparency was ignored: the whole image would be invisible")
             return Raster.of(image, lambda band: band.convert("RGB"))
         return _plain_raster(image)
 

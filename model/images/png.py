@@ -75,15 +75,15 @@ def read_png(data: bytes, warnings: WarningList) -> PngFile:
         if chunk.name in _METADATA and chunk.is_intact():
             metadata.setdefault(chunk.name, chunk.content)
         elif chunk.name in _PIXELS and chunk.name[:1].isupper():
-            raise InvalidImageError(f"damaged image: the checksum of its chunk {chunk.name.decode()} is wrong")
+            raise InvalidImageError(f"damaged image: the checksum of its {chunk.name.decode()} chunk is wrong")
         elif chunk.name in _PIXELS or chunk.name in _METADATA:
-            warnings.add("metadata", f"its chunk {chunk.name.decode()} is damaged and was ignored")
+            warnings.add("metadata", f"its {chunk.name.decode()} chunk is damaged and was ignored")
     header = bytes(kept[0]) if kept else b""
     if header[4:8] != b"IHDR" or len(header) != 25:
-        raise InvalidImageError("damaged image: this PNG doesn't begin with its size")
+        raise InvalidImageError("damaged image: this PNG doesn't begin with a valid IHDR chunk")
     is_complete = last_name == b"IEND"
     if not is_complete:
-        warnings.add("no_end_mark", "its end mark is missing: the end of the file may have been lost")
+        warnings.add("no_end_mark", "its end marker is missing: the file may be truncated")
         kept.append(memoryview(_END))
     return PngFile(
         data=b"".join([SIGNATURE, *kept]) if leaves_out or not is_complete else data,
@@ -132,7 +132,7 @@ def _profile(metadata: dict[bytes, memoryview], is_gray: bool, warnings: Warning
     if len(points) == 4 and points[2:] == b"\0\1":  # full-range RGB; cICP takes precedence over iCCP
         return profile_of_code_points(points[0], points[1], is_gray, warnings)
     if points:
-        warnings.add("color_profile_ignored", "its chunk cICP is not one of RGB and was ignored: colors may be off")
+        warnings.add("color_profile_ignored", "its cICP chunk isn't full-range RGB and was ignored: colors may be off")
     chunk = bytes(metadata.get(b"iCCP", b""))
     if not chunk:
         return b""

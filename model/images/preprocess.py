@@ -63,7 +63,7 @@ def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList)
     raster = opened.load()
     profile = opened.color_profile if contract.color_profiles else b""
     if opened.color_profile and not profile:
-        warnings.add("color_profile_ignored", "its color profile was ignored, as this network asks")
+        warnings.add("color_profile_ignored", "its color profile was ignored, as this network requires")
     shorter, longer = sorted((raster.width, raster.height))
     if longer > 2 * shorter:
         share = f"{100 * shorter / longer:.0f}" if 100 * shorter >= longer else "less than 1"

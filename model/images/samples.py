@@ -69,7 +69,7 @@ def find_scale(bands: Iterable[Samples], bits: int, warnings: WarningList) -> Sc
         return Scale(0, 2**used - 1)
     if kind == "i" and high > 0:
         warnings.add(
-            "stretched", f"its samples have a sign but none is negative: {2**available - 1:,} was read as white"
+            "stretched", f"its samples are signed but none is negative: {2**available - 1:,} was read as white"
         )
     return Scale(0, 2**available - 1)
 
@@ -86,7 +86,5 @@ def _float_scale(low: float, high: float, bits: int, warnings: WarningList) -> S
             f"unsupported pixels: floating-point samples from {low:g} to {high:g}, whose range is unknown; convert the "
             "image to 8 or 16 bits"
         )
-    warnings.add(
-        "floating_point", f"its samples are floating-point numbers of {bits} bits: {white:,.0f} was read as white"
-    )
+    warnings.add("floating_point", f"its samples are {bits}-bit floating-point numbers: {white:,.0f} was read as white")
     return Scale(0, white)

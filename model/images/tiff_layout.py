@@ -75,12 +75,11 @@ class PixelLayout:
             photometric = YCBCR
         if photometric not in NUM_COLORS:
             raise InvalidImageError(
-                f"unsupported pixels: this TIFF has colors of the kind {photometric} (photometric interpretation), "
-                "which can't be read; convert it to RGB"
+                f"unsupported pixels: this TIFF has photometric interpretation {photometric}; convert it to RGB"
             )
         if len(set(bits)) > 1 or len(set(formats)) > 1:
             raise InvalidImageError(
-                "unsupported pixels: the samples of this TIFF have different sizes; convert it to RGB"
+                "unsupported pixels: the samples of this TIFF differ in size or format; convert it to RGB"
             )
         tile = (tags.integer(TILE_WIDTH), tags.integer(TILE_HEIGHT)) if TILE_WIDTH in tags.entries else None
         if tile is not None and min(tile) < 1:
@@ -169,12 +168,12 @@ class PixelLayout:
         kind = {UNSIGNED: "", SIGNED: "signed ", FLOAT: "floating-point "}.get(self.sample_format, "complex ")
         if self.bits not in _SIZES.get(self.sample_format, ()) or self.photometric not in MODES:
             raise InvalidImageError(
-                f"unsupported pixels: this TIFF has {kind}samples of {self.bits} bits"
+                f"unsupported pixels: this TIFF has {self.bits}-bit {kind}samples"
                 + (" in YCbCr" if self.photometric == YCBCR else "")
                 + "; convert it to 8 or 16 bits"
             )
         if self.compression not in _PLAIN_COMPRESSIONS:
             raise InvalidImageError(
-                f"unsupported pixels: this TIFF has samples of {self.bits} bits in the compression {self.compression}; "
+                f"unsupported pixels: this TIFF has {self.bits}-bit samples with compression {self.compression}; "
                 "save it with LZW or Deflate"
             )

@@ -48,7 +48,7 @@ class Tag:
         try:
             return cls(kind, len(values), struct.pack(f"{order}{len(values)}{'H' if kind == SHORT else 'I'}", *values))
         except struct.error as error:
-            raise InvalidImageError("damaged image: it points to a place outside of itself") from error
+            raise InvalidImageError("damaged image: an offset points outside the file") from error
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def keep_pixel_tags(page: Page) -> bytes:
                 raise InvalidImageError("invalid image: it has more parts than any image needs")
             content = directory.raw(tag)
             if len(content) != entry.num_bytes:
-                raise InvalidImageError("damaged or incomplete image: this TIFF has a tag that is cut off")
+                raise InvalidImageError("damaged or incomplete image: this TIFF has a truncated tag")
             if entry.kind in _LONG8:
                 tags[tag] = Tag.of_integers(LONG, directory.integers(tag), order)
             else:
@@ -160,5 +160,5 @@ def _refuse_raw(directories: list[Directory], budget: TagBudget) -> None:
     else:
         return
     raise UnsupportedImageError(
-        f"it is a raw file of a camera ({name}), and its pixels must be developed first: convert it to JPEG or TIFF"
+        f"it is a camera raw file ({name}), whose pixels must be developed first: convert it to JPEG or TIFF"
     )

@@ -183,7 +183,7 @@ def _level_maker(layout: PixelLayout, scale: Scale) -> MakeImage:
 def _lab_maker(layout: PixelLayout) -> MakeImage:
     """Of 16 bits, only the upper 8 are used; ICC's variant has an offset instead of signs."""
     if layout.sample_format == FLOAT or layout.bits not in (8, 16):
-        raise InvalidImageError(f"unsupported pixels: CIELAB with samples of {layout.bits} bits; convert it to RGB")
+        raise InvalidImageError(f"unsupported pixels: CIELAB with {layout.bits}-bit samples; convert it to RGB")
     offset = np.array([0, 128, 128] if layout.photometric == ICC_LAB else [0, 0, 0], np.uint8)
 
     def make(samples: Samples) -> Image.Image:
@@ -197,6 +197,6 @@ def _lab_maker(layout: PixelLayout) -> MakeImage:
 def _palette_maker(layout: PixelLayout) -> MakeImage:
     palette = np.array(layout.page.directory.integers(PALETTE), np.uint16)
     if layout.sample_format != UNSIGNED or len(palette) != 3 << layout.bits:
-        raise InvalidImageError("damaged image: the palette of this TIFF doesn't fit its pixels")
+        raise InvalidImageError("damaged image: the palette of this TIFF doesn't match its pixels")
     table = (palette >> (8 if palette.max() > 255 else 0)).astype(np.uint8).reshape(3, -1).T
     return lambda samples: Image.fromarray(table[samples[..., 0]])

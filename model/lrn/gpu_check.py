@@ -54,5 +54,5 @@ def _compare_gpu_kernels(device: torch.device) -> str:
     )
     for computed, exact in ((y, exact_y), (grad, exact_grad)):
         if not torch.allclose(computed.double(), exact, rtol=1e-4, atol=1e-3):
-            return "its kernels don't return what the formula does on this GPU"
+            return "its kernels give wrong results on this GPU"
     return ""

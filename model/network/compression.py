@@ -67,7 +67,7 @@ def unpack(packed: bytes) -> bytes:
             raws.append(_values(codes, np.frombuffer(steps, np.float32)).tobytes())
         return _put_back(rest, raws, [tensor["offsets"] for tensor in tensors])
     except (ValueError, KeyError, IndexError, lzma.LZMAError, struct.error) as error:
-        raise ArtifactError("the packed network is damaged, or isn't one") from error
+        raise ArtifactError("the packed network is damaged, or isn't a packed network") from error
 
 
 def _cut_out(content: bytes, raws: Sequence[tuple[bytes, int]]) -> tuple[bytes, list[list[int]]]:

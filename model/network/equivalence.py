@@ -42,7 +42,8 @@ def check_equivalence(path: Path, reference: Reference, cases: Sequence[tuple[in
         if not (difference <= TOLERANCE and feature_difference <= TOLERANCE):  # also for NaN
             raise ExportError(
                 f"the ONNX graph doesn't compute what the network does: probabilities differ by {difference:g} and "
-                f"features by {feature_difference:g}, more than {TOLERANCE:g} ({num_images} images, crops {crops})"
+                f"features by {feature_difference:g}; at most {TOLERANCE:g} is allowed ({num_images} images, crops "
+                f"{crops})"
             )
         worst = max(worst, difference)
     return worst

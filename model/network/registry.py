@@ -151,7 +151,8 @@ def _channels(config: NetworkConfig, variant: _Variant) -> dict[str, int]:
     divisible = all(count >= 1 and count % variant.towers == 0 for count in config.channels)
     if len(config.channels) != len(CHANNELS) or not divisible:
         raise NetworkConfigError(
-            f"invalid channels {config.channels}: give {len(CHANNELS)} counts that {variant.towers} towers can share"
+            f"invalid channels {config.channels}: give {len(CHANNELS)} positive multiples of {variant.towers}, the "
+            "number of towers"
         )
     return dict(zip(CHANNELS, config.channels, strict=True))
 

@@ -161,5 +161,5 @@ def _check_divisible(spec: NetworkSpec, num_processes: int) -> None:
         )
     if num_processes > 1 and any(isinstance(layer, LRN) and layer.groups < spec.towers for layer in spec.layers):
         raise NetworkConfigError(
-            f"the normalization of {spec.config.name} is over both towers: train it with one process per network"
+            f"{spec.config.name} normalizes across both towers: train it with one process per network"
         )

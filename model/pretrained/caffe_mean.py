@@ -21,7 +21,7 @@ def read_mean(path: Path) -> Array:
     except Exception as error:  # numpy and zipfile also pass on errors of Python's parser
         raise ArtifactError(f"{path} isn't a mean image: give Caffe's .binaryproto, or a .npy array") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise ArtifactError(f"{path} isn't a mean image: it has no real numbers")
+        raise ArtifactError(f"{path} isn't a mean image: it isn't an array of real numbers")
     expected = (3, IMAGE_SIZE, IMAGE_SIZE)
     values = values[0] if values.ndim == 4 and len(values) == 1 else values
     if values.shape != expected:

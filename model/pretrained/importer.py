@@ -28,7 +28,7 @@ from model.requirements import install_extra
 
 SYNSETS = Path(__file__).parents[1] / "imagenet.tsv"
 CAFFE_SUFFIX = ".caffemodel"
-UNKNOWN_LICENSE = "unknown: the file isn't one of those that were published"
+UNKNOWN_LICENSE = "unknown: the file isn't one of the published ones"
 CASES = ((2, CENTER_CROP), (2, TEN_CROP))
 """Numbers of images, and crops, on which the artifact is compared with the file."""
 
@@ -58,7 +58,7 @@ def import_file(
     Raises ArtifactError, ExportError.
     """
     if mean is not None and file.suffix != CAFFE_SUFFIX:
-        raise ArtifactError(f"a mean image belongs to a {CAFFE_SUFFIX} file: leave out --mean for {file.name}")
+        raise ArtifactError(f"only {CAFFE_SUFFIX} files take a mean image: leave out --mean for {file.name}")
     checksum = release.sha256 if release is not None else sha256_of(file)
     if (existing := _find_imported(pretrained, root, checksum, log, mean)) is not None:
         return existing

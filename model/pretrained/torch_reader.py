@@ -19,15 +19,15 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises UnpicklingError, KeyError, IndexError ...
-        raise ArtifactError(f"{path} isn't a complete file of torch weights") from error
+        raise ArtifactError(f"{path} isn't a complete PyTorch weights file") from error
     if not isinstance(state, dict) or not all(map(_is_weight, state.values())):
-        raise ArtifactError(f"{path} isn't {spec.config.name}: it has something else than names and dense weights")
+        raise ArtifactError(f"{path} isn't {spec.config.name}: it isn't a dictionary of dense weights")
     state = {name: weight.detach().float() for name, weight in state.items()}
     network, places = _network(spec)
     expected = network.state_dict()
     if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in expected.items()}:
         wrong = next((n for n in expected if getattr(state.get(n), "shape", None) != expected[n].shape), "")
-        reason = f"{wrong} differs" if wrong else "it has more weights"
+        reason = f"{wrong} differs" if wrong else "it has extra weights"
         raise ArtifactError(f"{path} isn't {spec.config.name}: {reason}")
     network.load_state_dict(state)
     weights = {f"{layer}.{kind}": state[f"{place}.{kind}"].numpy() for layer, place in places.items() for kind in KINDS}

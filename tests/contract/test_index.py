@@ -146,18 +146,18 @@ def test_labels_of_any_text(index: Index, ids: list[int]) -> None:
 
 @pytest.mark.parametrize("label", ["\ud800", "a\0b", ""])
 def test_a_label_that_no_index_can_have(index: Index, ids: list[int], label: str) -> None:
-    with pytest.raises(InvalidRequestError, match="no image of the index has the label"):
+    with pytest.raises(InvalidRequestError, match="no image in the index has the label"):
         search_ids(index, label=label)
 
 
 def test_keys_are_unique(index: Index) -> None:
     (added,) = index.add(features_at(10), [entry(40, key='k"')])
     assert index.entry(added.id).key == 'k"'
-    with pytest.raises(InvalidRequestError, match="belongs to another image: keys are unique"):
+    with pytest.raises(InvalidRequestError, match="belongs to another image: keys must be unique"):
         index.add(features_at(11), [entry(41, key='k"')])
     assert index.add(features_at(10), [entry(40, key='k"')]) == [AddResult(added.id, "exists")]
     index.remove(added.id)
-    with pytest.raises(InvalidRequestError, match="belongs to a removed image: restore that, or compact the index"):
+    with pytest.raises(InvalidRequestError, match="belongs to a removed image: restore it, or compact the index"):
         index.add(features_at(11), [entry(41, key='k"')])
 
 
@@ -167,7 +167,7 @@ def test_a_label_that_no_image_has_any_longer(index: Index, uri: IndexUri, ids: 
     index.update(ids[0], "a")
     with closing(open_readonly(uri)) as reader:
         for searched in (index, reader):
-            with pytest.raises(InvalidRequestError, match="no image of the index has the label 'once'"):
+            with pytest.raises(InvalidRequestError, match="no image in the index has the label 'once'"):
                 search_ids(searched, label="once")
 
 
@@ -192,7 +192,7 @@ def test_opened_again_and_by_another_network(index: Index, uri: IndexUri, ids: l
     assert (reader.dim, reader.crops, len(reader)) == (DIM, (4,), 6)
     with pytest.raises(ReadOnlyIndexError):
         reader.remove(ids[0])
-    with pytest.raises(IndexStoreError, match="another network"):
+    with pytest.raises(IndexStoreError, match="a different network"):
         reader.check_compatible(make_artifact("b" * 64))
     reader.close()
 

@@ -158,7 +158,7 @@ def test_another_model_one_server_after_the_other(cluster: Running, artifact: Ar
         publish(servers.root, "patterns", artifact.labels, with_other_weights)
         for number in (1, 2):
             servers.processes[number].send_signal(signal.SIGHUP)
-            servers.wait(f"server-{number}.log", "reload failed: .*another network")
+            servers.wait(f"server-{number}.log", "reload failed: .*a different network")
             assert servers.version(number) == served
         newest = add_version(servers.root, artifact).manifest.version
         for number in (1, 2):

@@ -213,7 +213,7 @@ def test_verified_and_compacted(postgres: PostgresServer, uri: IndexUri) -> None
         with pytest.raises(UnknownImageError, match=f"{what} is damaged"):
             read()
     assert require_compaction(index).verify() == {
-        2: "its thumbnail has another checksum", 4: "its feature has another checksum"
+        2: "its thumbnail doesn't match its checksum", 4: "its feature doesn't match its checksum"
     }  # fmt: skip
     index.remove(1)
     assert require_compaction(index).compact() == 3
@@ -260,11 +260,11 @@ def test_no_server() -> None:
     [
         (
             "UPDATE metadata SET value = '99' WHERE key = 'schema_version'",
-            "schema version 99, and this program knows",
+            "schema version 99, but this program supports",
         ),
         ("DELETE FROM metadata WHERE key = 'schema_version'", "was not made by `alexnet index add`"),
-        ("DELETE FROM metadata WHERE key = 'crops'", "metadata of the index .* are damaged"),
-        ("UPDATE metadata SET value = 'old' WHERE key = 'image_contract'", "doesn't fit this program"),
+        ("DELETE FROM metadata WHERE key = 'crops'", "metadata of the index .* is damaged"),
+        ("UPDATE metadata SET value = 'old' WHERE key = 'image_contract'", "isn't supported by this version"),
     ],
 )
 def test_a_schema_that_this_program_does_not_know(
@@ -286,7 +286,7 @@ def test_migrated_when_opened_for_writing(uri: IndexUri, monkeypatch: pytest.Mon
     index.close()
     later = (*schema.MIGRATIONS, "ALTER TABLE images ADD COLUMN rating integer; CREATE INDEX ON images (rating)")
     monkeypatch.setattr(schema, "MIGRATIONS", (*later, "SELECT 1 / 0"))
-    with pytest.raises(IndexFormatError, match="has schema version 1, and this program reads 3"):
+    with pytest.raises(IndexFormatError, match="has schema version 1, but this program needs 3"):
         open_readonly(uri)
     with pytest.raises(InvalidRequestError, match="division by zero"):
         open_writable(uri)
@@ -296,13 +296,13 @@ def test_migrated_when_opened_for_writing(uri: IndexUri, monkeypatch: pytest.Mon
     index.close()
     open_readonly(uri).close()
     monkeypatch.undo()
-    with pytest.raises(IndexFormatError, match="schema version 2, and this program knows 1"):
+    with pytest.raises(IndexFormatError, match="schema version 2, but this program supports 1"):
         open_writable(uri)
 
 
 def test_tables_of_another_program(postgres: PostgresServer, uri: IndexUri) -> None:
     execute(postgres, uri, f"CREATE SCHEMA {schema_of(uri)}; CREATE TABLE {schema_of(uri)}.images (id int)")
-    with pytest.raises(IndexStoreError, match="has tables of another program: name another"):
+    with pytest.raises(IndexStoreError, match="has tables of another program: choose another"):
         open_or_create(uri, make_artifact())
     assert execute(postgres, uri, "SELECT count(*) FROM images") == [(0,)]
 
@@ -343,7 +343,7 @@ def test_replaced_by_another_network_while_it_is_open(postgres: PostgresServer, 
     other = open_or_create(uri, make_artifact("b" * 64))
     with pytest.raises(IndexStoreError, match="another network"):
         index.add(features_at(1), [entry(0)])
-    with pytest.raises(IndexStoreError, match="another network"):
+    with pytest.raises(IndexStoreError, match="a different network"):
         open_or_create(uri, make_artifact())
     assert len(other) == 0
     for one in (index, other):

@@ -121,7 +121,7 @@ def test_an_index_of_another_format_is_moved_aside_and_built_again(small: Path, 
     with closing(sqlite3.connect(demo.index / "catalog.sqlite")) as catalog, catalog:
         catalog.execute("UPDATE metadata SET value = '1' WHERE key = 'format'")
     assert prepare_demo("photos", tmp_path / "demo", lines.append) == demo
-    assert any("has the format 1" in line and "the old index is in" in line for line in lines)
+    assert any("has format 1" in line and "the old index is in" in line for line in lines)
     assert len([path for path in demo.index.parent.iterdir() if path.is_dir()]) == 2
     with closing(FolderIndex.open(demo.index)) as index:
         assert len(index) == 2

@@ -74,7 +74,7 @@ def test_labels_come_from_folders(tmp_path: Path) -> None:
 
 
 def test_no_images_to_index(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="there is no image in"):
+    with pytest.raises(DatasetError, match="there are no images in"):
         find_images(tmp_path)
     with pytest.raises(DatasetError, match="no folder at"):
         find_images(tmp_path / "nothing")

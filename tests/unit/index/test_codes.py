@@ -99,7 +99,7 @@ def test_codes_without_features_yet_are_not_searched(encoder: Encoder, tmp_path:
 
 def test_long_codes_have_no_hash_lookup(tmp_path: Path) -> None:
     long = make_encoder(tmp_path / "long.onnx", 40)
-    with pytest.raises(InvalidRequestError, match="at most 32 bits, and these have 40"):
+    with pytest.raises(InvalidRequestError, match="at most 32 bits, but these have 40"):
         Codes(long, clusters(10, 0), tmp_path / "codes.u8").radius_search(clusters(1, 0)[0], 2, 10, None)
 
 
@@ -239,7 +239,7 @@ def test_a_full_disk_stores_no_codes_and_loses_nothing(index: FolderIndex, encod
 
 def test_an_encoder_of_other_features_is_rejected(index: FolderIndex, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match=r"broken\.onnx isn't a whole ONNX file"):
+    with pytest.raises(ArtifactError, match=r"broken\.onnx isn't a complete ONNX file"):
         Encoder(tmp_path / "broken.onnx")
     other = make_encoder(tmp_path / "other.onnx", 8, dim=32)
     with pytest.raises(IndexStoreError, match="expected an encoder of 64-dimensional features, got one of 32"):

@@ -76,7 +76,7 @@ def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_
             assert drawing.size == (1050, 350)  # two queries, each with its six neighbors
         with pytest.raises(IndexStoreError, match="none of the query images can be read"):
             draw(index, tmp_path / "figures", [], 20, 0)
-        with pytest.raises(DatasetError, match="there is no image in the folder"):
+        with pytest.raises(DatasetError, match="there are no images in the folder"):
             folder_queries(index, OnnxModel(artifact.network, "cpu"), tmp_path / "empty", 5, 0)
     finally:
         index.close()
@@ -84,7 +84,7 @@ def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_
 
 def test_too_few_images(artifact: Artifact, tmp_path: Path) -> None:
     index = FolderIndex.open(make_index(tmp_path / "i", artifact, make_entry(1)))
-    with pytest.raises(IndexStoreError, match="more than 6 images, and the index has 1"):
+    with pytest.raises(IndexStoreError, match="more than 6 images, but the index has 1"):
         draw(index, tmp_path / "figures", indexed_queries(index, 5, 0), 3000, 0)
     index.close()
 

@@ -46,9 +46,9 @@ def test_queries_whose_label_no_other_image_has_are_counted(artifact: Artifact, 
     matched = evaluate(index, queries[:1], [])
     index.close()
     assert (result.num_unmatched, result.average_precision) == (2, {"a": 1.0, "b": 0.0, "c": 0.0})
-    assert "queries whose label no other image of the index has: 2, which count as 0\n" in format_table(result)
+    assert "queries whose label no other indexed image has: 2, counted as 0\n" in format_table(result)
     assert matched.num_unmatched == 0
-    assert "no other image" not in format_table(matched)
+    assert "no other indexed image" not in format_table(matched)
 
 
 def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
@@ -56,7 +56,9 @@ def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
     index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1), [make_entry(0, "a")])
     itself, other = LabeledQuery(features_at(1)[0], "a", exclude_id=1), LabeledQuery(features_at(2)[0], "a")
-    with pytest.raises(IndexStoreError, match="at least two with labels are needed"):
+    with pytest.raises(
+        IndexStoreError, match="no query has a neighbor other than its own image: index at least two labeled images"
+    ):
         evaluate(index, [itself], [])
     result = evaluate(index, [itself, other], [])
     index.close()

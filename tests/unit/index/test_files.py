@@ -69,7 +69,7 @@ def test_a_replaced_index_is_not_changed(artifact: Artifact, tmp_path: Path, kin
         lambda: index.update(1, "a"),
         index.compact,
     ):
-        with pytest.raises(IndexReplacedError, match="the index was replaced since it was opened"):
+        with pytest.raises(IndexReplacedError, match="the index has been replaced since it was opened"):
             change()
     assert len(index.search(Query(np.zeros(64, np.float32), 9))) == 2  # the index as it was opened
     assert {file.name: file.read_bytes() for file in path.glob("*[!mk]")} == before
@@ -127,7 +127,7 @@ def test_links_and_devices_are_refused_and_not_touched(
         (path / name).mkdir()
     if kind == "hard link" and name.startswith(CATALOG):
         return  # SQLite's own files may have a second name
-    with pytest.raises(IndexStoreError, match=f"{name} (is a link or no regular file|has a second name)"):  # noqa: PT012
+    with pytest.raises(IndexStoreError, match=f"{name} (is a link or not a regular file|has another hard link)"):  # noqa: PT012
         index = FolderIndex.create(path, artifact)
         try:
             index.add(features_at(2), [make_entry(2)])
@@ -191,7 +191,7 @@ def test_rows_that_another_program_overwrites(artifact: Artifact, tmp_path: Path
     (path / FEATURES).write_bytes(content[: 64 * 4] + b"\0" * 64 * 4 + content[2 * 64 * 4 :])
     os.utime(path / FEATURES, ns=(0, 0))
     index.update(1, "a")
-    assert index.damaged == {2: "its row has another checksum"}
+    assert index.damaged == {2: "its row doesn't match its checksum"}
     index.close()
 
 

@@ -140,7 +140,7 @@ def test_a_mirror_has_the_file_by_its_name(server: Server, tmp_path: Path) -> No
 
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
     away = RemoteFile("net.onnx", "http://127.0.0.1:9/net.onnx", 1, "0" * 64)
-    with pytest.raises(DownloadError, match=r"Connection refused.*put it at .*net.onnx, or name it with --from FILE"):
+    with pytest.raises(DownloadError, match=r"Connection refused.*put it at .*net.onnx, or pass it with --from FILE"):
         fetch(away, tmp_path)
     with pytest.raises(DownloadError, match="invalid URL"):
         fetch(away, tmp_path, mirror="no address")

@@ -20,7 +20,7 @@ def test_letters_that_the_font_lacks_are_named_in_one_line(caplog: pytest.LogCap
         figure = Figure()
         figure.text(0, 0, f"a class: {UNKNOWN}")
         save_figure(figure, io.BytesIO(), dpi=50)
-    assert caplog.messages == [f"figures show boxes for letters that matplotlib's font lacks: {UNKNOWN}"]
+    assert caplog.messages == [f"figures show boxes for characters that matplotlib's font lacks: {UNKNOWN}"]
 
 
 def test_other_warnings_are_kept() -> None:

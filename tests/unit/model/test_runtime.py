@@ -60,7 +60,7 @@ def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarra
     with pytest.raises(InvalidRequestError, match="from 0 to 9"):
         model.run(pixels, [10])
     (tmp_path / "network.onnx").write_bytes(b"no network")
-    with pytest.raises(ArtifactError, match="isn't a whole ONNX file"):
+    with pytest.raises(ArtifactError, match="isn't a complete ONNX file"):
         OnnxModel(tmp_path / "network.onnx")
     with pytest.raises(DeviceError, match="pip uninstall --yes onnxruntime faiss-cpu && pip install 'onnxruntime-gpu"):
         OnnxModel(artifact.network, "cuda")
@@ -116,7 +116,9 @@ def test_cuda_is_asked_for_float32_and_must_be_what_runs(artifact: Artifact, mon
     monkeypatch.setattr(ort, "InferenceSession", record)
     with (
         warnings.catch_warnings(action="ignore"),
-        pytest.raises(DeviceError, match="would run it on cpu: check with nvidia-smi that the driver is 580 or newer"),
+        pytest.raises(
+            DeviceError, match="would fall back to cpu: check with nvidia-smi that the driver is 580 or newer"
+        ),
     ):
         OnnxModel(artifact.network, "cuda")
     assert providers == [[("CUDAExecutionProvider", {"use_tf32": "0"})]]

@@ -79,7 +79,7 @@ def test_a_replaced_index_loses_nothing(
         response = client.post("/images", files={"image": ("x.jpg", encode(draw("checks", np.random.default_rng(2))))})
         assert response.status_code == 409
         message = response.json()["error"]["message"]
-        assert "the index was replaced since it was opened" in message
+        assert "the index has been replaced since it was opened" in message
         assert str(tmp_path) not in message
         assert num_images(client) == 12  # still as it was opened
         assert client.post("/reload").status_code == 200
@@ -154,7 +154,7 @@ def test_a_network_that_answers_nan_is_not_served(artifact: Artifact, tmp_path: 
         return artifact.manifest
 
     broken = publish(tmp_path, "nan", artifact.labels, write)
-    with pytest.raises(ArtifactError, match=r"can't be run: .*computes numbers that are not probabilities"):
+    with pytest.raises(ArtifactError, match=r"can't be run: .*outputs invalid probabilities"):
         Service(Settings(artifact=broken.path))
 
 

@@ -111,7 +111,7 @@ def test_nothing_but_the_document_is_on_standard_output(artifact: Artifact, inpu
 def test_what_was_left_out_of_images_is_said(artifact: Artifact, few: Path, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    said = "images read with a warning: 1 of several frames (the first was used)"
+    said = "images read with a warning: 1 with several frames (the first was used)"
     printed, errors, status = run(artifact, tmp_path / "moving.gif", "--jsonl")
     (warning,) = json.loads(printed)["warnings"]
     assert (warning["kind"], errors.splitlines(), status) == ("frames", [said], 0)
@@ -132,4 +132,4 @@ def test_larger_images_are_skipped_on_request(artifact: Artifact, inputs: list[P
     printed, errors, status = run(artifact, "--max-pixels", 100, inputs[0])
     assert (printed, status) == ("", 1)
     assert "image too large" in errors
-    assert "are allowed: reduce it, or save it as JPEG; --max-pixels of the commands allows more" in errors
+    assert "are allowed: downscale it, or save it as JPEG; commands allow more with --max-pixels" in errors

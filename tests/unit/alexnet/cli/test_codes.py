@@ -64,7 +64,7 @@ def test_codes_of_an_index_in_int8(artifact: Artifact, images: Path, few: Path, 
     train = ["codes", "train", *options, "--bits", 8, "--steps", 2]
     refused = run_alexnet(*train)
     assert refused.returncode == 1
-    assert "patterns version 1 in float32: name the one that made it with --precision int8" in refused.stderr
+    assert "patterns version 1 in float32: choose the one that made it with --precision int8" in refused.stderr
     assert invoke(*train, *int8).startswith("8 bits: ")
     image = next(few.rglob("*.jpg"))
     document = json.loads(invoke("similar", image, *options, *int8, "--search", "binary", "--json"))

@@ -135,8 +135,8 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
             ),
         ),
         (
-            ArtifactError("network.pack is damaged; install the package again"),
-            Failure("error: network.pack is damaged; install the package again", ""),
+            ArtifactError("network.pack is damaged; reinstall the package"),
+            Failure("error: network.pack is damaged; reinstall the package", ""),
         ),
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),

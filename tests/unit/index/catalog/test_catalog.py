@@ -44,9 +44,9 @@ def test_a_former_format_is_rejected_and_left_alone(artifact: Artifact, tmp_path
     database.executescript("CREATE TABLE settings (key TEXT, value TEXT); CREATE TABLE images (id INTEGER);")
     database.close()
     before = (tmp_path / "i" / CATALOG).read_bytes()
-    with pytest.raises(IndexStoreError, match="format that is no longer read: build the index again"):
+    with pytest.raises(IndexStoreError, match="format that is no longer supported: build the index again"):
         FolderIndex.open(tmp_path / "i", writable)
-    with pytest.raises(IndexStoreError, match="format that is no longer read"):
+    with pytest.raises(IndexStoreError, match="format that is no longer supported"):
         FolderIndex.create(tmp_path / "i", artifact)
     assert (tmp_path / "i" / CATALOG).read_bytes() == before
 
@@ -56,28 +56,30 @@ def test_a_missing_row_and_damaged_metadata_are_found_when_opening(artifact: Art
     index.add(np.ones((3, 64), np.float32), [make_entry(n) for n in range(3)])
     index.close()
     execute(tmp_path / "i", "UPDATE metadata SET value = '0' WHERE key = 'crops'")
-    with pytest.raises(IndexStoreError, match=r"metadata of the index at .* are damaged"):
+    with pytest.raises(IndexStoreError, match=r"metadata of the index at .* is damaged"):
         FolderIndex.open(tmp_path / "i")
     for changes, message in (
-        ({"crops": "4", "feature_dim": "x"}, "metadata of the index at .* are damaged"),
-        ({"feature_dim": "-1"}, "metadata of the index at .* are damaged"),
-        ({"feature_dim": "999999999999"}, "metadata of the index at .* are damaged"),
-        ({"feature_dim": "64", "crops": "4,99"}, "metadata of the index at .* are damaged"),
-        ({"crops": "4", "generation": "-1"}, "metadata of the index at .* are damaged"),
-        ({"generation": "1", "image_contract": "\33[2J\na"}, r"and not by '\\x1b\[2J\\na'"),
+        ({"crops": "4", "feature_dim": "x"}, "metadata of the index at .* is damaged"),
+        ({"feature_dim": "-1"}, "metadata of the index at .* is damaged"),
+        ({"feature_dim": "999999999999"}, "metadata of the index at .* is damaged"),
+        ({"feature_dim": "64", "crops": "4,99"}, "metadata of the index at .* is damaged"),
+        ({"crops": "4", "generation": "-1"}, "metadata of the index at .* is damaged"),
+        ({"generation": "1", "image_contract": "\33[2J\na"}, r", not '\\x1b\[2J\\na'"),
         (
             {"image_contract": artifact.manifest.image_contract, "feature_dim": "32"},
             "expected features of 64 numbers, got 32",
         ),
-        ({"format": "\33[2J\n9"}, r"has the format \\x1b\[2J\\n9, and only"),
-        ({"feature_dim": "64", "format": "9"}, f"has the format 9, and only {FORMAT} is read"),
+        ({"format": "\33[2J\n9"}, r"has format \\x1b\[2J\\n9, but only"),
+        ({"feature_dim": "64", "format": "9"}, f"has format 9, but only {FORMAT} is supported"),
     ):
         set_metadata(tmp_path / "i", **changes)
         with pytest.raises(IndexStoreError, match=message):
             FolderIndex.create(tmp_path / "i", artifact)
     set_metadata(tmp_path / "i", format=FORMAT)
     execute(tmp_path / "i", "DELETE FROM images WHERE id = 2")
-    with pytest.raises(IndexStoreError, match=r"rows are missing from the catalog .*, the first is 1"):
+    with pytest.raises(
+        IndexStoreError, match=r"rows are missing from the catalog .* \(the first is 1\): another program has"
+    ):
         FolderIndex.open(tmp_path / "i")
 
 
@@ -126,7 +128,7 @@ def path(artifact: Artifact, tmp_path: Path) -> Path:
 def test_a_changed_entry_is_named_and_the_rest_is_served(path: Path, artifact: Artifact, change: str) -> None:
     execute(path, f"UPDATE images SET {change} WHERE id = 3")
     index = FolderIndex.create(path, artifact)
-    assert index.damaged == {3: "its entry in the catalog has another checksum"}
+    assert index.damaged == {3: "its entry in the catalog doesn't match its checksum"}
     assert [neighbor.entry.id for neighbor in index.search(Query(np.zeros(64, np.float32), 9))] == [1, 2, 4, 5]
     assert [entry.id for entry in index.catalog.iter_entries()] == [1, 2, 4, 5]
     assert index.labels() == {"a": 2, "b": 2}
@@ -181,7 +183,7 @@ def test_a_damaged_thumbnail_is_found_by_verify_and_never_sent(path: Path, artif
         index.catalog.thumbnail(2)
     with pytest.raises(IndexStoreError, match="the thumbnail of image 2 is damaged"):
         index.catalog.page_to_copy(0, 5)
-    assert index.verify() == {2: "its thumbnail has another checksum"}
+    assert index.verify() == {2: "its thumbnail doesn't match its checksum"}
     assert index.compact() == 1
     assert index.verify() == {}
     index.close()
@@ -223,7 +225,7 @@ def test_a_bit_of_a_lookup_table(path: Path, artifact: Artifact, caplog: pytest.
 def test_tables_and_triggers_of_others_are_refused(path: Path, statement: str) -> None:
     execute(path, statement)
     for writable in (False, True):
-        with pytest.raises(IndexStoreError, match="tables, triggers or views that this program didn't make"):
+        with pytest.raises(IndexStoreError, match="tables, triggers or views that this program didn't create"):
             FolderIndex.open(path, writable)
 
 
@@ -251,7 +253,7 @@ def test_a_reader_leaves_the_log_of_a_writer(path: Path, artifact: Artifact) -> 
 def test_a_deleted_log_is_noticed_before_a_change(path: Path, artifact: Artifact) -> None:
     index = FolderIndex.create(path, artifact)
     (path / f"{CATALOG}-wal").unlink()
-    with pytest.raises(IndexReplacedError, match=r"catalog\.sqlite-wal is another file, or gone"):
+    with pytest.raises(IndexReplacedError, match=r"catalog\.sqlite-wal is a different file, or gone"):
         index.update(1, "c")
     index.close()
 
@@ -283,7 +285,7 @@ def test_a_catalog_on_a_read_only_disk_is_not_read_beside_its_writer(
     writer = FolderIndex.create(path, artifact)
     writer.update(1, "c")
     writer.close()
-    with pytest.raises(IndexReplacedError, match=r"the index catalog was changed since it was opened"):
+    with pytest.raises(IndexReplacedError, match=r"the index catalog has changed since it was opened"):
         reader.entry(1)
     reader.close()
 
@@ -304,5 +306,5 @@ def test_a_thumbnail_that_is_gone_is_damage(path: Path) -> None:
     index = FolderIndex.open(path)
     with pytest.raises(UnknownImageError, match="the thumbnail of image 2 is damaged"):
         index.catalog.thumbnail(2)
-    assert index.verify() == {2: "its thumbnail has another checksum"}
+    assert index.verify() == {2: "its thumbnail doesn't match its checksum"}
     index.close()

@@ -90,7 +90,7 @@ def test_labels_are_updated(index: FolderIndex) -> None:
     assert index.labels() == {"a": 3, "b": 2, "c": 1}
     index.update(6, None)
     assert index.labels() == {"a": 3, "b": 2}
-    with pytest.raises(InvalidRequestError, match="no image of the index has the label 'c'"):
+    with pytest.raises(InvalidRequestError, match="no image in the index has the label 'c'"):
         search_ids(index, label="c")
 
 
@@ -98,7 +98,7 @@ def test_keys_are_unique(index: FolderIndex) -> None:
     index.add(features_at(9), [make_entry(10, key="mine")])
     assert index.entry(7).key == "mine"
     for keys in (["mine"], ["new", "new"]):
-        with pytest.raises(InvalidRequestError, match="belongs to another image: keys are unique"):
+        with pytest.raises(InvalidRequestError, match="belongs to another image: keys must be unique"):
             index.add(features_at(*[1.0] * len(keys)), [make_entry(20 + n, key=key) for n, key in enumerate(keys)])
     assert len(index) == 7
 
@@ -205,7 +205,7 @@ def test_wrong_features_are_rejected(index: FolderIndex, features: NDArray[np.fl
 
 def test_features_that_float16_cannot_hold_are_rejected(artifact: Artifact, tmp_path: Path) -> None:
     index = FolderIndex.create(tmp_path / "i", artifact, dtype="float16")
-    with pytest.raises(InvalidRequestError, match="finite numbers of float16"):
+    with pytest.raises(InvalidRequestError, match="must be finite in float16, but some aren't"):
         index.add(features_at(1e6), [make_entry(0)])
     index.close()
 
@@ -329,7 +329,7 @@ def test_no_index(tmp_path: Path) -> None:
 def test_an_index_of_another_version_is_named(artifact: Artifact, tmp_path: Path) -> None:
     other = tmp_path / "shapes" / "1"
     FolderIndex.create(other, artifact).close()
-    named = f"no index at {tmp_path / 'shapes' / '3'} (of other versions or precisions: {other}): build one"
+    named = f"no index at {tmp_path / 'shapes' / '3'} (indexes of other versions or precisions: {other}): build one"
     with pytest.raises(IndexNotFoundError, match=re.escape(named)):
         FolderIndex.open(tmp_path / "shapes" / "3")
 
@@ -351,7 +351,7 @@ def test_the_index_of_another_network_is_rejected(artifact: Artifact, tmp_path: 
     FolderIndex.create(tmp_path / "i", artifact).close()
     files = artifact.manifest.files | {"network.onnx": FileRecord(bytes=1, sha256="0" * 64)}
     other = replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))
-    with pytest.raises(IndexStoreError, match="another network"):
+    with pytest.raises(IndexStoreError, match="a different network"):
         FolderIndex.create(tmp_path / "i", other)
 
 
@@ -438,7 +438,7 @@ def test_additions_that_wait_are_one_commit(index: FolderIndex, monkeypatch: pyt
     assert writer.commits == [6, 7]
     assert results[0] == [AddResult(8, "added"), AddResult(9, "added")]
     assert results[1] == [AddResult(9, "exists"), AddResult(10, "added"), AddResult(2, "exists")]
-    assert results[2] == "the key 'k' belongs to another image: keys are unique"
+    assert results[2] == "the key 'k' belongs to another image: keys must be unique"
     assert results[3] == [AddResult(8, "exists")]
     assert results[4] == [AddResult(11, "added")]
     assert index.pending == 0

@@ -75,7 +75,7 @@ def test_features_that_appeared_since_the_index_was_opened_are_not_overwritten(
     index = FolderIndex.create(tmp_path / "i", artifact)
     other = index.path / "features-1.f32"
     other.write_bytes(b"another index's")
-    with pytest.raises(IndexReplacedError, match=r"there is a features-1\.f32 now"):
+    with pytest.raises(IndexReplacedError, match=r"there is now a features-1\.f32"):
         index.add(features_at(1), [make_entry(1)])
     assert other.read_bytes() == b"another index's"
     index.close()

@@ -64,7 +64,7 @@ def test_rows_are_verified_before_they_are_first_returned(path: Path, caplog: py
     assert set(index.damaged) == {1, 3}
     assert index.num_unverified == 5
     assert "images of the index at" in caplog.text
-    assert "(its row has another checksum)" in caplog.text
+    assert "(its row doesn't match its checksum)" in caplog.text
     with pytest.raises(UnknownImageError, match="the stored feature of image 5 is damaged"):
         index.feature(5)
     assert search_ids(index) == [2, 4, 6, 7, 8]
@@ -95,7 +95,7 @@ def test_the_background_check_names_all_damage(
 ) -> None:
     damage_rows(path, 2, 6)
     index = FolderIndex.open(path, writable)
-    assert index.wait_until_verified() == dict.fromkeys((3, 7), "its row has another checksum")
+    assert index.wait_until_verified() == dict.fromkeys((3, 7), "its row doesn't match its checksum")
     assert "2 images of the index at" in caplog.text
     assert (len(index), index.num_unverified) == (7, 0)
     assert export_features(index, tmp_path / "all.npz") == 7
@@ -107,7 +107,7 @@ def test_rows_changed_by_another_program_are_verified_again(path: Path) -> None:
     index.wait_until_verified()
     damage_rows(path, 3)
     index.update(1, "c")
-    assert index.wait_until_verified() == {4: "its row has another checksum"}
+    assert index.wait_until_verified() == {4: "its row doesn't match its checksum"}
     index.close()
 
 

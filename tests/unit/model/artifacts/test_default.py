@@ -31,15 +31,15 @@ def test_the_users_networks_come_before_the_bundled_one(
         assert artifacts.load(path).manifest.name == "photos"
         assert path == networks_folder(home) / "photos" / "1"
     notice, advice = (
-        f"no network of yours in {home / 'artifacts'}: using the bundled network photos",
-        "; --artifact FOLDER names another",
+        f"no network of your own in {home / 'artifacts'}: using the bundled network photos",
+        "; choose another with --artifact FOLDER",
     )
     assert notices == [f"{notice}, unpacked in {networks_folder(home)}{advice}", notice + advice]
     unfinished.rename(unfinished.parent / "1")
     assert default_artifact(home, notices.append) == home / "artifacts"
     assert len(notices) == 2
     shutil.rmtree(home / "artifacts")
-    with pytest.raises(ArtifactError, match=r"no artifact in .* any more"):
+    with pytest.raises(ArtifactError, match=r"no artifact left in .*: .* stays in use"):
         default_artifact(home, notices.append, served=home / "artifacts" / "mine" / "1")
     assert default_artifact(home, notices.append, served=path) == path
 

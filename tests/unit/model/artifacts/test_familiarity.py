@@ -147,5 +147,5 @@ def test_numbers_that_no_calibration_writes_are_refused(
 
 def test_that_of_another_network_is_refused(copied: Artifact) -> None:
     manifest = copied.manifest.model_copy(update={"feature_dim": 128})
-    with pytest.raises(ArtifactError, match="doesn't fit the network's 128 features"):
+    with pytest.raises(ArtifactError, match="doesn't match the network's 128 features"):
         read_familiarity(replace(copied, manifest=manifest))

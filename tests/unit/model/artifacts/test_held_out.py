@@ -72,11 +72,11 @@ def test_a_network_hands_on_its_splits() -> None:
     [
         ({"splits_of_ancestors": 5}, "pairs of a name and a checksum"),
         ({"splits_of_ancestors": [["cats"]]}, "pairs of a name and a checksum"),
-        ({"splits_of_ancestors": [["cats", 1]]}, "are text"),
+        ({"splits_of_ancestors": [["cats", 1]]}, "must be text"),
         ({"kept_splits": 5}, "kept_splits checksums"),
-        ({"kept_splits": [["a"]]}, "are text"),
-        ({"dataset": ["cats"]}, "are text"),
-        ({"split_sha256": 5}, "are text"),
+        ({"kept_splits": [["a"]]}, "must be text"),
+        ({"dataset": ["cats"]}, "must be text"),
+        ({"split_sha256": 5}, "must be text"),
     ],
 )
 def test_what_other_programs_wrote_is_checked(training: dict[str, Any], message: str) -> None:

@@ -57,7 +57,7 @@ def test_splits_in_their_usual_spellings(tmp_path: Path) -> None:
 def test_a_class_called_like_a_split(tmp_path: Path) -> None:
     listing = read_images(make(tmp_path / "v", {"bus": 2, "car": 2, "train": 2}))
     assert count(listing) == {(None, "bus"): 2, (None, "car"): 2, (None, "train"): 2}
-    assert any("train taken as a class" in note for note in listing.notes)
+    assert any("train treated as a class" in note for note in listing.notes)
     assert not any("in subfolders" in note for note in listing.notes)
     assert count(read_images(make(tmp_path / "q", {"good": 2, "test": 2}))) == {(None, "good"): 2, (None, "test"): 2}
     nested = read_images(make(tmp_path / "n", {"road/bus": 1, "road/train": 1, "animals/cat": 1}))
@@ -71,7 +71,7 @@ def test_a_class_called_like_a_split(tmp_path: Path) -> None:
 def test_splits_without_classes(tmp_path: Path) -> None:
     listing = read_images(make(tmp_path / "d", {"train": 3, "test": 2}))
     assert count(listing) == {("train", None): 3, ("test", None): 2}
-    assert any("taken as splits without classes" in note for note in listing.notes)
+    assert any("treated as splits without classes" in note for note in listing.notes)
 
 
 def test_splits_in_each_class(tmp_path: Path) -> None:
@@ -83,11 +83,11 @@ def test_splits_in_each_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        (["train/cat", "val/cat", "extra"], "train, val with subfolders, as splits have, beside extra"),
+        (["train/cat", "val/cat", "extra"], "train, val with subfolders, as splits have, next to extra"),
         (["train/cat", "Train/cat"], "contains both"),
         (["train/cat", "val/cat", "valid/cat"], "contains both val"),
         (["bottle/train/good", "bottle/test/broken", "bottle/ground_truth/broken"], "bottle/ground_truth, bottle/test"),
-        (["cat/train", "cat/test", "dog"], "cat/test, cat/train, of which some are called like splits"),
+        (["cat/train", "cat/test", "dog"], "cat/test, cat/train, some of which are named like splits"),
         (["data/train/cat", "data/test/cat"], "holds one folder, data, which has splits"),
         (["cat/train", "cat/training", "dog/train"], "several folders for one split: train, training"),
     ],
@@ -137,7 +137,7 @@ def test_labels_are_trimmed_in_one_form_and_kept_apart_where_they_differ(tmp_pat
     }
     assert [label.name for label in listing.classes] == ["Café", "café", "clé", "red fox", "red_fox"]
     notes = " ".join(listing.notes)
-    assert "aren't UTF-8 read as cp1252 or cp437: clé" in notes
+    assert "aren't UTF-8 were read as cp1252 or cp437: clé" in notes
     assert "café (3 folders)" in notes
     assert "look alike: 'Café', 'café'" in notes
     assert "look alike: 'red fox', 'red_fox'" in notes
@@ -154,11 +154,11 @@ def test_old_zip_programs_write_names_in_cp437(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "said"),
     [
-        (["1", "01", "1.0", "10"], "the same number: 01, 1, 1.0"),
+        (["1", "01", "1.0", "10"], "the same numeric value: 01, 1, 1.0"),
         (["100", "1", "10.5", "ten"], ""),
         (["cat", "dog", "cat, dog", "dog|cat"], "look like several labels: cat, dog, dog|cat"),
         (["cat", "cat|cow", "red fox", "red", "fox"], ""),
-        (["cat", "nan", "None"], "may stand for a missing label: None, nan"),
+        (["cat", "nan", "None"], "may mean a missing label: None, nan"),
     ],
 )
 def test_doubtful_classes_are_named(classes: list[str], said: str) -> None:
@@ -184,8 +184,8 @@ def test_a_class_that_is_a_link_is_not_missed_silently(tmp_path: Path, folder: s
     (root / folder / "cat" / "lost").symlink_to("/not/mounted/lost")
     (root / folder / "cover.png").symlink_to("/not/mounted/cover.png")
     assert read_images(root).notes[-1] == (
-        f"not read, though it may be a class or a split: {folder}dog (a link to nothing: is its disk mounted?), "
-        f"{folder}ox (a link to a folder that is read already)"
+        f"not read, but possibly a class or a split: {folder}dog (a broken link: is its disk mounted?), "
+        f"{folder}ox (a link to a folder already read)"
     )
 
 
@@ -215,7 +215,7 @@ def test_neither_folder_nor_table(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"PK")
     with pytest.raises(DatasetError, match="neither a folder nor a table"):
         read_images(tmp_path / "photos.zip")
-    with pytest.raises(DatasetError, match=r"reads no URLs: download the images"):
+    with pytest.raises(DatasetError, match=r"doesn't accept URLs: download the images"):
         read_images(Path("https://example.org/photos"))
     with pytest.raises(DatasetError, match=r"no folder at .*a \.csv file"):
         read_images(tmp_path / "photos")

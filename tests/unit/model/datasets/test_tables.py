@@ -48,9 +48,9 @@ def test_what_was_guessed_is_said(folder: Path) -> None:
     assert rows(listing) == [("p/2.png", "café")]
     assert listing.entries[0].split == "train"
     assert listing.notes == (
-        "the table isn't in UTF-8: what isn't was read as cp1252 or cp437; labels such as café",
+        "the table isn't entirely UTF-8: the rest was read as cp1252 or cp437, in labels such as café",
         "columns that weren't used: comment",
-        "columns were read: Image as path, Class as label, Set as split",
+        "columns read: Image as path, Class as label, Set as split",
     )
 
 
@@ -81,7 +81,7 @@ def test_columns_for_the_attribution(folder: Path) -> None:
     ]
     advice = "isn't used: web addresses begin with http:// or https://"
     assert set(listing.notes) == {
-        "columns were read: licence as license",
+        "columns read: licence as license",
         f"1 value of author_page {advice}",
         f"1 value of Page {advice}",
     }
@@ -91,7 +91,7 @@ def test_labels_are_trimmed_and_counted(folder: Path) -> None:
     text = f"path,label\np/1.png,cat\np/2.png, cat \np/3.png,{unicodedata.normalize('NFD', 'é')}\n"
     listing = read_images(write(folder, text))
     assert [label.id for label in listing.classes] == ["cat", "é"]
-    assert listing.notes == ("spaces or Unicode forms of 2 spellings of labels were made the same",)
+    assert listing.notes == ("2 spellings of labels were normalized (spaces or Unicode form)",)
 
 
 def test_a_list_of_images_without_labels(folder: Path) -> None:
@@ -109,7 +109,7 @@ def test_paths_are_found_in_other_spellings(folder: Path) -> None:
     listing = read_images(folder / "t.csv")
     expected = ["p/1.png", "p/2.png", f"p/{decomposed}", f"p/{foreign}", "p/3.png", "p/a b.png"]
     assert [name for name, _ in rows(listing)] == expected
-    assert "1 path with / for \\" in listing.notes
+    assert "1 path with \\ changed to /" in listing.notes
 
 
 def test_what_is_excluded_is_looked_for_below_the_folder_of_all(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_is_excluded_is_looked_for_below_the_folder_of_all(folder: Path) ->
         if count:
             assert len(read_images(absolute, exclude=[pattern]).entries) == count, pattern
         else:
-            with pytest.raises(DatasetError, match="no image in"):
+            with pytest.raises(DatasetError, match="no images in"):
                 read_images(absolute, exclude=[pattern])
 
 
@@ -149,7 +149,7 @@ def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
         ("Pfad,Flie_name,lable\np/1.png,cat\n", r"did you mean path for Flie_name and label for lable\?$"),
         (
             "file,image,label\np/1.png,p/2.png,cat\n",
-            "several columns of .* may be the path: file, image; call one path",
+            "several columns of .* may be the path: file, image; rename one to path",
         ),
         ("path,label\np/1.png,\n", "line 2 .* needs a label"),
         ("path,label\n\n,cat\n", "line 3 .* needs a path"),
@@ -165,10 +165,10 @@ def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
         ('path,label\np/1.png,"cat\np/2.png,dog\n', "line 2 .*a quotation mark isn't closed"),
         ("path,label\np/1.png,cat\np/1.png,dog\n", "lines 2 and 3 of .* give .* different labels"),
         ("path,label\np/1.png,cat\n./p//1.png,dog\n", "lines 2 and 3 of .* give .* different labels"),
-        ("path,label\nhttps://example.com/1.png,cat\n", "names web addresses, such as https://example.com/1.png: down"),
+        ("path,label\nhttps://example.com/1.png,cat\n", "lists URLs, such as https://example.com/1.png: down"),
         ("PK\3\4", "is a spreadsheet or another zip file"),
-        ("path,label\nq/1.png,cat\n", "none of the files in .* exist, such as .*q/1.png"),
-        ("path,label\n", "no image in"),
+        ("path,label\nq/1.png,cat\n", r"none of the files in .* exist \(first: .*q/1.png"),
+        ("path,label\n", "no images in"),
     ],
 )
 def test_tables_that_are_not_understood_are_refused(folder: Path, text: str, message: str) -> None:
@@ -178,7 +178,7 @@ def test_tables_that_are_not_understood_are_refused(folder: Path, text: str, mes
 
 def test_an_encoding_that_is_not_what_it_begins_as(folder: Path) -> None:
     (folder / "t.csv").write_bytes(b"\xff\xfep")
-    with pytest.raises(DatasetError, match="begins as utf-16, but isn't"):
+    with pytest.raises(DatasetError, match="looks like utf-16, but can't be decoded as such"):
         read_images(folder / "t.csv")
 
 

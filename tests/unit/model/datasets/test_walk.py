@@ -51,7 +51,7 @@ def test_linked_folders_are_read_once_and_loops_are_cut(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "fox" / "loop").symlink_to(".")
     assert walk(root).files == ["again/3.png", "again/deep/4.png", "cat/1.png", "dog/2.png"]
     assert set(reasons(root)) == {"again/loop", "cat/above", "cat/up", "fox"}
-    assert set(reasons(root).values()) == {"links to what is read already"}
+    assert set(reasons(root).values()) == {"links to data already read"}
 
 
 def test_linked_files_are_read_once(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_linked_files_are_read_once(tmp_path: Path) -> None:
     assert walk(root).files == ["cat/1.png", "cat/5.png", "dog/2.png", "dog/3.png"]
     assert reasons(root) == {
         ".objects": "hidden",
-        "cat/0.png": "links to what is read already",
+        "cat/0.png": "links to data already read",
         "cat/gone.png": "broken links",
         "cat/itself.png": "broken links",
-        "cat/2.png": "links to what is read already",
+        "cat/2.png": "links to data already read",
     }
 
 

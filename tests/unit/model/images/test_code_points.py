@@ -102,9 +102,9 @@ def test_grays_have_a_curve_and_no_primaries() -> None:
     [
         (22, 13, b"\0\1", r"its color space \(primaries 22, transfer function 13 of ITU-T H.273\) is unknown"),
         (9, 17, b"\0\1", r"its color space \(primaries 9, transfer function 17 of ITU-T H.273\) is unknown"),
-        (9, 16, b"\0\0", "its chunk cICP is not one of RGB"),
-        (9, 16, b"\x09\1", "its chunk cICP is not one of RGB"),
-        (9, 16, b"\0", "its chunk cICP is not one of RGB"),
+        (9, 16, b"\0\0", "its cICP chunk isn't full-range RGB"),
+        (9, 16, b"\x09\1", "its cICP chunk isn't full-range RGB"),
+        (9, 16, b"\0", "its cICP chunk isn't full-range RGB"),
     ],
     ids=["primaries", "transfer function", "narrow range", "YCbCr", "cut"],
 )

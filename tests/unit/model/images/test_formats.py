@@ -47,7 +47,7 @@ REFUSED = {
     b"PK\3\4\x14\0": "ZIP",
     bytes(600): "zeros",
     b"": "the file is empty",
-    b"just a text": "none of theirs",
+    b"just a text": "match none of these",
 }
 
 

@@ -1,4 +1,4 @@
-"""JPEG: where the image ends, missing end marks and data, inks in both polarities, very large ones."""
+"""JPEG: where the image ends, missing end markers and data, inks in both polarities, very large ones."""
 
 from __future__ import annotations
 

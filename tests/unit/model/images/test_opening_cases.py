@@ -16,8 +16,8 @@ FOLDER = Path(__file__).parents[3] / "cases" / "images"
 FILES = {path.name for path in FOLDER.iterdir() if path.suffix in (".gif", ".gz", ".jpg", ".png", ".tif")}
 EXPECTED = sorted(name.removesuffix(".expected.png") for name in FILES if name.endswith(".expected.png"))
 DAMAGED = {
-    "500-bigtiff-offset.tif": "points to a place outside of itself",
-    "read-png-second-half-zeros.png": "the checksum of its chunk IDAT is wrong",
+    "500-bigtiff-offset.tif": "an offset points outside the file",
+    "read-png-second-half-zeros.png": "the checksum of its IDAT chunk is wrong",
     "read-jpeg-cut-and-ended.jpg": "no data for its lower part",
 }
 READ = ("refused-tiff-16bit-palette.tif.gz", "log-tiff-g3-broken-lines.tif")

@@ -40,14 +40,14 @@ def test_a_wrong_checksum_of_what_may_matter_is_said(name: bytes) -> None:
     decoded = decode_image(HEAD + png_chunk(name, b"something")[:-1] + b"?" + REST)
     np.testing.assert_array_equal(decoded.pixels, COLORS)
     (warning,) = decoded.info.warnings
-    assert warning.message == f"its chunk {name.decode()} is damaged and was ignored"
+    assert warning.message == f"its {name.decode()} chunk is damaged and was ignored"
 
 
 @pytest.mark.parametrize("place", [20, 60])
 def test_a_wrong_checksum_of_pixels_is_damage(place: int) -> None:
     damaged = bytearray(PLAIN)
     damaged[place] ^= 1
-    with pytest.raises(InvalidImageError, match="the checksum of its chunk I"):
+    with pytest.raises(InvalidImageError, match=r"the checksum of its I... chunk"):
         decode_image(bytes(damaged))
 
 

@@ -163,8 +163,8 @@ def test_a_bomb_is_refused_on_its_header() -> None:
 @pytest.mark.parametrize(
     ("limits", "advice"),
     [
-        (ImageLimits(max_pixels=300 * 300 - 1), "reduce it; --max-pixels of the commands allows more"),
-        (ImageLimits(max_side=299), "reduce it"),
+        (ImageLimits(max_pixels=300 * 300 - 1), "downscale it; commands allow more with --max-pixels"),
+        (ImageLimits(max_side=299), "downscale it"),
     ],
 )
 def test_limits_are_kept(limits: ImageLimits, advice: str) -> None:

@@ -191,7 +191,7 @@ def test_the_kernels_are_compared_with_the_formula_before_they_are_used(
         find_gpu_kernel_problem.cache_clear()
         assert gpu_kernel_problem(cpu) == ""
     for broken, problem in (
-        (lambda *arguments: 1.01 * norm(*arguments), "its kernels don't return what the formula does on this GPU"),
+        (lambda *arguments: 1.01 * norm(*arguments), "its kernels give wrong results on this GPU"),
         (lambda *arguments: [][0], "triton failed with IndexError: list index out of range"),
     ):
         monkeypatch.setattr("model.lrn.gpu_kernels.response_norm", broken)

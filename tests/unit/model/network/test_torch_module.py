@@ -210,7 +210,7 @@ def test_towers_apart(network: AlexNet) -> None:
         ({"omit_layer": "conv1"}, "can't omit layer 'conv1'"),
         ({"hidden": 7}, "must be even"),
         ({"dropout": 1.0}, "below 1"),
-        ({"channels": (1, 2, 3, 4, 5)}, "that 2 towers can share"),
+        ({"channels": (1, 2, 3, 4, 5)}, "give 5 positive multiples of 2, the number of towers"),
         ({"name": "resnet"}, "unknown network 'resnet'"),
         ({"name": "caffenet", "normalization": "none"}, "normalization can't be changed in the network caffenet"),
     ],

@@ -24,7 +24,7 @@ TWO_IMAGES = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 256, 256
         ("mean.npy", b"<html>", "isn't a mean image"),
         ("mean.npy", npy(b"[" * 500), "isn't a mean image"),
         ("mean.npy", npy(MANY_NUMBERS), "isn't a mean image"),
-        ("mean.npy", npy(TEXTS, bytes(4 * 3 * 256 * 256)), "isn't a mean image: it has no real numbers"),
+        ("mean.npy", npy(TEXTS, bytes(4 * 3 * 256 * 256)), "isn't a mean image: it isn't an array of real numbers"),
         ("mean.npy", npy(TWO_IMAGES, bytes(2 * 4 * 3 * 256 * 256)), r"got \(2, 3, 256, 256\)"),
         ("mean.binaryproto", pretrained_files.binaryproto(np.zeros((3, 8, 8), np.float32)), r"got \(3, 8, 8\)"),
         (

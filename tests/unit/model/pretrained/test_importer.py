@@ -236,7 +236,7 @@ def test_what_is_no_network(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     published = small(TORCHVISION_ALEXNET if name.endswith("pth") else BVLC_ALEXNET)
     with pytest.raises(
-        ArtifactError, match=r"(is a web page|isn't a complete ONNX file|isn't a complete file of torch weights)"
+        ArtifactError, match=r"(is a web page|isn't a complete ONNX file|isn't a complete PyTorch weights file)"
     ):
         importer.read_file(published, tmp_path / name)
 
@@ -332,7 +332,7 @@ def test_a_caffe_model_with_its_mean_image(written: Written, photographs: NDArra
 
 def test_a_mean_image_belongs_to_a_caffe_model(written: Written, tmp_path: Path) -> None:
     published, file = written("bvlc opset 12")
-    with pytest.raises(ArtifactError, match=r"a mean image belongs to a \.caffemodel file: leave out --mean"):
+    with pytest.raises(ArtifactError, match=r"only \.caffemodel files take a mean image: leave out --mean"):
         importer.import_file(published, tmp_path, file, None, print, tmp_path / "mean.npy")
     with pytest.raises(ArtifactError, match="can't read the mean image"):
         importer.import_file(published, tmp_path, tmp_path / "net.caffemodel", published.releases[0], print,

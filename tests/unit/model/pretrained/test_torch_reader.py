@@ -27,7 +27,7 @@ from tests.helpers.pretrained_files import ONE_TOWER, random_weights, small, sta
 )
 def test_a_file_of_torch_with_something_else_is_refused(state: object, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "net.pth")
-    with pytest.raises(ArtifactError, match="it has something else than names and dense weights"):
+    with pytest.raises(ArtifactError, match="it isn't a dictionary of dense weights"):
         importer.read_file(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
 
 

@@ -60,7 +60,7 @@ def test_together(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [answer.neighbors for answer in answers] == expected
     assert [answer.total for answer in answers] == [50 if query.label else 100 for query in queries[:20]]
     assert answers[0].last == Position(3, expected[0][2].distance, expected[0][2].entry.id)
-    with pytest.raises(InvalidRequestError, match="no image of the index has the label"):
+    with pytest.raises(InvalidRequestError, match="no image in the index has the label"):
         refused.result(20)
     assert asked[:2] == [1, 20]  # 19 and the refused one together; then each alone
     assert len(asked) == 2 + 20

@@ -138,7 +138,9 @@ def test_a_file_is_replaced_without_a_moment_in_which_the_manifest_is_wrong(
 
 
 def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, images: Path, tmp_path: Path) -> None:
-    with pytest.raises(IndexStoreError, match=r"another network than .* in int8: name .* --precision float32, or"):
+    with pytest.raises(
+        IndexStoreError, match=r"a different network than .* in int8: choose .* --precision float32, or"
+    ):
         Service(Settings(artifact=both, precision="int8", index=index_path))
     int8 = artifacts.load(both, "int8")
     own = int8.default_index_path(tmp_path / "indexes")
