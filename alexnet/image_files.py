@@ -16,9 +16,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from model.datasets.image_files import (
-    begins_as_image_file,
     has_image_suffix,
     is_url,
+    looks_like_image_file,
     read_image_file,
     skipped_file,
 )
@@ -127,7 +127,7 @@ def _expand_pattern(argument: str) -> list[str]:
 def _list_folder(folder: str) -> ImageInputs:
     walked = walk(Path(folder))
     paths = {below: os.path.join(folder, below) for below in walked.files}  # noqa: PTH118 - as typed
-    names = [path for path in paths.values() if has_image_suffix(path) or begins_as_image_file(path)]
+    names = [path for path in paths.values() if has_image_suffix(path) or looks_like_image_file(path)]
     if not names:
         raise InvalidRequestError(f"no image in the folder {folder}")
     others = [Skipped(path, "not images") for path in sorted(set(paths.values()).difference(names))]

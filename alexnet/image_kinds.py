@@ -143,7 +143,7 @@ def _encode(image: Image.Image) -> bytes:
     profile, orientation = image.info.get("icc_profile"), _orientation(image)
     has_transparency = image.info.get("transparency") is not None
     if has_transparency and image.mode.startswith(("I", "F")):
-        return _encode_wide_with_transparency(image, profile, orientation)
+        return _encode_high_depth_with_transparency(image, profile, orientation)
     if has_transparency or image.mode in ("PA", "La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.mode.startswith("I;16") and image.mode != "I;16":  # another byte order
@@ -171,7 +171,7 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and 0 <= orientation <= 65_535 else 1
 
 
-def _encode_wide_with_transparency(image: Image.Image, profile: bytes | None, orientation: int) -> bytes:
+def _encode_high_depth_with_transparency(image: Image.Image, profile: bytes | None, orientation: int) -> bytes:
     """A PNG: with an alpha channel, Pillow would clip the samples to 8 bits."""
     transparent = image.info["transparency"]
     samples = np.asarray(image)

@@ -144,7 +144,7 @@ def create_our_step(
         trained = {layer.name for layer in spec.weighted_layers} - set(frozen)
         start_layer = num_frozen_layers(spec.feature_layers, trained)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            x = network.run_first(x, start_layer)
+            x = network.run_first_layers(x, start_layer)
     labels, number = torch.arange(batch_size, device=device) % 1000, 0
 
     def step() -> None:

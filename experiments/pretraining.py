@@ -25,7 +25,7 @@ from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.datasets import Dataset
 from training.data.folders import write_table
-from training.data.splits import split_again
+from training.data.splits import resplit
 from training.evaluation.ensemble import evaluate_ensemble
 from training.recipes import STRICT
 
@@ -184,7 +184,7 @@ def main(
         few = write_split(config.data, None, config.source, table)
         many = write_split(config.wider_data, None, "", wider_table)
         check_held_out(few, many)
-        write_table(split_again(many, "half", HALVES_SEED), half_table)
+        write_table(resplit(many, "half", HALVES_SEED), half_table)
         results.start()
         environment = Environment(home=output / "pretraining-runs", artifacts=folder, cache=cache, threads=threads)
         Experiment(config, results, table, wider_table, half_table, environment).run()

@@ -26,7 +26,7 @@ COPY_ROWS = 1024
 """Rows copied at once."""
 
 
-def as_stored(features: NDArray[np.float32], dtype: RowDType) -> NDArray[np.float32]:
+def round_to_dtype(features: NDArray[np.float32], dtype: RowDType) -> NDArray[np.float32]:
     """(N, dim) features as an index of this dtype returns them, so that recomputed codes are the same."""
     return features.astype(dtype).astype(np.float32)
 

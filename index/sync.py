@@ -317,7 +317,7 @@ class _Sync:
         while folder != self.root and not os.path.isdir(folder):  # noqa: PTH112
             folder = os.path.dirname(folder)  # noqa: PTH120
         if folder not in self._unsure:
-            self._unsure[folder] = "" if folder == self.root else _why_unsure(folder)
+            self._unsure[folder] = "" if folder == self.root else _unverifiable_reason(folder)
         return self._unsure[folder]
 
     def _is_followed(self, path: str) -> bool:
@@ -354,7 +354,7 @@ class _Sync:
         return path.removeprefix(f"{self.root}/")
 
 
-def _why_unsure(folder: str) -> str:
+def _unverifiable_reason(folder: str) -> str:
     """Why files missing from a folder may still exist; "" if they don't."""
     try:
         return "" if os.listdir(folder) else "its folder is empty: is its disk mounted?"  # noqa: PTH208

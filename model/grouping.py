@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def group_alike(items: Iterable[T], key: Callable[[T], Hashable | None]) -> list[list[T]]:
+def group_duplicates(items: Iterable[T], key: Callable[[T], Hashable | None]) -> list[list[T]]:
     """Groups of at least two items with the same key; items whose key is None are in no group."""
     groups: dict[Hashable, list[T]] = {}
     for item in items:

@@ -28,7 +28,7 @@ FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 
-def refer_to_weights(path: Path) -> bytes:
+def externalize_weights(path: Path) -> bytes:
     """The graph of the ONNX file at `path`, with references to that file instead of its large weights.
 
     `path`: a file that `model.graph_check` has accepted. A session of the result needs `FOLDER_OPTION` set to the

@@ -17,7 +17,7 @@ from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.graph_check import check_graph
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import TEN_CROP
-from model.mapped_weights import FOLDER_OPTION, refer_to_weights
+from model.mapped_weights import FOLDER_OPTION, externalize_weights
 from model.requirements import INSTALL_GPU
 
 TOLERANCE = 1e-3
@@ -88,7 +88,7 @@ class OnnxModel:
         if mapped:
             options.add_session_config_entry(FOLDER_OPTION, str(path.resolve().parent))
         try:
-            network = refer_to_weights(path.resolve()) if mapped else str(path)
+            network = externalize_weights(path.resolve()) if mapped else str(path)
             with redirect_stdout(sys.stderr):  # onnxruntime reports a fallback to the CPU on stdout
                 self._session = ort.InferenceSession(network, options, providers=providers)
         except Exception as error:

@@ -123,7 +123,7 @@ def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
     limit_body = partial(BodyLimitMiddleware, timeout=settings.request_timeout, max_bytes=settings.max_body_bytes)
     wrapped: ASGIApp = limit_body(ContentEncodingMiddleware(limit_body(app)))  # as sent, and decompressed
     wrapped = HostMiddleware(HeadMiddleware(wrapped), AllowedHosts(hosts))
-    wrapped = ShutdownMiddleware(wrapped, lambda: not service.seconds_to_finish)
+    wrapped = ShutdownMiddleware(wrapped, lambda: not service.remaining_shutdown_seconds)
     origins = settings.allowed_origins
     if origins:  # outside everything that refuses requests, so that a page can read why
         wrapped = CORSMiddleware(

@@ -55,7 +55,7 @@ class RequestContext:
 
     def deadline_passed(self) -> bool:
         """Whether the deadline of the request, or of the server's shutdown, has passed: nobody waits for a response."""
-        return time.monotonic() > min(self.deadline, self.service.finish_by)
+        return time.monotonic() > min(self.deadline, self.service.shutdown_deadline)
 
     async def run(self, work: Awaitable[T]) -> T:
         """Await `work`. Raises DeadlineExceededError, or ClientDisconnect when the client has left."""
@@ -90,7 +90,7 @@ class RequestContext:
 
     async def decode(self, data: bytes) -> DecodedImage:
         """Decode an image, when it is this client's turn. Raises InvalidImageError or a subclass."""
-        async with self.service.decode_turns.take(self.client):
+        async with self.service.decode_slots.take(self.client):
             with self.timings.measure("decode"):
                 return await self.service.decoder.decode(data, self.loaded_model.artifact.image_contract)
 

@@ -20,7 +20,7 @@ from model.exceptions import InvalidRequestError
 from model.images.crops import TEN_CROP
 from model.shell_command import alexnet_command
 from server.app import create_app
-from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol, TimeoutH11ProtocolBesideGrpc
+from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol, TimeoutH11ProtocolWithGrpc
 from server.connections.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
 from server.exceptions import SettingsFileError
 from server.limits.fairness import limit_for_share
@@ -28,19 +28,19 @@ from server.observability.log_output import configure_logging
 from server.open_inference.grpc.extra import check_grpc
 from server.parameters import unknown_name_error
 from server.process.malloc import return_memory_to_os
-from server.process.shutdown import DrainingServer, exit_at_once
+from server.process.shutdown import DrainingServer, exit_immediately
 from server.process.signals import Signals
 from server.service import Service
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MISSPELLED = 0.75
+MIN_NAME_SIMILARITY = 0.75
 """A variable at least this similar to a setting's name counts as misspelled: `PROT`, `KEY`, `ALLOWED_HOST`.
 
 Others are ignored, because Kubernetes sets `ALEXNET_SERVER_PORT` for a service `alexnet-server`.
 """
-ANY_LIKENESS = 0.3
+MIN_KEY_NAME_SIMILARITY = 0.3
 """The same for names of keys, such as `API_KEYS`: if one were ignored, everybody could use the server."""
 
 
@@ -73,8 +73,8 @@ def _check_variables() -> None:
     known = {name.upper() for name in (*Settings.model_fields, "config")}
     given = {name.upper().removeprefix("ALEXNET_") for name in os.environ if name.upper().startswith("ALEXNET_")}
     for name in sorted(given - known):
-        likeness = ANY_LIKENESS if re.search("KEYS?(_|$)", name) else MISSPELLED
-        for nearest in difflib.get_close_matches(name, sorted(known), 1, likeness):
+        cutoff = MIN_KEY_NAME_SIMILARITY if re.search("KEYS?(_|$)", name) else MIN_NAME_SIMILARITY
+        for nearest in difflib.get_close_matches(name, sorted(known), 1, cutoff):
             raise SettingsFileError(
                 f"the environment variable ALEXNET_{name} isn't a setting: did you mean ALEXNET_{nearest}? Rename or "
                 "unset it"
@@ -105,7 +105,7 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
             "warning: other machines may reach this server, and it needs no API key: set ALEXNET_KEYS=write:KEY, or "
             "listen on 127.0.0.1"
         )
-    protocol = TimeoutH11Protocol if settings.grpc_port is None else TimeoutH11ProtocolBesideGrpc
+    protocol = TimeoutH11Protocol if settings.grpc_port is None else TimeoutH11ProtocolWithGrpc
     config = uvicorn.Config(
         create_app(service), http=protocol, proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES, timeout_keep_alive=65, log_config=None, access_log=False,
@@ -117,7 +117,7 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
     remove_unix_socket(settings.uds)
     logger.info("stopped")
     if not service.closed:
-        exit_at_once()
+        exit_immediately()
 
 
 def check_limits(settings: Settings) -> None:

@@ -58,7 +58,7 @@ class Service:
     A shutdown has three stages. `draining`: `/ready` fails, so that load balancers send no more requests; any that come
     are still answered. `stop_reloads`: no reload takes effect any more. `closed`: threads and files are released.
     `listener_closed`: no more connections are accepted.
-    `finish_by`: time.monotonic() at which remaining requests are cancelled during shutdown; inf until then.
+    `shutdown_deadline`: time.monotonic() at which remaining requests are cancelled during shutdown; inf until then.
     `background`: tasks that nobody awaits, kept here so that they aren't garbage-collected before they end.
 
     Raises ArtifactError, IndexStoreError, DeviceError or KeyFileError if it can't start.
@@ -75,14 +75,14 @@ class Service:
         self.current = LoadedModel(settings, self.metrics.observe_batch)
         limits = ImageLimits(max_pixels=settings.max_pixels)
         self.decoder = DecodePool(limits)
-        self.decode_turns = FairSemaphore(2 * available_cpus())
+        self.decode_slots = FairSemaphore(2 * available_cpus())
         self.readers = ThreadPool(READ_THREADS, "read")
         self.writers = WritePool(WRITE_THREADS, "write", MAX_WORK_PER_THREAD * WRITE_THREADS)
         self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)
         self.searcher = SearchWorker()
         self.folder_sync = FolderSync(settings.sync_folder, limits)
         self.compaction: IndexJob[int] = IndexJob("compaction", lambda deleted: f"{count_of(deleted, 'image')} deleted")
-        self.draining, self.finish_by = False, math.inf
+        self.draining, self.shutdown_deadline = False, math.inf
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()
         self._next_reload: asyncio.Task[LoadedModel] | None = None
@@ -107,7 +107,7 @@ class Service:
         self.closed = True
 
     @property
-    def stopped_worker(self) -> str | None:
+    def worker_failure(self) -> str | None:
         """The failed worker because of which the process should be restarted; None while all workers run."""
         if not self.current.inference.is_alive:
             return "inference worker stopped or stuck"
@@ -116,12 +116,12 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether new requests should be sent to this server: the workers run, and no shutdown has begun."""
-        return self.stopped_worker is None and not self.draining
+        return self.worker_failure is None and not self.draining
 
     @property
-    def seconds_to_finish(self) -> float:
+    def remaining_shutdown_seconds(self) -> float:
         """Seconds that accepted requests have, or have left, to finish during a shutdown."""
-        return max(0.0, min(self.settings.shutdown_timeout, self.finish_by - time.monotonic()))
+        return max(0.0, min(self.settings.shutdown_timeout, self.shutdown_deadline - time.monotonic()))
 
     @contextmanager
     def hold_current(self) -> Iterator[LoadedModel]:
@@ -181,10 +181,10 @@ class Service:
         Clients take turns, so not all pending work comes before these images.
         """
         inference, crops = self.current.inference, len(TEN_CROP) * images
-        undecoded = self.decoder.pending + self.decode_turns.num_before(client, images)
-        crops_before = inference.crops_before(client, crops) + len(TEN_CROP) * undecoded
-        seconds = SAFETY_FACTOR * inference.throughput.seconds_for(crops_before + crops)
-        return WaitEstimate(seconds, crops_before > 0)
+        undecoded = self.decoder.pending + self.decode_slots.num_before(client, images)
+        crops_ahead = inference.crops_ahead(client, crops) + len(TEN_CROP) * undecoded
+        seconds = SAFETY_FACTOR * inference.throughput.seconds_for(crops_ahead + crops)
+        return WaitEstimate(seconds, crops_ahead > 0)
 
     def suggest_retry_after(self) -> float:
         """Seconds after which a refused client may try again: until the accepted work is done, as measured.
@@ -192,6 +192,6 @@ class Service:
         At least 1, and at most the time that a request may take. It is a hint, so it has no safety factor.
         """
         inference = self.current.inference
-        undecoded = self.decoder.pending + self.decode_turns.num_waiting
+        undecoded = self.decoder.pending + self.decode_slots.num_waiting
         crops = inference.unfinished_crops + len(TEN_CROP) * undecoded
         return min(max(1.0, inference.throughput.seconds_for(crops)), self.settings.request_timeout)

@@ -133,12 +133,13 @@ class RunOptions:
 
     `name`: name of the artifact; "" takes the name of the data. `seed`: for initialization, split, order, crops and
     dropout. `init_from`: an artifact whose layers are copied where they fit, or the name of a bundled one; `auto`: the
-    bundled network for photographs if it is expected to be better (`training.loop.start_network.choose_start`); `none`:
-    random initial weights. `lr_multipliers`: learning rate multipliers by layer or group of layers (see
-    `training.optim.layer_rates`). `frozen`: layers that are not trained. `fit_output`: fit a new output layer to the
-    features of the copied layers before training (`training.evaluation.linear_probe`). `cache_format`: one of the
-    RunOptions because JPEG changes the pixels. `drop_near_duplicates`: leave out training and validation images that
-    look like held-out ones (`training.data.copies`). `split`: how the images are split (`training.data.splits`).
+    bundled network for photographs if it is expected to be better
+    (`training.loop.start_network.choose_initial_network`); `none`: random initial weights. `lr_multipliers`: learning
+    rate multipliers by layer or group of layers (see `training.optim.layer_rates`). `frozen`: layers that are not
+    trained. `fit_output`: fit a new output layer to the features of the copied layers before training
+    (`training.evaluation.linear_probe`). `cache_format`: one of the RunOptions because JPEG changes the pixels.
+    `drop_near_duplicates`: leave out training and validation images that look like held-out ones
+    (`training.data.copies`). `split`: how the images are split (`training.data.splits`).
     `split_from`: an earlier run's folder, or its split table; images in it keep their split. `detail`,
     `color_profiles`: see `model.images.contract`; None takes the value of the network in `init_from`, or without one
     the recipe's detail, with color profiles converted.

@@ -95,7 +95,7 @@ def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = 
         message = f"error: {error}"
         if isinstance(error, IndexNotFoundError):
             message = message.replace(ADD_COMMAND, _same_place(ADD_COMMAND, words))
-        return Failure(message, "" if _names_a_command(message) else _find_help(error, usage))
+        return Failure(message, "" if _suggests_command(message) else _find_help(error, usage))
     if isinstance(error, typer.TyperException):
         message = (
             _extra_argument(error)
@@ -187,6 +187,6 @@ def _find_help(error: AlexNetError, usage: str) -> str:
     return usage if text.startswith(f"`alexnet{failed}") else text
 
 
-def _names_a_command(message: str) -> bool:
+def _suggests_command(message: str) -> bool:
     texts = ("`alexnet ", f"{alexnet_command()} ", "pip install", "pipx runpip", "uvx --from", "install the package")
     return any(text in message for text in texts)

@@ -25,11 +25,11 @@ from benchmarks.gpu_bundle.pieces import write_bundle
 from benchmarks.gpu_bundle.wheels import (
     BundleError,
     Target,
-    asked_version,
     build_wheel,
     collect_wheels,
     parse_packages,
     python_version,
+    required_version,
 )
 from benchmarks.results import ROOT
 from training.publish.provenance import commit
@@ -54,7 +54,7 @@ def collect(wheel: Path, target: Target, data: list[Path], output: Path, extra: 
     """Collect the wheels, write the bundle and print its contents. Raises BundleError."""
     requirements = list_requirements(wheel, extra, left_out)
     kept = [
-        f"{name} stays at {target.packages[name]}; {asked_version(name, requirements)} is required, and was tested"
+        f"{name} stays at {target.packages[name]}; {required_version(name, requirements)} is required, and was tested"
         for name in sorted(target.kept)
     ]
     with tempfile.TemporaryDirectory() as folder:

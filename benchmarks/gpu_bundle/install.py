@@ -147,7 +147,7 @@ def run(command: list[str]) -> None:
     subprocess.run(command, check=True)
 
 
-def put_together(folder: Path, arguments: argparse.Namespace) -> None:
+def install_bundle(folder: Path, arguments: argparse.Namespace) -> None:
     """Check, unpack and install. Raises DamagedError, subprocess.CalledProcessError."""
     content = read_manifest(folder)
     if problems := find_damage(folder, content["pieces"]):
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=here / "unpacked", help="folder for the files (default: unpacked)")
     parser.add_argument("--target", type=Path, help="install into this folder, for PYTHONPATH; default: this Python")
     try:
-        put_together(here, parser.parse_args())
+        install_bundle(here, parser.parse_args())
     except DamagedError as error:
         sys.exit(f"{error}\nerror: nothing was installed: copy what is named above again")
     except subprocess.CalledProcessError as error:

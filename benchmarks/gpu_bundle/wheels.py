@@ -100,13 +100,13 @@ def choose_stand_ins(requirements: Sequence[str], target: Target) -> Iterator[tu
     """Name and version of each empty wheel. Raises BundleError."""
     for name in sorted({*target.packages, *target.replaced, *target.kept} - target.upgraded):
         if name in target.replaced or name in target.kept:
-            version = asked_version(name, requirements)
+            version = required_version(name, requirements)
         else:
             version = target.packages[name]
         yield name, f"{version}.{STAND_IN}" if "+" in version else f"{version}+{STAND_IN}"
 
 
-def asked_version(name: str, requirements: Iterable[str]) -> str:
+def required_version(name: str, requirements: Iterable[str]) -> str:
     """The version of the first `==`, `>=` or `~=` on this name in the requirements, or in those of wheels with a file.
 
     Raises BundleError if there is none.

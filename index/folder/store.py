@@ -33,7 +33,7 @@ from index.catalog.schema import LABEL_INDEX
 from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.feature_space import FeatureSpace, RowDType
-from index.features import FeatureFile, as_stored
+from index.features import FeatureFile, round_to_dtype
 from index.files import check_same
 from index.folder.generations import codes_path, delete_after, delete_before, features_path, has_features_after
 from index.folder.layout import (
@@ -341,7 +341,7 @@ class FolderIndex(BaseIndex):
             return []
         entries, stacked = [entry for entry, _ in images], np.stack([feature for _, feature in images])
         features, rows, codes = self._current.features, self._current.rows, self._current.codes
-        new_codes = None if codes is None else codes.encoder.encode(as_stored(stacked, self.space.dtype))
+        new_codes = None if codes is None else codes.encoder.encode(round_to_dtype(stacked, self.space.dtype))
         features.append(stacked)
         with self._committing():
             ids = self.catalog.add(features.count, features.checksums(stacked), entries, restored)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
+from index.cached_count import CachedCount
 from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error
 from index.feature_space import FeatureSpace
 from index.milvus import collection
 from index.milvus.catalog import NOT_REMOVED, MilvusCatalog
 from index.milvus.collection import FIELDS, MilvusAddress, quote
-from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
 from index.scanning.nearest import OVERFETCH
 from index.search import NearestIds, Query, rank_candidates
@@ -57,7 +57,7 @@ class MilvusIndex(BaseIndex):
             raise
         super().__init__(str(address), space, writable)
         self.catalog = MilvusCatalog(self._client, self._collection)
-        self._count = RecentCount(self._count_images)
+        self._count = CachedCount(self._count_images)
 
     @classmethod
     def create(cls, address: MilvusAddress, artifact: Artifact, crops: Sequence[int]) -> MilvusIndex:
@@ -107,7 +107,7 @@ class MilvusIndex(BaseIndex):
             for part in collection.split_inserts(rows, self.dim):
                 self._client.insert(self._collection, part)
             self._upsert(batch.removed_ids, {"removed": False})
-            self._count.forget()
+            self._count.invalidate()
             batch.finish([ids[sha256] for sha256 in batch.new])
         return addition.results.result()
 
@@ -203,4 +203,4 @@ class MilvusIndex(BaseIndex):
             self._client.upsert(
                 self._collection, [{name: row[name] for name in FIELDS} | dict(changes) for row in rows]
             )
-            self._count.forget()
+            self._count.invalidate()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.feature_space import FeatureSpace
-from index.features import as_stored
+from index.features import round_to_dtype
 from index.postgres.connections import Connection, Cursor, Database
 from index.postgres.schema import lock_for_writing
 from index.postgres.vectors import to_bits, to_features
@@ -56,7 +56,7 @@ class PostgresCodes:
 
     def insert(self, cursor: Cursor, ids: Sequence[int], features: NDArray[np.float32]) -> None:
         """Store the codes of images in the caller's transaction; those of removed images are inactive."""
-        bits = to_bits(self.encoder.encode(as_stored(features, self._space.dtype)), self.encoder.bits)
+        bits = to_bits(self.encoder.encode(round_to_dtype(features, self._space.dtype)), self.encoder.bits)
         cursor.executemany(
             f"INSERT INTO {self.table} SELECT id, NOT removed, %s FROM images WHERE id = %s ON CONFLICT DO NOTHING",
             list(zip(bits, ids, strict=True)),
@@ -67,7 +67,7 @@ class PostgresCodes:
         """Build the HNSW index of the codes unless it exists. Only one program builds at a time, or PostgreSQL
         finds a deadlock. An index whose build was interrupted is rebuilt, since PostgreSQL never uses it."""
         name = f"{self.table}_hnsw"
-        with self._database.outside_transactions() as connection:
+        with self._database.autocommit_connection() as connection:
             while not _lock_build(connection, f"{self._database.address.schema} {name}"):
                 time.sleep(BUILD_POLL_SECONDS)
             states = connection.execute(

@@ -26,7 +26,7 @@ from model.exceptions import (
 MAX_CONNECTIONS = 8
 WAIT_SECONDS = 3
 """How long a request waits for a connection from the pool, and a new connection may take over the network."""
-WAIT_WHILE_LOST_SECONDS = 0.2
+LOST_CONNECTION_TIMEOUT_SECONDS = 0.2
 """How long a request waits after another has waited in vain, so that requests don't occupy all threads."""
 RECONNECT_SECONDS = 5
 """How long the pool tries to connect before it gives up; the next request then starts another attempt at once."""
@@ -88,7 +88,7 @@ class Database:
     def _connection(self) -> Iterator[Connection]:
         """A connection from the pool that has just answered."""
         try:
-            connection = self._take_connection(WAIT_WHILE_LOST_SECONDS if self._is_lost else WAIT_SECONDS)
+            connection = self._take_connection(LOST_CONNECTION_TIMEOUT_SECONDS if self._is_lost else WAIT_SECONDS)
         except psycopg.OperationalError:
             self._is_lost = True
             raise
@@ -114,7 +114,7 @@ class Database:
                 return connection
 
     @contextmanager
-    def outside_transactions(self) -> Iterator[Connection]:
+    def autocommit_connection(self) -> Iterator[Connection]:
         """A separate connection without time limits, for statements that can't run in a transaction."""
         with translate_errors(self.address), connect(self.address) as connection:
             configure(connection, self.address.schema)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
+from index.cached_count import CachedCount
 from index.codes import code_too_long_error
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.feature_space import FeatureSpace, RowDType
@@ -27,7 +28,6 @@ from index.postgres.codes import PostgresCodes, codes_table
 from index.postgres.connections import LOCK_SECONDS, Cursor, Database
 from index.postgres.search import CandidateSearch, label_exists
 from index.postgres.vectors import to_features, to_vectors
-from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
 from index.search import (
     SEARCHERS,
@@ -64,7 +64,7 @@ class PostgresIndex(BaseIndex):
         self._database = Database(address)
         self.catalog = PostgresCatalog(self._database)
         self._codes: PostgresCodes | None = None
-        self._count = RecentCount(self._count_images)
+        self._count = CachedCount(self._count_images)
         self._write_lock = threading.RLock()
         """Held during a change, so that changes waiting for another program's change occupy one connection, not all."""
         self._additions = AddQueue(self._write_lock, self._write)
@@ -294,7 +294,7 @@ class PostgresIndex(BaseIndex):
                 yield cursor, schema.lock_for_writing(cursor, self.space, self._address)
         finally:
             self._write_lock.release()
-        self._count.forget()
+        self._count.invalidate()
 
     def _count_images(self) -> int:
         with self._database.reading() as cursor:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from model.artifacts.artifact import Label
 from model.datasets.names import show_path
 from model.exceptions import DatasetError
-from model.grouping import group_alike
+from model.grouping import group_duplicates
 
 MISSING_WORDS = {"nan", "null", "n/a", "#n/a", "na", "none", "<na>"}
 """What programs write for a missing value; a class may also have such a name."""
@@ -52,8 +52,8 @@ def find_doubtful_classes(ids: Iterable[str]) -> list[str]:
     """Sentences about classes that may be unintended: spellings of one class, several labels in one, missing labels."""
     known = set(ids)
     names = sorted(known)
-    notes = [f"classes that look alike: {', '.join(map(repr, same))}" for same in group_alike(names, _as_seen)]
-    notes += [f"classes with the same numeric value: {', '.join(same)}" for same in group_alike(names, _as_number)]
+    notes = [f"classes that look alike: {', '.join(map(repr, same))}" for same in group_duplicates(names, _as_seen)]
+    notes += [f"classes with the same numeric value: {', '.join(same)}" for same in group_duplicates(names, _as_number)]
     if missing := [name for name in names if name.casefold() in MISSING_WORDS]:
         notes.append(f"treated as classes, though they may mean a missing label: {', '.join(missing)}")
     if several := [name for name in names if _joins_classes(name, known)]:

@@ -43,7 +43,7 @@ def decode_file(path: Path, contract: ImageContract = DEFAULT_CONTRACT) -> Decod
         raise type(error)(f"{error}: {path}") from error
 
 
-def begins_as_image(first: bytes) -> bool:
+def looks_like_image(first: bytes) -> bool:
     """Whether a file with these first bytes may be an image in a format that is read."""
     try:
         identify_format(first)
@@ -57,11 +57,11 @@ def has_image_suffix(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in SUFFIXES  # noqa: PTH122
 
 
-def begins_as_image_file(path: str) -> bool:
+def looks_like_image_file(path: str) -> bool:
     """Whether a file begins like an image; False if it can't be read."""
     try:
         with _open_regular(path) as file:
-            return begins_as_image(os.pread(file.fileno(), HEAD_BYTES, 0))
+            return looks_like_image(os.pread(file.fileno(), HEAD_BYTES, 0))
     except (OSError, UnsupportedImageError):
         return False
 

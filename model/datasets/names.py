@@ -95,7 +95,7 @@ def common_folder(files: Iterable[str]) -> str:
     return os.path.commonpath([os.path.abspath(parent) for parent in {os.path.dirname(file) for file in files}])  # noqa: PTH100, PTH120
 
 
-def path_shower(files: Iterable[str]) -> Callable[[str], str]:
+def path_formatter(files: Iterable[str]) -> Callable[[str], str]:
     """A function that shows a file's path below the folder that holds all `files` (absolute or relative)."""
     folder = common_folder(files)
     return lambda file: show_path(os.path.relpath(file, folder))

@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from model.datasets.classes import find_doubtful_classes, list_classes
-from model.datasets.image_files import begins_as_image_file, has_image_suffix
+from model.datasets.image_files import has_image_suffix, looks_like_image_file
 from model.datasets.imagenet import VALIDATION_LIST, read_synset_names, read_validation_list
 from model.datasets.layout import Layout, Node, build_tree, decide_layout
 from model.datasets.listing import ListedImage, Listing, Skipped, SkipReason
@@ -70,7 +70,7 @@ def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
         if left_out and not left_out.isdisjoint(accumulate(path.split("/"), "{}/{}".format)):
             continue
         place = layout.place(path)
-        if place.folder is None and not has_image_suffix(path) and not begins_as_image_file(f"{root}/{path}"):
+        if place.folder is None and not has_image_suffix(path) and not looks_like_image_file(f"{root}/{path}"):
             skipped.append(Skipped(f"{root}/{path}", "not images"))
             continue
         label = labels.read(place.folder)

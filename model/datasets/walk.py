@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
 
-from model.datasets.image_files import begins_as_image_file, has_image_suffix
+from model.datasets.image_files import has_image_suffix, looks_like_image_file
 from model.datasets.listing import Skipped, SkipReason
 from model.datasets.names import is_hidden, is_system_name
 from model.exceptions import DatasetError, DatasetNotFoundError
@@ -197,7 +197,7 @@ class _Walker:
         folder.num_files += 1
         if not folder.has_images:
             is_judged = folder.num_files <= MAX_JUDGED_FILES
-            folder.has_images = has_image_suffix(path) or (is_judged and begins_as_image_file(self._full(path)))
+            folder.has_images = has_image_suffix(path) or (is_judged and looks_like_image_file(self._full(path)))
         if self.keep is None or self.keep(Path(self._full(path))):
             self.result.files.append(path)
 

@@ -40,19 +40,19 @@ def iter_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[
         start += length
 
 
-def read_code_points(data: bytes) -> tuple[int, int] | None:
+def read_cicp(data: bytes) -> tuple[int, int] | None:
     """Primaries and transfer function (ITU-T H.273) that an AVIF or HEIC file names for its primary image.
 
     None if the file names no code points, or if the boxes that hold them are damaged: the decoder tells whether the
     image can be read.
     """
     try:
-        return _read_code_points(data)
+        return _read_cicp(data)
     except (struct.error, IndexError):
         return None
 
 
-def _read_code_points(data: bytes) -> tuple[int, int] | None:
+def _read_cicp(data: bytes) -> tuple[int, int] | None:
     meta = _find(data, b"meta", 0, len(data))
     if meta is None:
         return None

@@ -18,8 +18,8 @@ from PIL import (
 )
 
 from model.exceptions import InvalidImageError
-from model.images.boxes import read_code_points
-from model.images.code_points import profile_of_code_points
+from model.images.boxes import read_cicp
+from model.images.cicp import profile_from_cicp
 from model.images.contract import IMAGE_SIZE
 from model.images.exif import UPRIGHT, read_orientation
 from model.images.extras import JXL_BYTES_PER_PIXEL, open_heic, open_jxl
@@ -99,11 +99,11 @@ def _open_png(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
         image.load()
         transparent = image.info.get("transparency")
         if image.mode.startswith("I"):
-            return _wide_raster(image, warnings, transparent)
+            return _high_depth_raster(image, warnings, transparent)
         if transparent is not None:
             image.info["transparency"] = transparent_color(png, transparent)
             return Raster.of(image, lambda band: band.convert("RGBA"))
-        raster = _plain_raster(image)
+        raster = _eight_bit_raster(image)
         if png.depth == 16:
             _warn_if_dark(image, warnings)
         return raster
@@ -145,7 +145,7 @@ def _open_gif(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
     def load() -> Raster:
         image.load()
         if box == (0, 0, *image.size):
-            return _plain_raster(image)
+            return _eight_bit_raster(image)
 
         def rows(top: int, bottom: int) -> Image.Image:
             screen = Image.new("RGBA", (image.width, bottom - top))
@@ -175,7 +175,7 @@ def _open_bmp(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
         if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
             warnings.add("transparency", "its transparency was ignored: the whole image would be invisible")
             return Raster.of(image, lambda band: band.convert("RGB"))
-        return _plain_raster(image)
+        return _eight_bit_raster(image)
 
     return OpenedImage("BMP", *image.size, image.mode, memory, load)
 
@@ -187,7 +187,7 @@ def _open_ppm(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
 
     def load() -> Raster:
         loaded = load_pixels(image, data)
-        return _wide_raster(loaded, warnings) if loaded.mode in ("I", "I;16", "F") else _plain_raster(loaded)
+        return _high_depth_raster(loaded, warnings) if loaded.mode in ("I", "I;16", "F") else _eight_bit_raster(loaded)
 
     return OpenedImage("PPM", *image.size, image.mode, memory, load)
 
@@ -199,12 +199,12 @@ def _open_webp(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opene
 
 def _open_avif(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
-    return _open_coded("AVIF", image, AVIF_BYTES_PER_PIXEL, limits, warnings, code_points=read_code_points(data))
+    return _open_coded("AVIF", image, AVIF_BYTES_PER_PIXEL, limits, warnings, cicp=read_cicp(data))
 
 
 def _open_heic(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
-    image, points = open_heic(data), read_code_points(data)
-    return _open_coded("HEIC", image, HEIC_BYTES_PER_PIXEL, limits, warnings, is_upright=True, code_points=points)
+    image, points = open_heic(data), read_cicp(data)
+    return _open_coded("HEIC", image, HEIC_BYTES_PER_PIXEL, limits, warnings, is_upright=True, cicp=points)
 
 
 def _open_jxl(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
@@ -232,7 +232,7 @@ def _open_coded(
     limits: ImageLimits,
     warnings: WarningList,
     is_upright: bool = False,
-    code_points: tuple[int, int] | None = None,
+    cicp: tuple[int, int] | None = None,
 ) -> OpenedImage:
     """An image with metadata, whose decoder needs memory of its own. `is_upright`: the decoder turns it upright.
 
@@ -244,12 +244,12 @@ def _open_coded(
     check_memory(f"a {name} image", width, height, memory, limits)
 
     color_profile = image.info.get("icc_profile") or b""
-    if code_points is not None and not color_profile:
-        color_profile = profile_of_code_points(*code_points, image.mode.startswith(("L", "I")), warnings)
+    if cicp is not None and not color_profile:
+        color_profile = profile_from_cicp(*cicp, image.mode.startswith(("L", "I")), warnings)
 
     def load() -> Raster:
         image.load()
-        return _wide_raster(image, warnings) if image.mode in ("I;16", "F") else _plain_raster(image)
+        return _high_depth_raster(image, warnings) if image.mode in ("I;16", "F") else _eight_bit_raster(image)
 
     return OpenedImage(
         format=name,
@@ -286,7 +286,7 @@ def _warn_if_dark(image: Image.Image, warnings: WarningList) -> None:
         warnings.add("nearly_black", "its colors use only the lowest 12 of 16 bits: it was read as nearly black")
 
 
-def _plain_raster(image: Image.Image) -> Raster:
+def _eight_bit_raster(image: Image.Image) -> Raster:
     """The raster of a decoded image of at most 8 bits per sample."""
     if image.mode in ("P", "1", "PA") or "transparency" in image.info:
         transparent = image.mode == "PA" or "transparency" in image.info
@@ -294,7 +294,7 @@ def _plain_raster(image: Image.Image) -> Raster:
     return Raster.of(image)
 
 
-def _wide_raster(image: Image.Image, warnings: WarningList, transparent: object = None) -> Raster:
+def _high_depth_raster(image: Image.Image, warnings: WarningList, transparent: object = None) -> Raster:
     """The raster of a decoded gray image with 16-bit or floating-point samples."""
     step = max(1, BAND_PIXELS // image.width)
 

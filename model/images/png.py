@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from model.exceptions import InvalidImageError
-from model.images.code_points import profile_of_code_points
+from model.images.cicp import profile_from_cicp
 from model.images.info import WarningList
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -65,13 +65,13 @@ def read_png(data: bytes, warnings: WarningList) -> PngFile:
     """Read the chunks. Raises InvalidImageError if one that the image needs is damaged."""
     kept: list[memoryview] = []
     metadata: dict[bytes, memoryview] = {}
-    last_name, leaves_out = b"", False
+    last_name, has_dropped_chunks = b"", False
     for chunk in _iter_chunks(data):
         last_name = chunk.name
         if chunk.name in _PIXELS and (not chunk.is_whole or chunk.is_intact()):
             kept.append(chunk.whole)
             continue
-        leaves_out = True
+        has_dropped_chunks = True
         if chunk.name in _METADATA and chunk.is_intact():
             metadata.setdefault(chunk.name, chunk.content)
         elif chunk.name in _PIXELS and chunk.name[:1].isupper():
@@ -86,7 +86,7 @@ def read_png(data: bytes, warnings: WarningList) -> PngFile:
         warnings.add("no_end_mark", "its end marker is missing: the file may be truncated")
         kept.append(memoryview(_END))
     return PngFile(
-        data=b"".join([SIGNATURE, *kept]) if leaves_out or not is_complete else data,
+        data=b"".join([SIGNATURE, *kept]) if has_dropped_chunks or not is_complete else data,
         depth=header[16],
         color_type=header[17],
         exif=_exif(metadata, warnings),
@@ -130,7 +130,7 @@ def _exif(metadata: dict[bytes, memoryview], warnings: WarningList) -> bytes:
 def _profile(metadata: dict[bytes, memoryview], is_gray: bool, warnings: WarningList) -> bytes:
     points = bytes(metadata.get(b"cICP", b""))
     if len(points) == 4 and points[2:] == b"\0\1":  # full-range RGB; cICP takes precedence over iCCP
-        return profile_of_code_points(points[0], points[1], is_gray, warnings)
+        return profile_from_cicp(points[0], points[1], is_gray, warnings)
     if points:
         warnings.add("color_profile_ignored", "its cICP chunk isn't full-range RGB and was ignored: colors may be off")
     chunk = bytes(metadata.get(b"iCCP", b""))

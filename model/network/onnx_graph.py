@@ -24,7 +24,7 @@ from model.network.onnx_builder import GraphBuilder
 from model.network.onnx_layers import Array, LayerWriter, Range, quantized_pooling
 from model.network.spec import NetworkConfig, NetworkSpec
 from model.network.temperature import TEMPERATURE
-from model.network.ten_crop_graph import can_share, write_shared_blocks
+from model.network.ten_crop_graph import can_share_crops, write_shared_blocks
 from model.runtime import SCALED_LOGITS
 
 OPSET = 17
@@ -47,7 +47,7 @@ def build_graph(
     """
     pooled = {} if ranges is None else quantized_pooling(spec)
     graph, writer = GraphBuilder(), LayerWriter(weights, ranges, pooled)
-    if share_crops and can_share(spec):
+    if share_crops and can_share_crops(spec):
         shared = len(spec.blocks[0]) + len(spec.blocks[1])
         x = _write_both_branches(graph, writer, spec, mean, shared)  # (N * C, 256, 13, 13)
     else:

@@ -18,7 +18,7 @@ The network of the paper (section 3), two towers that meet at conv3 and in the f
 `_Variant` has what differs between these networks. For another geometry, add its kernel sizes and strides to
 `_convolutional_layers`, and set `ceil_mode` in `_pool` where its maps need it. Everything else follows the
 specification: training, export, crops and published weights. Only the optimization for ten crops needs the geometry
-above; `model.network.ten_crop_graph.can_share` turns it off for others.
+above; `model.network.ten_crop_graph.can_share_crops` turns it off for others.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ BAND_PIXELS = 19 - 3
 """Pixels of a crop, besides 3 zeros, that the last position of pool1 sees: 3 windows of 11 at stride 4."""
 
 
-def can_share(spec: NetworkSpec) -> bool:
+def can_share_crops(spec: NetworkSpec) -> bool:
     """Whether crops can be cut from the same maps: the first two blocks have the geometry above, their normalization is
     per position, and the same mean is subtracted in every crop."""
     first, second = spec.blocks[:2]

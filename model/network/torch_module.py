@@ -69,7 +69,7 @@ class AlexNet(nn.Module):
 
         `dropout_masks`: in training, 0 or 1, (N, features) per dropout layer, in order (section 4.2). Without them,
         outputs are multiplied by the probability of being kept; there is no rescaling in training. `start_layer`: the
-        number of feature layers that have been run already (`run_first`); `x` is then their output.
+        number of feature layers that have been run already (`run_first_layers`); `x` is then their output.
         """
         masks = None if dropout_masks is None else iter(dropout_masks)
         if not start_layer:
@@ -77,12 +77,12 @@ class AlexNet(nn.Module):
         features = self._run(self.spec.feature_layers[start_layer:], x, masks)
         return ForwardOutput(self._run(self.spec.output_layers, features, masks), features)
 
-    def run_first(self, x: Tensor, count: int) -> Tensor:
+    def run_first_layers(self, x: Tensor, count: int) -> Tensor:
         """The output of the first `count` feature layers, none of which may be dropout."""
         return self._run(self.spec.feature_layers[:count], x * self.spec.config.input_scale, None)
 
     def _run(self, layers: Sequence[Layer], x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
-        for layer, relu in _take_in_relu(layers):
+        for layer, relu in _fuse_relu(layers):
             x = self._run_layer(layer, x, masks, relu)
         return x
 
@@ -121,7 +121,7 @@ class AlexNet(nn.Module):
         return result
 
 
-def _take_in_relu(layers: Sequence[Layer]) -> Iterator[tuple[Layer, bool]]:
+def _fuse_relu(layers: Sequence[Layer]) -> Iterator[tuple[Layer, bool]]:
     """Yield the layers, and whether each also applies the ReLU before it, as LRN does; that ReLU is left out."""
     relu = False
     for layer, following in zip(layers, (*layers[1:], None), strict=True):

@@ -95,7 +95,7 @@ def split_state(state: Mapping[str, Tensor], spec: NetworkSpec, exchange: Exchan
     }
 
 
-def join_states(shares: Sequence[Mapping[str, Tensor]], spec: NetworkSpec) -> dict[str, Tensor]:
+def merge_shards(shares: Sequence[Mapping[str, Tensor]], spec: NetworkSpec) -> dict[str, Tensor]:
     """The whole network's tensors from the towers' shares, in the order of the towers."""
     return {
         name: tensor if dim is None else torch.cat([share[name] for share in shares], dim)
@@ -115,7 +115,7 @@ def gather_state(share: Mapping[str, Tensor], spec: NetworkSpec, exchange: Excha
         distributed.all_gather(gathered, own, exchange.group)
         for target, part in zip(shares, gathered, strict=True):
             target[name] = part.cpu()
-    return join_states(shares, spec)
+    return merge_shards(shares, spec)
 
 
 def _shard_dim(spec: NetworkSpec, name: str) -> int | None:

@@ -49,7 +49,7 @@ TOO_MANY_CONNECTIONS = (
 )
 
 
-GRPC_SHARE = 4
+GRPC_CONNECTION_DIVISOR = 4
 """If gRPC is served too, one connection in this many is reserved for it."""
 
 
@@ -60,7 +60,7 @@ def max_connections() -> int:
 
 def max_grpc_connections() -> int:
     """How many of these connections may be gRPC's, if it is served."""
-    return max_connections() // GRPC_SHARE
+    return max_connections() // GRPC_CONNECTION_DIVISOR
 
 
 class StrictConnection(h11.Connection):
@@ -291,7 +291,7 @@ class TimeoutH11Protocol(H11Protocol):
             self._start_write_timer()
 
 
-class TimeoutH11ProtocolBesideGrpc(TimeoutH11Protocol):
+class TimeoutH11ProtocolWithGrpc(TimeoutH11Protocol):
     """Leaves gRPC its share of the connections."""
 
     def _max_connections(self) -> int:

@@ -24,20 +24,20 @@ class _WatchedResponse:
 
 
 class ShutdownMiddleware:
-    """Answers 503 to a request that was cancelled because the time for a shutdown was over (`is_over`).
+    """Answers 503 to a request that was cancelled because the time for a shutdown was over (`shutdown_expired`).
 
     A response that has begun is cut off.
     """
 
-    def __init__(self, app: ASGIApp, is_over: Callable[[], bool]) -> None:
-        self.app, self.is_over = app, is_over
+    def __init__(self, app: ASGIApp, shutdown_expired: Callable[[], bool]) -> None:
+        self.app, self.shutdown_expired = app, shutdown_expired
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = _WatchedResponse(send)
         try:
             await self.app(scope, receive, response.send)
         except asyncio.CancelledError:
-            if scope["type"] != "http" or not self.is_over():
+            if scope["type"] != "http" or not self.shutdown_expired():
                 raise
             if not response.has_begun:
                 error = OverloadedError("the server is stopping: send the request again")

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0
 """Time for threads and files to close after the last response."""
 LISTEN_BACKLOG = 2048
-ACCEPTED_AT_ONCE = 32
+ACCEPT_BATCH_SIZE = 32
 """Connections that are accepted before any of them is handled: too many would exceed the limit of open files."""
 FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
 FILE_LIMIT_LOG_SECONDS = 10.0
@@ -41,7 +41,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service, signals: Signals) -> None:
         config.timeout_graceful_shutdown = math.ceil(service.settings.shutdown_timeout)
-        config.backlog = ACCEPTED_AT_ONCE
+        config.backlog = ACCEPT_BATCH_SIZE
         super().__init__(config)
         self.service, self.signals = service, signals
         self._file_limit_logged = -math.inf
@@ -57,9 +57,9 @@ class DrainingServer(uvicorn.Server):
         self.service.draining = True
         settings = self.service.settings
         drain = settings.drain_seconds
-        self.service.finish_by = time.monotonic() + drain + settings.shutdown_timeout
+        self.service.shutdown_deadline = time.monotonic() + drain + settings.shutdown_timeout
         last = drain + settings.shutdown_timeout + 2 * CLOSE_SECONDS
-        for seconds, action in ((drain, self._close), (last, exit_at_once)):
+        for seconds, action in ((drain, self._close), (last, exit_immediately)):
             timer = threading.Timer(seconds, action)
             timer.daemon = True
             timer.start()
@@ -76,7 +76,7 @@ class DrainingServer(uvicorn.Server):
             listen(listener, LISTEN_BACKLOG)  # another server may have begun to listen since the bind
         await super().startup(sockets)
         for listener in sockets or ():
-            listen(listener, LISTEN_BACKLOG)  # again: asyncio has set the backlog to ACCEPTED_AT_ONCE
+            listen(listener, LISTEN_BACKLOG)  # again: asyncio has set the backlog to ACCEPT_BATCH_SIZE
         logger.info("accepting requests")
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
@@ -96,7 +96,7 @@ class DrainingServer(uvicorn.Server):
             logger.error("too many open files: new connections wait; raise the limit (ulimit -n)")
 
 
-def exit_at_once() -> None:
+def exit_immediately() -> None:
     """End the process although threads are busy; all acknowledged changes are on disk."""
     names = ", ".join(sorted(thread.name for thread in threading.enumerate() if not thread.daemon))
     logger.error(

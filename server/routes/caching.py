@@ -6,10 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Header, Response
+from pydantic import WithJsonSchema
 
 from server.request_context import RequestContext
 
-IfNoneMatch = Annotated[list[str] | None, Header(description="ETags that the client already has.")]
+IfNoneMatch = Annotated[
+    list[str] | None,  # the values of all headers of this name, each of which may list several
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+    Header(description="ETags that the client already has."),
+]
 CACHED_RESPONSES: dict[int | str, dict[str, Any]] = {304: {"description": "The client already has it."}}
 
 

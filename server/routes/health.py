@@ -26,7 +26,7 @@ UNAVAILABLE: Responses = {503: {"model": HealthResponse, "description": "Not liv
 async def live(service: ServiceDep, response: Response) -> HealthResponse:
     """503 when the process should be restarted: the inference worker has stopped or is stuck, or the search worker has
     stopped."""
-    if (stopped := service.stopped_worker) is None:
+    if (stopped := service.worker_failure) is None:
         return HealthResponse(status="live")
     response.status_code = 503
     return HealthResponse(status=stopped)
@@ -43,7 +43,7 @@ async def ready(service: ServiceDep, response: Response) -> HealthResponse:
         damaged = service.current.num_damaged_images
         return HealthResponse(status="ready" + (f"; {damaged:,} damaged images in the index" if damaged else ""))
     response.status_code = 503
-    return HealthResponse(status=service.stopped_worker or "draining")
+    return HealthResponse(status=service.worker_failure or "draining")
 
 
 @authenticated_router.get(

@@ -150,7 +150,8 @@ def _combine(index: Index, features: list[NDArray[np.float32]], params: SearchPa
         raise InvalidRequestError("no image: send an image, or the id or key of an indexed one")
     positive = features[0] if len(features) == 1 else np.mean(features, axis=0)
     if params.minus or params.minus_key:
-        positive = move_away(positive, np.mean(_indexed_features(index, params.minus, params.minus_key), axis=0))
+        negative = np.mean(_indexed_features(index, params.minus, params.minus_key), axis=0)
+        positive = apply_negative_feedback(positive, negative)
     return positive.astype(np.float32)
 
 
@@ -159,7 +160,7 @@ def _indexed_features(index: Index, ids: Ids, keys: Keys) -> NDArray[np.float32]
     return index.features([*(ids or ()), *ids_of_keys(index, keys or ())])
 
 
-def move_away(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> NDArray[np.float32]:
+def apply_negative_feedback(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rocchio's relevance feedback, from two (dim,) features.
 
     If neither has negative numbers, as after ReLU, neither has the result; after tanh, it may.

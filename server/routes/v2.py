@@ -73,7 +73,7 @@ async def server_metadata() -> dict[str, Any]:
 
 @router.get("/health/live", responses={503: {}}, summary="Liveness")
 async def live(service: ServiceDep) -> JSONResponse:
-    alive = service.stopped_worker is None
+    alive = service.worker_failure is None
     return JSONResponse({"live": alive}, 200 if alive else 503)
 
 

@@ -65,7 +65,7 @@ class BatchWorker(ABC, Generic[J]):
         """The exception for a job whose computation raised `error`."""
         return error
 
-    def is_due(self, job: J) -> bool:
+    def should_run(self, job: J) -> bool:
         """Whether a job should still run; if not, this sets its exception."""
         return True
 
@@ -133,15 +133,15 @@ class BatchWorker(ABC, Generic[J]):
                 self._changed.wait_for(lambda: len(self._queue) or self._closing)
                 if not len(self._queue):
                     return []
-                self._add_if_due(self._queue.popleft(), batch)
+                self._add_if_runnable(self._queue.popleft(), batch)
             for job in list(self._queue):
                 if self.fits(batch, job):
                     self._queue.remove(job)
-                    self._add_if_due(job, batch)
+                    self._add_if_runnable(job, batch)
             return batch
 
-    def _add_if_due(self, job: J, batch: list[J]) -> None:
-        if job.future.set_running_or_notify_cancel() and self.is_due(job):
+    def _add_if_runnable(self, job: J, batch: list[J]) -> None:
+        if job.future.set_running_or_notify_cancel() and self.should_run(job):
             batch.append(job)
 
     def _run(self, batch: Sequence[J]) -> None:

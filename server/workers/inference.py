@@ -102,7 +102,7 @@ class InferenceWorker(BatchWorker[InferenceJob]):
         """Crops that are waiting or being computed."""
         return self.queued_crops + sum(job.num_crops for job in self.running_jobs)
 
-    def crops_before(self, client: str, crops: int) -> float:
+    def crops_ahead(self, client: str, crops: int) -> float:
         """Crops being computed, plus an upper bound on those that would come before `crops` more from a client."""
         with self._changed:
             queued = self._queue.before(client, crops, lambda job: job.num_crops)
@@ -125,7 +125,7 @@ class InferenceWorker(BatchWorker[InferenceJob]):
         same_kind = (job.crops, job.classify) == (first.crops, first.classify)
         return same_kind and crops + job.num_crops <= self.max_batch_crops
 
-    def is_due(self, job: InferenceJob) -> bool:
+    def should_run(self, job: InferenceJob) -> bool:
         """Whether a job's deadline allows it to run; if others are waiting, it must also finish by then."""
         needed = self.throughput.seconds_for(job.num_crops) if self.queued_jobs else 0.0
         if time.monotonic() + needed <= job.deadline:

@@ -183,16 +183,16 @@ def test_a_connection_that_breaks_is_made_again() -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         port = listener.getsockname()[1]
-        with Client(f"http://127.0.0.1:{port}", retries=Retries(first_pause=0.01)) as client:
+        with Client(f"http://127.0.0.1:{port}", retries=Retries(initial_backoff=0.01)) as client:
             client.remove(17)
-    with Client(f"http://127.0.0.1:{port}", retries=Retries(attempts=2, first_pause=0.01)) as client:
+    with Client(f"http://127.0.0.1:{port}", retries=Retries(attempts=2, initial_backoff=0.01)) as client:
         assert not client.ready()
         with pytest.raises(ServerUnreachableError):
             client.info()
 
 
 def test_pauses_grow_and_differ() -> None:
-    retries = Retries(first_pause=1, max_pause=8)
+    retries = Retries(initial_backoff=1, max_backoff=8)
     pauses = [[retries.pause(attempt, None) for _ in range(50)] for attempt in range(5)]
     for attempt, drawn_ in enumerate(pauses):
         assert 0.5 * min(8, 2**attempt) <= min(drawn_) < max(drawn_) <= min(8, 2**attempt)
@@ -200,7 +200,7 @@ def test_pauses_grow_and_differ() -> None:
     assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "300"})) == 8
     for odd in ("Wed, 21 Oct", "-30", "nan"):
         assert 0 <= retries.pause(0, httpx2.Response(503, headers={"Retry-After": odd})) <= 1
-    assert 4 <= Retries(max_pause=8).pause(5000, None) <= 8  # a night of attempts: 2**5000 overflows a float
+    assert 4 <= Retries(max_backoff=8).pause(5000, None) <= 8  # a night of attempts: 2**5000 overflows a float
 
 
 def test_what_never_was_is_not_removed() -> None:
@@ -219,7 +219,7 @@ def test_what_never_was_is_not_removed() -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        client = Client(url, retries=Retries(first_pause=0.01))
+        client = Client(url, retries=Retries(initial_backoff=0.01))
         with client, pytest.raises(AlexNetServerError, match="404 unknown_image"):
             client.remove(17)
 
@@ -229,7 +229,7 @@ def test_the_asynchronous_one(url: str, tmp_path: Path) -> None:
     files = sorted(draw_images(tmp_path / "some", 4, 3).rglob("*.jpg"))
 
     async def ask() -> tuple[list[Classification], bool]:
-        async with AsyncClient(url, KEY, retries=Retries(attempts=12, first_pause=0.05)) as client:
+        async with AsyncClient(url, KEY, retries=Retries(attempts=12, initial_backoff=0.05)) as client:
             named = await asyncio.gather(*[client.classify(file, top=1) for file in files])
             added = await client.add(files[0])
             return named, (await client.similar(added.id, k=1))[0].id == added.id

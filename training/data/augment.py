@@ -16,7 +16,7 @@ CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, TRANSFORM_STREAM, MIXING_STREAM, COMP
 """Independent streams of random numbers, for this module and the others that draw some in training."""
 
 
-def draw_order(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+def shuffle_rows(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
     """The rows of an epoch (N,), shuffled."""
     # without a stream, epoch 0 would repeat the random numbers of the split: NumPy ignores a trailing 0
     return np.random.default_rng((seed, epoch, ORDER_STREAM)).permutation(rows)

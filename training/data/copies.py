@@ -22,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.datasets.image_files import begins_as_image
+from model.datasets.image_files import looks_like_image
 from model.datasets.listing import Skipped
 from model.datasets.names import SPLITS, show_path
 from model.files import sha256_of
-from model.grouping import group_alike
+from model.grouping import group_duplicates
 from model.images.limits import DEFAULT_LIMITS
 from training.data.datasets import Dataset, Example, stratified_split
 from training.data.perceptual_hash import near_pairs
@@ -65,9 +65,9 @@ def draw_split(
 def same_files(examples: Sequence[Example]) -> list[int]:
     """For each example, the place of the first one whose file has the same bytes; its own if it can't be an image."""
     groups = list(range(len(examples)))
-    for same_size in group_alike(range(len(examples)), lambda place: _size(examples[place])):
-        for same_start in group_alike(same_size, lambda place: _first_bytes(examples[place])):
-            for same in group_alike(same_start, lambda place: _checksum(examples[place])):
+    for same_size in group_duplicates(range(len(examples)), lambda place: _size(examples[place])):
+        for same_start in group_duplicates(same_size, lambda place: _first_bytes(examples[place])):
+            for same in group_duplicates(same_start, lambda place: _checksum(examples[place])):
                 for place in same:
                     groups[place] = same[0]
     return groups
@@ -162,7 +162,7 @@ def _first_bytes(example: Example) -> bytes | None:
             first = file.read(FIRST_BYTES)
     except OSError:
         return None
-    return hashlib.sha256(first).digest() if begins_as_image(first) else None
+    return hashlib.sha256(first).digest() if looks_like_image(first) else None
 
 
 def _checksum(example: Example) -> str | None:

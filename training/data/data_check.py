@@ -27,7 +27,7 @@ from training.data.data_warnings import (
 )
 from training.data.datasets import Dataset, Example
 from training.data.refusals import find_refusals
-from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
+from training.data.shortcuts import Shortcuts, can_use_sources, find_shortcuts
 from training.data.traits import TRAITS, Traits, count_warning_bits, decode_with_traits, is_decoded
 
 
@@ -150,6 +150,6 @@ def _find_shortcuts(dataset: Dataset, traits: Traits) -> Shortcuts | None:
     examples = dataset.examples
     labels = np.array([examples[place].label for place in places])
     sources = [examples[place].group for place in places]
-    if not use_sources(sources, labels):
+    if not can_use_sources(sources, labels):
         sources = [""] * len(places)
     return find_shortcuts(traits[places], labels, sources, dataset.labels)

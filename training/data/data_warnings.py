@@ -8,7 +8,7 @@ from typing import NamedTuple
 from model.artifacts.artifact import Label
 from model.artifacts.intervals import format_interval, wilson_interval
 from model.datasets.listing import Skipped, SkipReason
-from model.datasets.names import path_shower
+from model.datasets.names import path_formatter
 from model.plurals import count_of
 from training.data.copies import Copies
 from training.data.datasets import Dataset
@@ -36,7 +36,7 @@ class ClassSize(NamedTuple):
 
 def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
     """Warnings about copies: those that are left out, and those that are used."""
-    show_file = path_shower([example.file for example in dataset.examples])
+    show_file = path_formatter([example.file for example in dataset.examples])
 
     def show(place: int) -> str:
         return show_file(dataset.examples[place].file)
@@ -93,7 +93,7 @@ def without_images_warning(skipped: Sequence[Skipped]) -> list[str]:
     folders = [entry.path for entry in skipped if entry.reason == "folders without images"]
     if not folders:
         return []
-    names = _list(map(path_shower(folders), folders), MAX_NAMES)
+    names = _list(map(path_formatter(folders), folders), MAX_NAMES)
     return [f"{count_of(len(folders), 'folder')} without images left out: {names}; a class needs images"]
 
 

@@ -156,7 +156,7 @@ def split_rows(split_csv: str) -> list[tuple[str, ...]]:
     return [(Path(path).name, *rest) for path, *rest in csv.reader(io.StringIO(split_csv, newline=""))]
 
 
-def find_lack(splits: Mapping[str, Sequence[Example]], labels: Sequence[Label]) -> str:
+def find_split_problem(splits: Mapping[str, Sequence[Example]], labels: Sequence[Label]) -> str:
     """What a split lacks for training: images of a class, or a test or validation split; "" if it lacks nothing."""
     trained = {example.label for example in splits["train"]}
     missing = [label.id for number, label in enumerate(labels) if number not in trained]

@@ -15,7 +15,7 @@ from model.datasets.names import SPLITS, common_folder, show_path
 from model.exceptions import DatasetError
 from model.plurals import count_of
 from training.data.copies import draw_split
-from training.data.datasets import Example, checksum_of_split, find_lack
+from training.data.datasets import Example, checksum_of_split, find_split_problem
 
 EARLIER = "earlier"
 """The `split_method` in the manifest of a network that was trained on such a split."""
@@ -76,7 +76,7 @@ class EarlierSplit:
         places = {example.file: place for place, example in enumerate(examples)}
         drawn = draw_split(examples, shares, seed, kept)
         splits = {split: sorted(part, key=lambda example: places[example.file]) for split, part in drawn.items()}
-        if lack := find_lack(splits, labels):
+        if lack := find_split_problem(splits, labels):
             raise DatasetError(f"too few images for --split-from {self.name}: {lack}; add images, or leave it out")
         num_new, num_gone = len(examples) - len(kept), len(self.splits) - len(kept)
         drawn_words = f"{count_of(num_new, 'new one', 'new ones')} drawn, {num_gone:,} gone"

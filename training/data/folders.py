@@ -21,7 +21,7 @@ from training.data.copies import draw_split
 from training.data.data_warnings import without_images_warning
 from training.data.datasets import Dataset, DatasetInfo, Example
 from training.data.earlier_split import EarlierSplit
-from training.data.splits import TITLES, SplitMethod, split_again
+from training.data.splits import TITLES, SplitMethod, resplit
 
 INFO_SUFFIX = ".info.json"
 LICENSE = "that of the images it was trained on"
@@ -36,15 +36,15 @@ def load_folder(
     seed: int = 0,
     exclude: Sequence[str] = (),
     earlier: EarlierSplit | None = None,
-    to_train: bool = True,
+    for_training: bool = True,
 ) -> Dataset:
     """A folder of images in one of the layouts of `model.datasets.layout`.
 
     Without splits, 15 % of each class are drawn for test and 10 % for validation; with `train` but no validation split,
-    a tenth of `train`. `earlier`: a split that the images of a folder without splits keep. `to_train`: refuse images
-    that a network can't be trained on. Raises DatasetError.
+    a tenth of `train`. `earlier`: a split that the images of a folder without splits keep. `for_training`: refuse
+    images that a network can't be trained on. Raises DatasetError.
     """
-    return _make_dataset(read_folder(root, exclude), seed, earlier, to_train)
+    return _make_dataset(read_folder(root, exclude), seed, earlier, for_training)
 
 
 def load_table(
@@ -53,18 +53,18 @@ def load_table(
     exclude: Sequence[str] = (),
     split: SplitMethod = "own",
     earlier: EarlierSplit | None = None,
-    to_train: bool = True,
+    for_training: bool = True,
 ) -> Dataset:
     """A table as `model.datasets.tables` reads it; without a split column, the split is drawn as for a folder.
 
     A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
     classes, the license and the rest. `split`: how the images of any other table are split again
-    (`training.data.splits`); a run's table must already be split that way. `earlier`, `to_train`: as in `load_folder`.
-    Raises DatasetError.
+    (`training.data.splits`); a run's table must already be split that way. `earlier`, `for_training`: as in
+    `load_folder`. Raises DatasetError.
     """
     listing, info = read_table(path, exclude), read_info(path)
     if info is None:
-        return split_again(_make_dataset(listing, seed, earlier, to_train), split, seed, to_train)
+        return resplit(_make_dataset(listing, seed, earlier, for_training), split, seed, for_training)
     if split != "own" and TITLES[split] not in info.split_description:
         raise DatasetError(
             f"the images of {path} are split as in its run ({info.split_description}), not by --split {split}: leave "
@@ -74,7 +74,7 @@ def load_table(
     unknown = [label.id for label in listing.classes if label.id not in known]
     if unknown:
         raise DatasetError(f"unknown class {unknown[0]!r} in {path}: {path.with_suffix(INFO_SUFFIX)} doesn't list it")
-    return replace(_make_dataset(replace(listing, classes=info.labels), seed, earlier, to_train), **dict(info))
+    return replace(_make_dataset(replace(listing, classes=info.labels), seed, earlier, for_training), **dict(info))
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
@@ -102,20 +102,20 @@ def read_earlier_split(table: Path) -> EarlierSplit:
     return earlier if info is None else replace(earlier, kept=info.kept_splits)
 
 
-def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_train: bool) -> Dataset:
+def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, for_training: bool) -> Dataset:
     """Classes, splits and examples of what was listed. Raises DatasetError."""
     root, name = listing.root, listing.root.name or listing.root.resolve().name
     if earlier is not None and listing.has_splits:
         raise DatasetError(f"{root} already has a split: leave out --split-from")
     entries, outside = _labeled_entries(listing)
-    classes = _trained_classes(listing, entries) if to_train else listing.classes
+    classes = _trained_classes(listing, entries) if for_training else listing.classes
     index = {label.id: number for number, label in enumerate(classes)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for entry in entries:
         group = to_text(entry.group)  # as it will be read from a run's table
         splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], group))
     description, notes = f"{name}, its own splits", listing.notes
-    if to_train:
+    if for_training:
         _check_training_images(listing, classes, splits["train"])
     if not listing.has_splits:
         description = f"{name} 75/10/15, seed {seed}"
@@ -127,7 +127,7 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_
     if not splits["validation"]:
         splits |= draw_split(splits["train"], VALIDATION_SHARE, seed)
         description += f", a tenth of train for validation, seed {seed}"
-    if to_train and not splits["validation"]:
+    if for_training and not splits["validation"]:
         raise DatasetError(
             f"too few images in {root} to hold one out: at least one class needs three different images (files with "
             "the same bytes count as one)"

@@ -11,7 +11,7 @@ from model.exceptions import DatasetError
 from training.data.archives import ARCHIVES, NAMED_DATASETS, load_named
 from training.data.datasets import Dataset
 from training.data.folders import load_folder, load_table, read_earlier_split
-from training.data.splits import SplitMethod, split_again
+from training.data.splits import SplitMethod, resplit
 
 
 def load_dataset(
@@ -21,14 +21,14 @@ def load_dataset(
     exclude: Sequence[str] = (),
     split: SplitMethod = "own",
     split_from: Path | None = None,
-    to_train: bool = True,
+    for_training: bool = True,
 ) -> Dataset:
     """The dataset of `source`: one of `NAMED_DATASETS`, a table, or a folder.
 
     `seed`: of the split, if the data doesn't define one. `archive`: the archive of a named dataset, instead of
     downloading it. `exclude`: patterns of files and folders to leave out. `split`: how all images are split again
     (`training.data.splits`); a run's own table keeps its split. `split_from`: the table of an earlier run, whose images
-    keep their split (`training.data.earlier_split`). `to_train`: whether to refuse images that a network can't be
+    keep their split (`training.data.earlier_split`). `for_training`: whether to refuse images that a network can't be
     trained on, such as those of a single class. Raises DatasetError, also for an option that this source doesn't use.
     """
     check_loading_options(source, archive, exclude)
@@ -41,11 +41,11 @@ def load_dataset(
     if source in NAMED_DATASETS:
         dataset = load_named(source, archive)
     elif is_table(path):
-        return load_table(path, seed, exclude, split, earlier, to_train)
+        return load_table(path, seed, exclude, split, earlier, for_training)
     else:
         check_folder(path)
-        dataset = load_folder(path, seed, exclude, earlier, to_train)
-    return split_again(dataset, split, seed, to_train)
+        dataset = load_folder(path, seed, exclude, earlier, for_training)
+    return resplit(dataset, split, seed, for_training)
 
 
 def check_loading_options(source: str, archive: Path | None, exclude: Sequence[str]) -> None:

@@ -117,7 +117,7 @@ def find_shortcuts(
     )
 
 
-def use_sources(sources: Sequence[str], labels: NDArray[np.int64]) -> bool:
+def can_use_sources(sources: Sequence[str], labels: NDArray[np.int64]) -> bool:
     """Whether sources can be compared with classes: at least one source must occur in several classes.
 
     Otherwise they are subclasses (`cat/siamese`, `dog/poodle`).

@@ -10,10 +10,10 @@ import numpy as np
 
 from model.exceptions import DatasetError
 from training.data.copies import draw_split
-from training.data.datasets import Dataset, Example, find_lack
+from training.data.datasets import Dataset, Example, find_split_problem
 
 SplitMethod = Literal["own", "half", "neighborhood"]
-"""`own`: as the data says, or else as its reader draws it; the others: see `split_again`."""
+"""`own`: as the data says, or else as its reader draws it; the others: see `resplit`."""
 HALF = {"test": 0.5, "validation": 0.05}
 QUARTER = {"test": 0.25, "validation": 0.075}
 NEIGHBORHOOD_SIZE = 50
@@ -22,22 +22,22 @@ TITLES = {"half": "half/half", "neighborhood": f"75/25 by neighborhoods of {NEIG
 """Split methods in descriptions of a split."""
 
 
-def split_again(dataset: Dataset, method: SplitMethod, seed: int, to_train: bool = True) -> Dataset:
+def resplit(dataset: Dataset, method: SplitMethod, seed: int, for_training: bool = True) -> Dataset:
     """All images of a data set in new splits. Copies of one file stay together if the method draws single images.
 
     `half`: half of each class to test, half to train, as in the paper for ImageNet of Fall 2009; a tenth of the latter
     for validation. `neighborhood`: 50 images with consecutive paths are drawn together, a quarter of all to test and a
     tenth of the rest to validation, whatever their classes: for images that were numbered as they were taken, such as
-    frames of a video or cells of a solar module. `to_train`: whether to raise DatasetError if the new split is unfit
-    for training.
+    frames of a video or cells of a solar module. `for_training`: whether to raise DatasetError if the new split is
+    unfit for training.
     """
     if method == "own":
         return dataset
     if method == "half":
         splits = draw_split(dataset.examples, HALF, seed)
     else:
-        splits = draw_neighborhoods(dataset.examples, QUARTER, seed)
-    if to_train and (lack := find_lack(splits, dataset.labels)):
+        splits = split_by_neighborhoods(dataset.examples, QUARTER, seed)
+    if for_training and (lack := find_split_problem(splits, dataset.labels)):
         raise DatasetError(f"too few images for --split {method}: {lack}; leave it out, or try another --seed")
     return replace(
         dataset,
@@ -48,7 +48,9 @@ def split_again(dataset: Dataset, method: SplitMethod, seed: int, to_train: bool
     )
 
 
-def draw_neighborhoods(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
+def split_by_neighborhoods(
+    examples: Sequence[Example], shares: Mapping[str, float], seed: int
+) -> dict[str, list[Example]]:
     """Split examples by neighborhoods; the `shares` are met to within one neighborhood. The rest is `train`."""
     ordered = sorted(examples, key=lambda example: example.file)
     starts = range(0, len(ordered), NEIGHBORHOOD_SIZE)

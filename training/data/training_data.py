@@ -26,11 +26,11 @@ from training.data.splits import SplitMethod
 
 
 def load_training_dataset(
-    artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = (), to_train: bool = True
+    artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = (), for_training: bool = True
 ) -> Dataset:
     """The dataset `data`, split as for the artifact's training, with its seed. Raises DatasetError.
 
-    `to_train`: as in `load_dataset`; False for images that the artifact needn't have been trained on.
+    `for_training`: as in `load_dataset`; False for images that the artifact needn't have been trained on.
 
     A split that keeps an earlier one can't be drawn again: only its run's table has it, and `check_same_split` refuses
     the one that is drawn instead.
@@ -39,7 +39,7 @@ def load_training_dataset(
     method = training.get("split_method", "own")
     left_out = exclude or (() if data in NAMED_DATASETS else tuple(training.get("exclude", ())))
     split: SplitMethod = "own" if method == EARLIER else method
-    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, split, to_train=to_train)
+    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, split, for_training=for_training)
 
 
 def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None:
@@ -110,7 +110,7 @@ def with_labels_of(dataset: Dataset, artifact: Artifact, data: str) -> Dataset:
     return replace(dataset, labels=artifact.labels, groupings={}, train=train, validation=validation, test=test)
 
 
-def leave_out_copies(
+def drop_copies_as_in_training(
     dataset: Dataset,
     training: Mapping[str, Any],
     contract: ImageContract,

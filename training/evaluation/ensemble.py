@@ -22,7 +22,7 @@ from training.data.training_data import (
     check_same_split,
     count_left_out,
     count_training_images,
-    leave_out_copies,
+    drop_copies_as_in_training,
     load_training_dataset,
     with_labels_of,
 )
@@ -54,7 +54,7 @@ def evaluate_ensemble(
     if weighted and len(paths) == 1:
         raise InvalidRequestError("--weighted is for several networks: repeat --artifact, or leave --weighted out")
     members = [artifacts.load(path, precision) for path in paths]
-    read = load_training_dataset(members[0], data, archive, exclude, to_train=split != "all")
+    read = load_training_dataset(members[0], data, archive, exclude, for_training=split != "all")
     log(str(read.summary()))
     dataset = with_labels_of(read, members[0], data)
     if missing := len(dataset.labels) - len(read.labels):
@@ -73,7 +73,7 @@ def evaluate_ensemble(
             raise InvalidRequestError(
                 f"weights are chosen on the validation split, so --weighted cannot measure on --split {split}"
             )
-        held_out = leave_out_copies(dataset, training, members[0].image_contract, limits, log).validation
+        held_out = drop_copies_as_in_training(dataset, training, members[0].image_contract, limits, log).validation
         validation = [_predict(member, held_out, device, limits) for member in members]
         weights = search_weights(np.stack([p.probabilities for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))

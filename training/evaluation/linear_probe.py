@@ -18,7 +18,7 @@ from training.evaluation.calibration import mean_softmax, negative_log_likelihoo
 
 Floats = NDArray[np.float32]
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+C_VALUES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse regularization strengths that are tried, the strongest regularization first."""
 MAX_ITERATIONS = 100
 LOWEST = 1e-12
@@ -71,7 +71,7 @@ def fit_linear_probe(
     )
     best: LinearProbe | None = None
     started = time.process_time()
-    for strength in STRENGTHS:
+    for strength in C_VALUES:
         if best is not None and time.process_time() - started > max_cpu_seconds:
             return best._replace(ran_out_of_time=True)
         model.C = strength

@@ -22,7 +22,7 @@ from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
 from model.sampling import draw_sample
 from training.data.datasets import Dataset, Example
-from training.data.training_data import check_same_split, leave_out_copies, load_training_dataset
+from training.data.training_data import check_same_split, drop_copies_as_in_training, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 
 
@@ -50,7 +50,7 @@ def add_int8(
     dataset = load_training_dataset(artifact, data, archive, exclude)
     log(str(dataset.summary()))
     check_same_split(artifact, dataset, data, dataset.held_out_split)
-    dataset = leave_out_copies(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
+    dataset = drop_copies_as_in_training(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
     examples = draw_sample(dataset.train, max_images)
 
     def write(target: Path) -> list[Measurement]:

@@ -113,7 +113,7 @@ def train_autoencoder(
     mean, directions = principal_components(features, count, config.seed)
     rows = torch.from_numpy((features - mean) @ directions)  # (N, components)
     torch.manual_seed(config.seed)  # of initial weights, noise and mixup
-    network, scale = _start_as_itq(rows.numpy(), bits, config)
+    network, scale = _initialize_from_itq(rows.numpy(), bits, config)
     classifier = nn.Linear(bits, 1 + max(0, int(labels.max())) if labels is not None else 1)
     rest = [p for name, p in network.named_parameters() if "projection" not in name]
     optimizer = torch.optim.Adam(
@@ -165,7 +165,7 @@ def neighbor_loss(features: Tensor, code: Tensor, config: CodeConfig) -> Tensor:
     return -(targets * logits.masked_fill(itself, 0)).sum(1).mean()
 
 
-def _start_as_itq(rows: Array, bits: int, config: CodeConfig) -> tuple[Autoencoder, float]:
+def _initialize_from_itq(rows: Array, bits: int, config: CodeConfig) -> tuple[Autoencoder, float]:
     """A network whose linear part is ITQ's projection of (N, components) rows, scaled to unit variance; and the
     projection's standard deviation before."""
     rotation = itq_rotation(rows[:, :bits], config.seed)

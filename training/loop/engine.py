@@ -203,7 +203,7 @@ class TrainingEngine:
                 if features.is_empty and self.has_own_mean:
                     diagnostics.check_mean(pixels)
                 with torch.no_grad(), self._autocast():
-                    computed = self.network.run_first(pixels, self.num_frozen_layers)
+                    computed = self.network.run_first_layers(pixels, self.num_frozen_layers)
             yield features.merge(rows, absent, computed)
 
     def _targets(self, micro_batch: MicroBatch, epoch: int) -> Targets:

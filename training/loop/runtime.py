@@ -21,7 +21,7 @@ def pick_device(device: TrainingDevice) -> str:
     return device
 
 
-def measuring_device(device: TrainingDevice) -> str:
+def evaluation_device(device: TrainingDevice) -> str:
     """The device to measure a run's network on: the CPU if the run was told to use it, else a GPU if onnxruntime can
     use one, which it can't always where PyTorch can."""
     return "cpu" if device == "cpu" else "auto"

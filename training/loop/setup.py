@@ -29,7 +29,7 @@ from training.evaluation.baselines import write_baselines
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import SPLIT, RunDirectory, create_run_folder
-from training.loop.start_network import FittedStart, choose_start, fit_output_layer
+from training.loop.start_network import FittedInitialState, choose_initial_network, fit_output_layer
 from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.loop.trials import choose_threads, run_range_test
@@ -67,7 +67,7 @@ def set_up(
 
 def _new_trainer(config: TrainConfig, context: DistributedContext, dataset: Dataset, stack: ExitStack) -> Trainer:
     """The trainer of a new run, whose folder is locked until `stack` is left."""
-    config = _with_start(config, context, dataset)
+    config = _with_initial_network(config, context, dataset)
     if config.recipe.has_epochs:
         config.check_combinations()
     with stage("initializing the network", context.is_main):
@@ -123,11 +123,11 @@ def _lock(run: RunDirectory, context: DistributedContext, stack: ExitStack) -> R
     return stack.enter_context(run) if context.is_main else run
 
 
-def _with_start(config: TrainConfig, context: DistributedContext, dataset: Dataset) -> TrainConfig:
+def _with_initial_network(config: TrainConfig, context: DistributedContext, dataset: Dataset) -> TrainConfig:
     """`config` with the network that a new run starts from, and its image contract, filled in."""
     if context.is_main:
         with stage("reading the network to start from"):
-            config, text = choose_start(config, len(dataset.train))
+            config, text = choose_initial_network(config, len(dataset.train))
             contract = choose_contract(config.run, config.recipe.detail)
         run = replace(config.run, detail=contract.detail, color_profiles=contract.color_profiles)
         config = replace(config, run=run)
@@ -236,7 +236,7 @@ def fits_output_layer(config: TrainConfig, initial: InitialState) -> bool:
     return fits
 
 
-def _keep_start(trainer: Trainer, fitted: FittedStart | None) -> None:
+def _keep_start(trainer: Trainer, fitted: FittedInitialState | None) -> None:
     """Log how good the start network is before training, and keep its weights as those of epoch 0."""
     context = trainer.context
     if fitted is not None:

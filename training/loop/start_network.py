@@ -35,7 +35,7 @@ MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
 """Target number of crops of all training images together, and minimum number per image."""
 
 
-def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:
+def choose_initial_network(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:
     """Fill in the network to start from and its recipe. Returns the configuration and a sentence about the choice.
 
     `auto` is the bundled network for photographs if there are fewer than `MIN_SCRATCH_IMAGES`, else `none`. A bundled
@@ -62,7 +62,7 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
     return replace(config, run=run), text
 
 
-class FittedStart(NamedTuple):
+class FittedInitialState(NamedTuple):
     """The initial state with its output layer fitted, and baselines."""
 
     initial: InitialState
@@ -71,7 +71,7 @@ class FittedStart(NamedTuple):
 
 def fit_output_layer(
     initial: InitialState, config: TrainConfig, dataset: Dataset, cache: ImageCache, device: torch.device
-) -> FittedStart:
+) -> FittedInitialState:
     """Fit the new output layer to the features of the copied layers; called by one process."""
     cache = as_served(cache, config, dataset)
     generator = np.random.default_rng(config.run.seed)
@@ -111,7 +111,7 @@ def fit_output_layer(
     errors = {NEAREST_NEIGHBOR: neighbor_error, LINEAR: float((predicted != labels[held_out]).mean())}
     split = dataset.held_out_split
     baselines = [Baseline(name, split, error, len(held_out), len(train)) for name, error in errors.items()]
-    return FittedStart(_with_output_layer(initial, probe), baselines)
+    return FittedInitialState(_with_output_layer(initial, probe), baselines)
 
 
 def draw_crops(num_images: int, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from model.huge_pages import use_huge_pages
 from model.network.tower_parallel import gather_state, split_state
 from model.plurals import count_of
 from training.config import TrainConfig
-from training.data.augment import draw_order
+from training.data.augment import shuffle_rows
 from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.loop import diagnostics
@@ -30,7 +30,7 @@ from training.loop.graceful_stop import GracefulStop
 from training.loop.metrics import MetricsLog
 from training.loop.run_directory import RunDirectory
 from training.optim.initial_weights import InitialState
-from training.optim.loss import balanced_class_weights, guessing_loss
+from training.optim.loss import balanced_class_weights, chance_loss
 from training.optim.schedule import create_schedule, warmup_factor
 
 SAVE_SECONDS = 600
@@ -83,7 +83,7 @@ class Trainer:
         self.clock = RunClock(self.recipe, self.steps_per_epoch, context)
         self.best = Best()
         self.learning_rate = self.recipe.learning_rate
-        self._chance = self._guessing_loss()
+        self._chance = self._chance_loss()
         self.mixes = True
         """Whether images are mixed in this epoch."""
         self.num_device_images = 0
@@ -93,10 +93,10 @@ class Trainer:
         self._num_steps = 0
         """Steps that this process has made."""
 
-    def _guessing_loss(self) -> float:
+    def _chance_loss(self) -> float:
         labels, num_classes = self.engine.labels[self.train_rows], len(self.dataset.labels)
         weights = balanced_class_weights(labels, num_classes) if self.recipe.class_weights else None
-        return guessing_loss(labels, num_classes, self.recipe.label_smoothing, weights)
+        return chance_loss(labels, num_classes, self.recipe.label_smoothing, weights)
 
     def fit(self) -> None:
         """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, once a checkpoint is written."""
@@ -275,7 +275,7 @@ class Trainer:
     def _order(self) -> NDArray[np.int64]:
         """The shuffled rows of the epoch, the same in all processes; reshuffled each epoch if the recipe says so."""
         epoch = self.epoch if self.recipe.shuffle else 0
-        return draw_order(self.train_rows, self.config.run.seed, epoch)
+        return shuffle_rows(self.train_rows, self.config.run.seed, epoch)
 
     def _save_within_epoch(self) -> None:
         """Save if it is due, and stop if that was requested."""

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.runtime import available_cpus
-from training.data.augment import draw_order
+from training.data.augment import shuffle_rows
 from training.loop.status import stage
 from training.loop.trainer import Trainer
-from training.optim.range_test import NUM_STEPS, RangeTest, find_rate, has_exploded, rate_of_step
+from training.optim.range_test import NUM_STEPS, RangeTest, find_rate, has_diverged, rate_of_step
 
 MIN_STEPS_FOR_TRIAL = 300
 """In runs of at least this many steps, trying numbers of threads is worth the time."""
@@ -85,11 +85,11 @@ def run_range_test(trainer: Trainer, fitted: bool) -> RangeTest:
         return True
 
     for epoch in range(NUM_STEPS):  # an epoch may have a single step
-        order = draw_order(trainer.train_rows, trainer.config.run.seed, epoch)
+        order = shuffle_rows(trainer.train_rows, trainer.config.run.seed, epoch)
         for _, sums in engine.run_epoch(order, epoch, 0, before_step):
             loss, _, images = _take(trainer, sums)
             losses.append(loss / images)
-            if len(losses) == NUM_STEPS or has_exploded(losses):
+            if len(losses) == NUM_STEPS or has_diverged(losses):
                 return find_rate(rates, losses, fitted)
     raise AssertionError("an epoch has at least one step")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.augment import COMPETITION_STREAM, hash_uniform
-from training.data.shortcuts import use_sources
+from training.data.shortcuts import can_use_sources
 
 
 class Competition:
@@ -33,7 +33,7 @@ class Competition:
         seed: int,
     ) -> None:
         own = [sources[row] for row in rows]
-        names = sorted(set(own)) if use_sources(own, labels[rows]) else [""]
+        names = sorted(set(own)) if can_use_sources(own, labels[rows]) else [""]
         number_of = {name: number for number, name in enumerate(names)}
         self.num_sources = len(names)
         self._numbers = np.array([number_of.get(source, 0) for source in sources])

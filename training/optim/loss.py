@@ -65,7 +65,7 @@ def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> NDArr
     return len(labels) / (num_classes * np.maximum(counts, 1))
 
 
-def guessing_loss(
+def chance_loss(
     labels: NDArray[np.int64],
     num_classes: int,
     label_smoothing: float = 0.0,

@@ -26,11 +26,11 @@ def scheduled_densities(pruning: Pruning, progress: float) -> dict[str, float]:
 
 
 def pruning_masks(
-    weights: Mapping[str, Tensor], spec: NetworkSpec, densities: Mapping[str, float], num_shares: int
+    weights: Mapping[str, Tensor], spec: NetworkSpec, densities: Mapping[str, float], num_towers: int
 ) -> dict[str, Tensor]:
     """Parameter name -> mask for the layers in `densities`: 1 for the largest weights, else 0.
 
-    `weights`: of the whole network, or of a process's share of it. `num_shares`: number of towers in it, each of which
+    `weights`: of the whole network, or of a process's share of it. `num_towers`: number of towers in it, each of which
     keeps the same number of weights. Layers that the network doesn't have are left out.
     """
     masks = {}
@@ -38,7 +38,7 @@ def pruning_masks(
         if layer.name not in densities:
             continue
         name = f"{layer.name}.weight"
-        shares = weights[name].chunk(num_shares, _tower_dim(layer))
+        shares = weights[name].chunk(num_towers, _tower_dim(layer))
         masks[name] = torch.cat([_largest(share, densities[layer.name]) for share in shares], _tower_dim(layer))
     return masks
 

@@ -17,7 +17,7 @@ LOWEST, HIGHEST = 1e-5, 1.0
 NUM_STEPS = 100
 SMOOTHING = 0.9
 """Weight of the earlier losses in their moving average."""
-EXPLODED = 2.0
+DIVERGENCE_FACTOR = 2.0
 """The test ends when the smoothed loss is this many times the lowest one."""
 MIN_IMPROVEMENT = 0.02
 """By how much the smoothed loss must fall, relative to the first one, for a rate to be found."""
@@ -60,12 +60,12 @@ def smooth(losses: list[float]) -> list[float]:
     return averages
 
 
-def has_exploded(losses: list[float]) -> bool:
+def has_diverged(losses: list[float]) -> bool:
     """Whether the test can end here: the loss isn't finite, or far above the lowest one."""
     if not math.isfinite(losses[-1]):
         return True
     averages = smooth(losses)
-    return len(losses) > NUM_STEPS // 10 and averages[-1] > EXPLODED * min(averages)
+    return len(losses) > NUM_STEPS // 10 and averages[-1] > DIVERGENCE_FACTOR * min(averages)
 
 
 def find_rate(rates: list[float], losses: list[float], fitted: bool = False) -> RangeTest:

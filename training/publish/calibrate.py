@@ -29,7 +29,7 @@ from model.plurals import count_of
 from model.runtime import OnnxModel
 from model.sampling import draw_sample
 from training.data.datasets import Example
-from training.data.training_data import check_training_data, leave_out_copies, load_training_dataset
+from training.data.training_data import check_training_data, drop_copies_as_in_training, load_training_dataset
 from training.evaluation.calibration import NUM_BINS, fit_temperature
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 from training.evaluation.familiarity import fit_familiarity
@@ -37,7 +37,7 @@ from training.loop.status import stage
 
 MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
 """Maximum numbers of images, so that calibration takes minutes even for a million."""
-_NONE_UNFAMILIAR = f"unfamiliar images aren't flagged: this needs {MIN_HELD_OUT} validation images"
+_NOT_FLAGGED = f"unfamiliar images aren't flagged: this needs {MIN_HELD_OUT} validation images"
 
 
 def calibrate(
@@ -100,7 +100,7 @@ def describe_calibration(manifest: Manifest) -> str:
         f"The logits are divided by the temperature {calibration.temperature:.3f}, which was fitted to "
         f"{count_of(calibration.num_images, 'validation image')}. Expected calibration error, in {NUM_BINS} bins: "
         f"{'; '.join(errors)}."
-        + (f" {_NONE_UNFAMILIAR[0].upper()}{_NONE_UNFAMILIAR[1:]}." if calibration.num_images < MIN_HELD_OUT else "")
+        + (f" {_NOT_FLAGGED[0].upper()}{_NOT_FLAGGED[1:]}." if calibration.num_images < MIN_HELD_OUT else "")
     )
 
 
@@ -110,7 +110,7 @@ def few_images_warning(num_images: int) -> str:
         return ""
     return (
         f"warning: calibrated on {count_of(num_images, 'validation image')}: probabilities may be overconfident or "
-        f"underconfident, and {_NONE_UNFAMILIAR}; add images"
+        f"underconfident, and {_NOT_FLAGGED}; add images"
     )
 
 
@@ -145,7 +145,7 @@ def calibrate_artifact(
     log(str(dataset.summary()))
     held_out = dataset.held_out_split
     check_training_data(artifact, dataset, data)
-    dataset = leave_out_copies(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
+    dataset = drop_copies_as_in_training(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
 
     def write(folder: Path) -> Manifest:
         for name in artifact.manifest.files:

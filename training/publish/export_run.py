@@ -25,7 +25,7 @@ from training.evaluation.baselines import HOG, Baseline, as_served, measure_hog,
 from training.evaluation.evaluate import predict_split
 from training.evaluation.predictions import Predictions
 from training.loop.metrics import read_metrics
-from training.loop.runtime import measuring_device
+from training.loop.runtime import evaluation_device
 from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.publish.calibrate import calibrate, open_with_logits
@@ -59,7 +59,7 @@ def export_and_publish(
                 round_weights(folder / NETWORK)
             write_kernels(folder)
         calibration = _calibrate(trainer, folder)
-        with open_with_logits(folder / NETWORK, measuring_device(config.environment.device)) as model:
+        with open_with_logits(folder / NETWORK, evaluation_device(config.environment.device)) as model:
             ten_crop = config.environment.crops == 10
             measured.append(predict_split(model, dataset, cache, split, ten_crop, calibration.temperature))
         (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n", "utf-8")
@@ -105,7 +105,7 @@ def _calibrate(trainer: Trainer, folder: Path) -> Calibration:
         f"{dataset.split_description}, validation",
         trainer.config.run.image_contract,
         ten_crop=environment.crops == 10,
-        device=measuring_device(environment.device),
+        device=evaluation_device(environment.device),
         limits=environment.limits,
     )
 

@@ -22,11 +22,11 @@ from training.evaluation.evaluate import predict_split
 from training.evaluation.predictions import Predictions, write_tables
 from training.loop.metrics import read_metrics, run_seconds
 from training.loop.run_directory import RunDirectory
-from training.loop.runtime import measuring_device
+from training.loop.runtime import evaluation_device
 from training.loop.setup import open_cache, open_dataset
 from training.publish.page import page
 from training.publish.report_sections import list_sections
-from training.publish.summary import Summary, frequent_class_baseline, next_commands
+from training.publish.summary import Summary, majority_class_baseline, next_commands
 
 REPORT = "report.html"
 
@@ -43,7 +43,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     dataset = open_dataset(config, run)
     _check_measurable(loaded, run, config, dataset)
     cache = open_cache(config, dataset)
-    model = OnnxModel(loaded.network, measuring_device(environment.device))
+    model = OnnxModel(loaded.network, evaluation_device(environment.device))
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == 10)
     return write_report(run, config, loaded, dataset, cache, predictions)
 
@@ -121,7 +121,7 @@ def _summarize(
         artifact=artifact,
         measured=predictions.measurements(f"{dataset.split_description}, {split}", dataset.groupings)[-1],
         split=split,
-        baselines=[*read_baselines(folder), frequent_class_baseline(split, num_train, num_held_out)],
+        baselines=[*read_baselines(folder), majority_class_baseline(split, num_train, num_held_out)],
         check=check,
         epochs=int(records[-1]["epoch"]) if records else 0,  # some lines may be damaged
         seconds=run_seconds(records),

@@ -15,7 +15,7 @@ from model.artifacts.artifact import Artifact, Measurement
 from model.artifacts.intervals import format_interval, wilson_interval
 from model.artifacts.weights import read_weights
 from model.datasets.listing import describe_reasons
-from model.datasets.names import path_shower
+from model.datasets.names import path_formatter
 from model.images.contract import ImageContract
 from model.plurals import count_of
 from model.runtime import top_k
@@ -152,7 +152,7 @@ class _Gallery:
         contract: ImageContract,
     ) -> None:
         self.predictions, self.names, self.cache, self.rows = predictions, names, cache, rows
-        self.files = list(map(path_shower(predictions.files), predictions.files))
+        self.files = list(map(path_formatter(predictions.files), predictions.files))
         self.sample_size = min(NUM_SAMPLES, len(rows))
         self.caption = _caption(contract)
 
@@ -246,7 +246,7 @@ def _confusions(predictions: Predictions, names: Sequence[str]) -> str:
     rows = [(names[pairs[i, 0]], names[pairs[i, 1]], f"{counts[i]:,}") for i in order]
     matrix = ""
     if len(names) <= MAX_MATRIX_CLASSES:
-        matrix = themed_figure(lambda: figures.draw_confusion(labels, predicted, names), "confusion matrix")
+        matrix = themed_figure(lambda: figures.plot_confusion_matrix(labels, predicted, names), "confusion matrix")
     return matrix + table(("true", "predicted", "images"), rows)
 
 

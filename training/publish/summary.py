@@ -22,7 +22,7 @@ from training.data.earlier_split import split_advice
 from training.evaluation.baselines import LINEAR, Baseline
 
 REPORT_DATA = "report.json"
-FREQUENT = "always the most frequent class"
+MAJORITY_CLASS = "always the most frequent class"
 FURTHER_TRAINING = ("--epochs", "15", "--lr-multipliers", "copied=1", "--publish", "best")
 """At the full rate: a fitted output layer doesn't distort the copied layers (docs/experiments.md)."""
 TRAIN_ALL_LAYERS = "train all layers, not just the output layer, which takes longer but may lower the error"
@@ -125,11 +125,11 @@ class Summary:
             file.write(json.dumps(self.to_json(), indent=1) + "\n")
 
 
-def frequent_class_baseline(split: str, num_train: Sequence[int], num_held_out: Sequence[int]) -> Baseline:
+def majority_class_baseline(split: str, num_train: Sequence[int], num_held_out: Sequence[int]) -> Baseline:
     """The error of always answering the most frequent training class, from the number of images of each class."""
     total = sum(num_held_out)
     error = 1 - num_held_out[int(np.argmax(num_train))] / total
-    return Baseline(FREQUENT, split, error, total, sum(num_train))
+    return Baseline(MAJORITY_CLASS, split, error, total, sum(num_train))
 
 
 def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:

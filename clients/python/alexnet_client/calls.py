@@ -14,7 +14,7 @@ from alexnet_client.exceptions import AlexNetClientError, AlexNetServerError, In
 from alexnet_client.images import ImageKey, ImageLike, is_single, split_batches, to_bytes, to_files
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import (
-    LONE_IMAGE_ERRORS,
+    SINGLE_IMAGE_ERRORS,
     AddedImage,
     Classification,
     Features,
@@ -144,7 +144,7 @@ def _in_batches(
                 check_count(parsed, len(batch))
                 results += parsed
             except AlexNetServerError as error:
-                if single or len(batch) > 1 or error.code not in LONE_IMAGE_ERRORS:
+                if single or len(batch) > 1 or error.code not in SINGLE_IMAGE_ERRORS:
                     raise
                 results.append(error)  # the batch is this image
     except AlexNetClientError as error:

@@ -165,4 +165,4 @@ class Client:
         except httpx2.RequestError as error:
             return error
         except httpx2.InvalidURL as error:
-            raise self._connection.not_sent(error) from None
+            raise self._connection.request_too_long_error(error) from None

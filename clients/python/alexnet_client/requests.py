@@ -84,8 +84,8 @@ class Connection:
             raise InvalidInputError("the key must be printable ASCII without spaces; is there a line break at its end?")
         if self.retries.attempts < 1:
             raise InvalidInputError("Retries.attempts must be at least 1")
-        if not (0 <= self.retries.first_pause < math.inf and 0 <= self.retries.max_pause < math.inf):
-            raise InvalidInputError("Retries.first_pause and max_pause must be seconds, 0 or more")
+        if not (0 <= self.retries.initial_backoff < math.inf and 0 <= self.retries.max_backoff < math.inf):
+            raise InvalidInputError("Retries.initial_backoff and max_backoff must be seconds, 0 or more")
         if min(self.max_batch_images, self.max_batch_bytes) < 1:
             raise InvalidInputError("max_batch_images and max_batch_bytes must be at least 1")
 
@@ -114,7 +114,7 @@ class Connection:
                 response_lost |= not isinstance(outcome, NEVER_SENT_ERRORS)
             pause = self.retries.pause(num_attempts - 1, response)
 
-    def not_sent(self, error: httpx2.InvalidURL) -> InvalidInputError:
+    def request_too_long_error(self, error: httpx2.InvalidURL) -> InvalidInputError:
         """The error for a request that can't be sent because its parameters are too long for a URL."""
         return InvalidInputError(f"the parameters of the request are too long: {error}")
 

@@ -12,7 +12,7 @@ from alexnet_client.exceptions import AlexNetServerError
 
 IMAGE_ERROR_STATUSES = {"invalid_image": 422, "unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
 """Status by error code, for an error in place of the result of one of several images."""
-LONE_IMAGE_ERRORS = (*IMAGE_ERROR_STATUSES, "missing_body", "body_too_large")
+SINGLE_IMAGE_ERRORS = (*IMAGE_ERROR_STATUSES, "missing_body", "body_too_large")
 """Error codes that concern the image itself if a request has only one, which may also be empty or too large."""
 Result = TypeVar("Result")
 NO_MODEL: Mapping[str, Any] = {"name": "", "version": 0}
@@ -113,7 +113,7 @@ class AddedImage:
 def member(body: Any, name: str) -> Any:
     """A member of a response. Raises AlexNetServerError if the response isn't from alexnet-server."""
     if not isinstance(body, Mapping) or name not in body:
-        raise _foreign_response(200, f"no {name!r}", "")
+        raise unexpected_response_error(200, f"no {name!r}", "")
     return body[name]
 
 
@@ -122,7 +122,7 @@ def parse_with(parse: Callable[[Any], Result], body: Any) -> Result:
     try:
         return parse(body)
     except (AttributeError, KeyError, TypeError) as error:
-        raise _foreign_response(200, f"an unknown format ({type(error).__name__}: {error})", "") from error
+        raise unexpected_response_error(200, f"an unknown format ({type(error).__name__}: {error})", "") from error
 
 
 def parse_neighbors(page: Any) -> list[Neighbor]:
@@ -159,7 +159,7 @@ def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
             return response.json() if response.content else None
         except (ValueError, RecursionError):
             request_id = response.headers.get("X-Request-ID", "")
-            raise _foreign_response(response.status_code, "no JSON", request_id) from None
+            raise unexpected_response_error(response.status_code, "no JSON", request_id) from None
     if ignore_missing and response.status_code == 404:
         return None
     try:
@@ -174,16 +174,16 @@ def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
 def check_count(results: Sequence[Any], count: int) -> None:
     """Raise AlexNetServerError unless there is a result for each of `count` images."""
     if len(results) != count:
-        raise _foreign_response(200, f"{len(results)} results for {count} images", "")
+        raise unexpected_response_error(200, f"{len(results)} results for {count} images", "")
 
 
 def check_next_page(cursor: Any, before: Any) -> None:
     """Raise AlexNetServerError if the cursor is the previous page's, with which the pages would never end."""
     if cursor is not None and cursor == before:
-        raise _foreign_response(200, "the same cursor as the previous page", "")
+        raise unexpected_response_error(200, "the same cursor as the previous page", "")
 
 
-def _foreign_response(status: int, problem: str, request_id: str) -> AlexNetServerError:
+def unexpected_response_error(status: int, problem: str, request_id: str) -> AlexNetServerError:
     message = f"the response has {problem}: is something other than alexnet-server at this address?"
     return AlexNetServerError(status, "unknown", message, request_id)
 

@@ -412,7 +412,7 @@ def test_what_a_server_was_never_asked_to_remove_is_not_removed() -> None:
             return outcome
 
         expected = nullcontext() if is_removed else pytest.raises(AlexNetServerError, match="404")
-        with connect(answer, retries=Retries(first_pause=0.01)) as client, expected:
+        with connect(answer, retries=Retries(initial_backoff=0.01)) as client, expected:
             client.remove(17)
         assert not outcomes
 
@@ -427,7 +427,7 @@ def test_labels_and_keys_that_are_no_text() -> None:
 def test_nobody_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with Client(address, retries=Retries(attempts=2, first_pause=0.01)) as client:
+    with Client(address, retries=Retries(attempts=2, initial_backoff=0.01)) as client:
         assert not client.ready()
         with pytest.raises(ServerUnreachableError, match=rf"^can't reach {address} \(.*refused.*alexnet serve"):
             client.info()
@@ -552,7 +552,7 @@ def answering(*outcomes: httpx2.Response | Exception, **options: Any) -> Client:
             raise outcome
         return outcome
 
-    return connect(answer, retries=Retries(first_pause=0.01), **options)
+    return connect(answer, retries=Retries(initial_backoff=0.01), **options)
 
 
 def refusal(status: int, code: str) -> httpx2.Response:
@@ -641,7 +641,7 @@ def test_what_can_not_be_an_address_or_a_pause_is_refused() -> None:
     for address in ("http://server/?a=1", "http://server/#a"):
         with pytest.raises(InvalidInputError, match=r"can't have a query \(\?\) or a fragment \(#\)"):
             Client(address)
-    for retries in (Retries(first_pause=-1), Retries(max_pause=float("nan"))):
+    for retries in (Retries(initial_backoff=-1), Retries(max_backoff=float("nan"))):
         with pytest.raises(InvalidInputError, match="0 or more"):
             Client("http://server", retries=retries)
 

@@ -50,7 +50,7 @@ TRAILERS = ("retry-after", "x-request-id", "server-timing")
 """Headers of the response that become trailing metadata of the call."""
 MESSAGE_OVERHEAD = 64 * 1024
 """Bytes of a message besides the images."""
-WITHOUT_KEY = ("ServerLive", "ServerReady")
+UNAUTHENTICATED_METHODS = ("ServerLive", "ServerReady")
 STREAM_IDLE_SECONDS = 300.0
 """Time for the next message of a stream to arrive."""
 STOPPING = "the server is stopping: call again"
@@ -85,7 +85,7 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
         """When HTTP stops listening, accept no more calls, and finish those that were accepted."""
         await service.listener_closed.wait()
         handler.end_idle_streams()
-        await server.stop(service.seconds_to_finish)
+        await server.stop(service.remaining_shutdown_seconds)
 
     stopping = asyncio.create_task(stop_with_http())
     try:
@@ -121,7 +121,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         if handler is None:
             reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't implement {method[:80]}"
             return refuse(grpc.StatusCode.UNIMPLEMENTED, reason)
-        if method not in WITHOUT_KEY:
+        if method not in UNAUTHENTICATED_METHODS:
             caller = Caller(handler_call_details.invocation_metadata, "")
             try:
                 self._service.keys.require("read", key_of(Headers(raw=caller.headers)))
@@ -133,7 +133,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
     def _make_handler(self, method: Any) -> Any:
         parse = message_class(method.input_type.name).FromString
         serialize = message_class(method.output_type.name).SerializeToString
-        if method.name in WITHOUT_KEY:
+        if method.name in UNAUTHENTICATED_METHODS:
             answer = partial(self._answer_health, method.name, message_class(method.input_type.name)())
             return grpc.stream_unary_rpc_method_handler(answer, parse, serialize)
         # all are streams, so that they read and write their messages themselves, each with a timeout

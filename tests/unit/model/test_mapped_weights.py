@@ -11,7 +11,7 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from model.images.crops import TEN_CROP
-from model.mapped_weights import MIN_BYTES, refer_to_weights
+from model.mapped_weights import MIN_BYTES, externalize_weights
 from model.runtime import OnnxModel
 
 
@@ -30,7 +30,7 @@ def test_the_results_are_those_of_the_whole_file(artifact: Artifact, tmp_path: P
 
 def test_only_large_weights_are_replaced_by_references(artifact: Artifact) -> None:
     content = artifact.network.read_bytes()
-    graph = onnx.load_from_string(refer_to_weights(artifact.network))
+    graph = onnx.load_from_string(externalize_weights(artifact.network))
     original = onnx.load_from_string(content)
     references = 0
     for tensor, whole in zip(graph.graph.initializer, original.graph.initializer, strict=True):

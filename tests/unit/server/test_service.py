@@ -103,7 +103,7 @@ def test_nobody_waits_once_a_shutdown_is_over(writable_service: Service) -> None
         request = Request({"type": "http"})
         context = RequestContext(request, writable_service, writable_service.current, quota, deadline)
         assert not context.deadline_passed()
-        writable_service.finish_by = time.monotonic() - 1
+        writable_service.shutdown_deadline = time.monotonic() - 1
         assert context.deadline_passed()
     finally:
         writable_service.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.names import name_of_data, path_shower, to_text
+from model.datasets.names import name_of_data, path_formatter, to_text
 
 
 def test_absolute_and_relative_paths_are_shown_below_the_folder_of_all(
@@ -14,7 +14,7 @@ def test_absolute_and_relative_paths_are_shown_below_the_folder_of_all(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files = ["cats/1.jpg", str(tmp_path / "cats" / "young" / "2.jpg")]
-    assert list(map(path_shower(files), files)) == ["1.jpg", "young/2.jpg"]
+    assert list(map(path_formatter(files), files)) == ["1.jpg", "young/2.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from model.images.boxes import Box, iter_boxes, read_code_points
+from model.images.boxes import Box, iter_boxes, read_cicp
 
 
 def box(kind: bytes, content: bytes = b"") -> bytes:
@@ -44,29 +44,29 @@ def test_the_primary_image_has_its_own(version: int, is_wide: bool) -> None:
     items = {7: [1, 2], 8: [1, 3, 4], 9: [5]}
     for primary, expected in ((7, (9, 16)), (8, (12, 13)), (9, (1, 8)), (6, None)):
         data = image_file(primary, PROPERTIES, associations(items, version, is_wide), version=version)
-        assert read_code_points(data) == expected
+        assert read_cicp(data) == expected
 
 
 def test_a_second_list_of_properties_counts() -> None:
     data = image_file(2, PROPERTIES, associations({1: [2]}), associations({2: [4]}))
-    assert read_code_points(data) == (12, 13)
+    assert read_cicp(data) == (12, 13)
 
 
 @pytest.mark.parametrize("places", [[], [1, 3], [99], [0]], ids=["none", "of other kinds", "beyond", "zero"])
 def test_an_image_without(places: list[int]) -> None:
-    assert read_code_points(image_file(1, PROPERTIES, associations({1: places}))) is None
+    assert read_cicp(image_file(1, PROPERTIES, associations({1: places}))) is None
 
 
 def test_whatever_is_cut_or_changed_is_no_error() -> None:
     whole = image_file(1, PROPERTIES, associations({1: [4]}))
-    assert read_code_points(whole) == (12, 13)
+    assert read_cicp(whole) == (12, 13)
     for end in range(len(whole) - 8):
-        read_code_points(whole[:end])
+        read_cicp(whole[:end])
     random = np.random.default_rng(0)
     for _ in range(500):
         changed = bytearray(whole)
         changed[random.integers(len(whole))] = random.integers(256)
-        read_code_points(bytes(changed))
+        read_cicp(bytes(changed))
 
 
 def test_lengths_of_boxes() -> None:

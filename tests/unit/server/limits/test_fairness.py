@@ -145,8 +145,8 @@ def test_the_networks_queue_takes_turns(artifact: Artifact) -> None:
                 job = InferenceJob(np.zeros((1, 256, 256, 3), np.uint8), TEN_CROP, 1e12, client=client)
                 job.future.add_done_callback(lambda _, client=client: order.append(client))  # type: ignore[misc]
                 futures.append(inference.submit(job))
-            assert inference.crops_before("polite", 10) == 30
-            assert inference.crops_before("new", 10) == 20
+            assert inference.crops_ahead("polite", 10) == 30
+            assert inference.crops_ahead("new", 10) == 20
         for future in futures:
             future.result(20)
     finally:

@@ -13,12 +13,12 @@ from server.middleware.errors import InternalErrorMiddleware, ShutdownMiddleware
 
 @pytest.mark.parametrize(("has_begun", "status"), [(False, 503), (True, 200)])
 def test_a_request_that_a_shutdown_ends_is_answered(has_begun: bool, status: int) -> None:
-    assert asyncio.run(cancel_request(has_begun, is_over=True)) == [status]
+    assert asyncio.run(cancel_request(has_begun, shutdown_expired=True)) == [status]
 
 
 def test_a_request_that_is_cancelled_otherwise_stays_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(cancel_request(has_begun=False, is_over=False))
+        asyncio.run(cancel_request(has_begun=False, shutdown_expired=False))
 
 
 async def ask(app: ASGIApp, statuses: list[int]) -> None:
@@ -35,7 +35,7 @@ async def ask(app: ASGIApp, statuses: list[int]) -> None:
     await app(scope, receive, send)
 
 
-async def cancel_request(has_begun: bool, is_over: bool) -> list[int]:
+async def cancel_request(has_begun: bool, shutdown_expired: bool) -> list[int]:
     """The statuses of the responses to a request that is cancelled while it waits."""
     statuses, waiting = list[int](), asyncio.Event()
 
@@ -45,7 +45,7 @@ async def cancel_request(has_begun: bool, is_over: bool) -> list[int]:
         waiting.set()
         await asyncio.Future()
 
-    task = asyncio.ensure_future(ask(ShutdownMiddleware(wait_for_ever, lambda: is_over), statuses))
+    task = asyncio.ensure_future(ask(ShutdownMiddleware(wait_for_ever, lambda: shutdown_expired), statuses))
     await waiting.wait()
     task.cancel()
     await task

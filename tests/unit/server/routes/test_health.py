@@ -17,5 +17,5 @@ def test_health_and_info(client: TestClient) -> None:
 
 
 def test_why_it_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Service, "stopped_worker", "search worker stopped")
+    monkeypatch.setattr(Service, "worker_failure", "search worker stopped")
     assert client.get("/ready").json() == {"status": "search worker stopped"}

@@ -15,7 +15,7 @@ from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.responses.schemas import similarity
-from server.routes.similar import move_away
+from server.routes.similar import apply_negative_feedback
 from server.service import Service
 from server.settings import Settings
 
@@ -177,9 +177,9 @@ def test_wrong_questions(client: TestClient, path: str, status: int) -> None:
 
 
 def test_a_query_moves_away_from_negative_examples_within_the_range_of_the_features() -> None:
-    relu = move_away(np.array([4, 1, 0], np.float32), np.array([2, 5, 0], np.float32))
+    relu = apply_negative_feedback(np.array([4, 1, 0], np.float32), np.array([2, 5, 0], np.float32))
     np.testing.assert_array_equal(relu, [5, 0, 0])
-    tanh = move_away(np.array([0.5, -0.5], np.float32), np.array([0.5, 0.5], np.float32))
+    tanh = apply_negative_feedback(np.array([0.5, -0.5], np.float32), np.array([0.5, 0.5], np.float32))
     np.testing.assert_array_equal(tanh, [0.5, -1])  # clipped at 0, it would look like a 0
 
 

@@ -47,7 +47,7 @@ class Squares(BatchWorker[Number]):
     def stopped_error(self) -> Exception:
         return StoppedError()
 
-    def is_due(self, job: Number) -> bool:
+    def should_run(self, job: Number) -> bool:
         if job.value > 100:
             job.future.set_exception(TimeoutError())
         return job.value <= 100

@@ -221,6 +221,6 @@ def test_a_job_of_more_crops_than_the_limit_fits_into_an_empty_queue(inference: 
 
 def test_crops_that_are_computed_now_come_before_a_request(inference: InferenceWorker, gate: Gate) -> None:
     occupied(inference, gate)
-    assert inference.crops_before("me", 1) == 1
+    assert inference.crops_ahead("me", 1) == 1
     inference.submit(job(crops=TEN_CROP))
     assert inference.unfinished_crops == 11

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from training.data.augment import Augmentation, draw_order, hash_uniform
+from training.data.augment import Augmentation, hash_uniform, shuffle_rows
 from training.data.crop_kernels import cut_crops, cut_crops_on_device, subtract_mean, subtract_mean_on_device
 from training.recipes import RECIPES
 
@@ -139,7 +139,7 @@ def test_uniform_numbers_are_uniform_and_unrelated() -> None:
 def test_the_order_of_an_epoch_is_not_related_to_others_of_the_seed() -> None:
     """Such as that of the split, which is drawn with the seed alone."""
     rows = np.arange(1000)
-    orders = [draw_order(rows, seed, epoch) for seed in (0, 5) for epoch in range(3)]
+    orders = [shuffle_rows(rows, seed, epoch) for seed in (0, 5) for epoch in range(3)]
     orders += [np.random.default_rng(seed).permutation(rows) for seed in (0, 5)]
     for place, order in enumerate(orders):
         assert np.array_equal(np.sort(order), rows)

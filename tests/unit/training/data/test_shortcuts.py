@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import Label
-from training.data.shortcuts import ClassShortcut, Shortcuts, find_shortcuts, use_sources
+from training.data.shortcuts import ClassShortcut, Shortcuts, can_use_sources, find_shortcuts
 from training.data.traits import TRAITS, Traits
 
 CLASSES = tuple(Label(id=name, name=name) for name in ("elm", "oak", "yew"))
@@ -62,13 +62,13 @@ def test_a_class_of_another_size_but_for_a_few() -> None:
 def test_sources_that_are_not_kinds_of_a_class() -> None:
     traits, labels = make_traits(300)
     sources = [("home", "shop")[label % 2] for label in labels]
-    assert use_sources(sources, labels)
+    assert can_use_sources(sources, labels)
     shortcuts = find(traits, labels, sources)
     assert shortcuts.by_trait["source"] > 0.6
     assert [shortcut.label.id for shortcut in shortcuts.classes] == ["oak"]
     assert shortcuts.classes[0].trait == "are from shop"
     kinds = [f"kind {label}{'ab'[place % 2]}" for place, label in enumerate(labels)]
-    assert not use_sources(kinds, labels)
+    assert not can_use_sources(kinds, labels)
 
 
 def test_what_an_image_shows_may_change_its_size_in_bytes() -> None:

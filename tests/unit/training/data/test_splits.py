@@ -13,7 +13,7 @@ from model.exceptions import DatasetError
 from training.data.archives import load_elpv
 from training.data.folders import load_folder, write_table
 from training.data.loading import load_dataset
-from training.data.splits import NEIGHBORHOOD_SIZE, split_again
+from training.data.splits import NEIGHBORHOOD_SIZE, resplit
 from training.data.training_data import load_training_dataset
 
 
@@ -52,7 +52,7 @@ def test_a_named_data_set_is_loaded_whole_by_a_network_whose_training_left_files
 
 
 def test_neighbors_are_on_one_side() -> None:
-    dataset = split_again(load_elpv(), "neighborhood", 0)
+    dataset = resplit(load_elpv(), "neighborhood", 0)
     assert len(dataset.examples) == 2624
     assert 656 <= len(dataset.test) < 656 + NEIGHBORHOOD_SIZE
     assert 197 <= len(dataset.validation) < 197 + NEIGHBORHOOD_SIZE
@@ -65,4 +65,4 @@ def test_neighbors_are_on_one_side() -> None:
 
 def test_a_class_that_would_not_be_trained_is_named(few: Path) -> None:
     with pytest.raises(DatasetError, match=r"--split neighborhood: (the class \w+ has no images|nothing is left)"):
-        split_again(load_folder(few), "neighborhood", 0)
+        resplit(load_folder(few), "neighborhood", 0)

@@ -13,7 +13,7 @@ from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS
 from tests.helpers.drawn_files import encode, make_image, write_files
 from training.data.folders import load_folder
-from training.data.training_data import leave_out_copies
+from training.data.training_data import drop_copies_as_in_training
 
 
 def test_what_training_left_out_is_left_out_again(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_what_training_left_out_is_left_out_again(tmp_path: Path) -> None:
 
     def leave_out(images: dict[str, int], reasons: dict[str, int]) -> list[int]:
         training = {"images": images, "data": {"skipped": reasons}}
-        used = leave_out_copies(dataset, training, ImageContract(), DEFAULT_LIMITS, lines.append)
+        used = drop_copies_as_in_training(dataset, training, ImageContract(), DEFAULT_LIMITS, lines.append)
         return [len(part) for part in used.splits().values()]
 
     assert leave_out({"train": 7, "validation": 6, "test": 6}, {"copies of held-out images": 1}) == [7, 6, 6]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from training.evaluation.linear_probe import STRENGTHS, fit_linear_probe
+from training.evaluation.linear_probe import C_VALUES, fit_linear_probe
 
 
 def clusters(num_classes: int, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +36,7 @@ def test_two_classes_have_the_probabilities_of_one_difference() -> None:
     train += generator.normal(0, 3, train.shape).astype(np.float32)
     probe = fit_linear_probe(train.copy(), labels, train[:, None], labels, 2)
     scale = np.linalg.norm(train) / np.sqrt(train.size)
-    models = [LogisticRegression(C=strength, max_iter=1000).fit(train / scale, labels) for strength in STRENGTHS]
+    models = [LogisticRegression(C=strength, max_iter=1000).fit(train / scale, labels) for strength in C_VALUES]
     logits = train @ probe.weight.T + probe.bias
     ours = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert min(np.abs(model.predict_proba(train / scale) - ours).max() for model in models) < 0.01

@@ -24,7 +24,7 @@ from training.evaluation.linear_probe import LinearProbe
 from training.loop import start_network
 from training.loop.distributed import DistributedContext
 from training.loop.setup import fits_output_layer, set_up
-from training.loop.start_network import choose_start, draw_crops, fit_output_layer
+from training.loop.start_network import choose_initial_network, draw_crops, fit_output_layer
 from training.optim.initial_weights import InitialState
 from training.train import train_run
 
@@ -140,7 +140,7 @@ def test_options_without_an_effect_are_refused(artifact: Artifact, few: Path, tm
 
 
 def test_starting_from_nothing_is_said(few: Path, tmp_path: Path) -> None:
-    config, text = choose_start(create(few, tmp_path, name="paper"), 5)
+    config, text = choose_initial_network(create(few, tmp_path, name="paper"), 5)
     assert config.run.init_from == "none"
     assert text == "starting from random weights; --init-from photos starts from the bundled network"
 
@@ -152,19 +152,19 @@ def test_the_start_is_chosen_by_the_number_of_images(
     monkeypatch.setattr(start_network, "unpack_bundled", lambda name, root: type("A", (), {"path": bundled / name}))
     config = create(few, tmp_path)
     assert (config.recipe.name, config.run.init_from) == ("small", "auto")
-    tuned, text = choose_start(config, MIN_SCRATCH_IMAGES - 1)
+    tuned, text = choose_initial_network(config, MIN_SCRATCH_IMAGES - 1)
     assert (tuned.recipe.name, tuned.run.init_from, tuned.recipe_if_fine_tuning) == (
         "fine-tune",
         bundled / "photos",
         None,
     )
     assert "--init-from none" in text
-    scratch, text = choose_start(config, MIN_SCRATCH_IMAGES)
+    scratch, text = choose_initial_network(config, MIN_SCRATCH_IMAGES)
     assert (scratch.recipe.name, scratch.run.init_from, scratch.recipe_if_fine_tuning) == ("small", "none", None)
     assert f"{MIN_SCRATCH_IMAGES:,} training images" in text
     (tmp_path / "photos").mkdir()  # a folder of images
     monkeypatch.chdir(tmp_path)
-    named, _ = choose_start(create(few, tmp_path, Path("photos")), 5)
+    named, _ = choose_initial_network(create(few, tmp_path, Path("photos")), 5)
     assert (named.recipe.name, named.run.init_from) == ("fine-tune", bundled / "photos")
 
 

@@ -19,7 +19,7 @@ from model.exceptions import StoppedError, TrainingError
 from model.network.torch_module import ForwardOutput
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
-from training.data.augment import draw_order
+from training.data.augment import shuffle_rows
 from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
 from training.data.mixing import draw_mix
@@ -350,7 +350,7 @@ def test_a_step_follows_the_gradient_of_its_batch_s_mean_loss(make: Make) -> Non
     engine = trainer.engine
     inputs, parameters = list[Any](), list(engine.network.parameters())
     forward, step = engine.forward, engine.optimizer.step
-    classes = torch.from_numpy(engine.labels[draw_order(trainer.train_rows, trainer.config.run.seed, 0)])
+    classes = torch.from_numpy(engine.labels[shuffle_rows(trainer.train_rows, trainer.config.run.seed, 0)])
 
     def keep_inputs(*given: Any) -> ForwardOutput:
         inputs.append(given)
@@ -380,7 +380,7 @@ def test_a_step_s_loss_has_smoothing_class_weights_partners_and_competition(make
     weights_of_classes = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
     assert engine.class_weights is not None
     engine.class_weights = weights_of_classes
-    order = draw_order(trainer.train_rows, seed, 0)
+    order = shuffle_rows(trainer.train_rows, seed, 0)
     excluded = np.arange(3) == (engine.labels[order][:, None] + 1) % 3
     asked = list[Any]()
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from training.optim.competition import Competition
-from training.optim.loss import Targets, balanced_class_weights, guessing_loss, training_loss
+from training.optim.loss import Targets, balanced_class_weights, chance_loss, training_loss
 
 LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 CLASSES = torch.tensor([0, 1, 2, 3, 0, 1])
@@ -63,7 +63,7 @@ def test_class_weights_balance_classes() -> None:
 def test_no_constant_prediction_is_better_than_guessing(smoothing: float, balanced: bool) -> None:
     labels = np.repeat(np.arange(3), (90, 9, 1))
     weights = balanced_class_weights(labels, 3) if balanced else None
-    expected = guessing_loss(labels, 3, smoothing, weights)
+    expected = chance_loss(labels, 3, smoothing, weights)
     loss_weights = None if weights is None else torch.from_numpy(weights)
     targets, logits = Targets(torch.from_numpy(labels)), torch.zeros(3, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")

@@ -13,7 +13,7 @@ from training.optim.range_test import (
     NUM_STEPS,
     RANGE_TEST,
     find_rate,
-    has_exploded,
+    has_diverged,
     rate_of_step,
     read_range_test,
 )
@@ -60,9 +60,9 @@ def test_a_loss_that_never_falls_finds_none() -> None:
 
 def test_it_ends_when_the_loss_explodes(tmp_path: Path) -> None:
     losses = curve(0.001)
-    ends = [number for number in range(1, NUM_STEPS) if has_exploded(losses[:number])]
+    ends = [number for number in range(1, NUM_STEPS) if has_diverged(losses[:number])]
     assert RATES[ends[0]] < 0.1
-    assert has_exploded([1.0, float("nan")])
+    assert has_diverged([1.0, float("nan")])
     test = find_rate(RATES, [*losses[: ends[0]], float("inf")])
     assert len(test.losses) == ends[0]
     test.write(tmp_path)

@@ -21,7 +21,7 @@ from training.config import Environment, RecipeOptions, RunOptions, TrainConfig,
 from training.evaluation.predictions import PREDICTIONS_FILE
 from training.loop.metrics import METRICS
 from training.loop.run_directory import RunDirectory, resume_config
-from training.loop.runtime import measuring_device
+from training.loop.runtime import evaluation_device
 from training.loop.trainer import Trainer
 from training.publish import calibrate, report
 from training.publish.export_run import combine_licenses
@@ -139,7 +139,7 @@ def fail(*arguments: object) -> None:
 @pytest.mark.parametrize(("device", "used"), [("cpu", "cpu"), ("auto", "auto"), ("cuda", "auto")])
 def test_the_device_of_the_exported_network(device: TrainingDevice, used: str) -> None:
     """onnxruntime may have no GPU where PyTorch has one."""
-    assert measuring_device(device) == used
+    assert evaluation_device(device) == used
 
 
 def test_a_run_on_the_cpu_is_measured_there(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from training.loop.metrics import METRICS, MetricsLog, read_metrics
 from training.optim.range_test import find_rate
 from training.publish import figures
 from training.publish.report import rewrite_report
-from training.publish.summary import FREQUENT
+from training.publish.summary import MAJORITY_CLASS
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_the_report_as_data(run: Path, artifact: Artifact) -> None:
     measured = artifact.manifest.measurements[-1]
     assert data["num_right"] == round((1 - measured.top1_error) * measured.num_images)
     assert data["result"].startswith(f"{data['num_right']} of {measured.num_images} test images right; 95 % interval ")
-    assert [baseline["method"] for baseline in data["baselines"]] == [HOG, FREQUENT]
+    assert [baseline["method"] for baseline in data["baselines"]] == [HOG, MAJORITY_CLASS]
     assert data["training"]["baselines"][0]["method"] == HOG
     assert data["seconds"] > 0
 

@@ -17,7 +17,7 @@ from training.publish.summary import (
     TRAIN_ALL_LAYERS,
     Summary,
     format_duration,
-    frequent_class_baseline,
+    majority_class_baseline,
     next_commands,
 )
 
@@ -95,7 +95,7 @@ def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> 
 
 
 def test_the_majority_class_is_that_of_training() -> None:
-    assert frequent_class_baseline("test", [5, 9, 1], [2, 1, 1]).top1_error == 0.75
+    assert majority_class_baseline("test", [5, 9, 1], [2, 1, 1]).top1_error == 0.75
 
 
 def create_config(epochs: int, **options: Any) -> TrainConfig:

@@ -37,7 +37,7 @@ _WHITE, _PEAK = 203.0, 1000.0
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
-def profile_of_code_points(primaries: int, transfer: int, is_gray: bool, warnings: WarningList) -> bytes:
+def profile_from_cicp(primaries: int, transfer: int, is_gray: bool, warnings: WarningList) -> bytes:
     """An ICC profile of these colors; empty if they are sRGB's, or unknown, for which a warning is added.
 
     For high dynamic range (PQ, HLG), the profile's light is compressed to sRGB's range of brightness.
@@ -58,28 +58,28 @@ def profile_of_code_points(primaries: int, transfer: int, is_gray: bool, warning
 @lru_cache(maxsize=64)
 def _make(primaries: int, transfer: int, is_gray: bool) -> bytes:
     name, *colors = _PRIMARIES[primaries]
-    curve = light_of_levels(np.linspace(0, 1, _CURVE_POINTS), transfer)
+    curve = linearize(np.linspace(0, 1, _CURVE_POINTS), transfer)
     if transfer != 13:
         name = _CURVES[transfer] if is_gray else f"{name} with {_CURVES[transfer]}"
     return make_gray_profile(curve, name) if is_gray else make_profile(_adapt(*colors), curve, name)
 
 
-def light_of_levels(levels: Floats, transfer: int) -> Floats:
+def linearize(levels: Floats, transfer: int) -> Floats:
     """Levels -> light, both from 0 to 1, where 1 is white; high dynamic range is compressed."""
     if transfer == 16:
         power = levels ** (32 / 2523)
         light = (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (16384 / 2610)
-        return _compress(10_000 * light)
+        return _tone_map(10_000 * light)
     if transfer == 18:
         scene = np.where(levels <= 0.5, levels**2 / 3, (np.exp((levels - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-        return _compress(_PEAK * scene**1.2)
+        return _tone_map(_PEAK * scene**1.2)
     if transfer == 13:
         return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     exponent: float = {4: 2.2, 5: 2.8, 8: 1.0}[transfer]
     return np.asarray(levels**exponent)
 
 
-def _compress(luminance: Floats) -> Floats:
+def _tone_map(luminance: Floats) -> Floats:
     """Candelas per square meter -> light from 0 to 1, by Reinhard et al. 2002, equation 4, as browsers do."""
     light, peak = luminance / _WHITE, _PEAK / _WHITE
     return np.minimum(light * (1 + light / peak**2) / (1 + light), 1)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.images.code_points import light_of_levels
+from model.images.cicp import linearize
 from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 from tests.helpers.image_files import COLORS, GRAY, png, saved
@@ -52,7 +52,7 @@ def encode(light: NDArray[np.float64]) -> NDArray[np.float64]:
 )
 def test_colors_are_converted_to_srgb(primaries: int, transfer: int, name: str) -> None:
     decoded = decode_image(with_code_points(COLORS, primaries, transfer))
-    expected = encode(light_of_levels(COLORS / 255, transfer) @ TO_SRGB[primaries].T)
+    expected = encode(linearize(COLORS / 255, transfer) @ TO_SRGB[primaries].T)
     difference = np.abs(decoded.pixels - expected)
     assert difference.mean() < 0.5
     assert np.percentile(difference, 99) <= 2
@@ -68,12 +68,12 @@ def test_luminances_of_the_standards_are_compressed(transfer: int, level: float,
     """By ITU-R BT.2100 and BT.2408, whose reference white has 203 cd/m2, and Reinhard et al. 2002, equation 4."""
     relative, peak = light / 203, 1000 / 203
     expected = relative * (1 + relative / peak**2) / (1 + relative)
-    assert light_of_levels(np.array([level]), transfer)[0] == pytest.approx(expected, abs=0.001)
+    assert linearize(np.array([level]), transfer)[0] == pytest.approx(expected, abs=0.001)
 
 
 @pytest.mark.parametrize("transfer", [4, 5, LINEAR, SRGB, PQ, HLG])
 def test_light_rises_from_black_to_white(transfer: int) -> None:
-    light = light_of_levels(np.linspace(0, 1, 1001), transfer)
+    light = linearize(np.linspace(0, 1, 1001), transfer)
     assert light[0] == 0
     assert light[-1] == pytest.approx(1)
     assert (np.diff(light) >= 0).all()
@@ -89,7 +89,7 @@ def test_what_is_shown_as_srgb_stays(primaries: int, transfer: int) -> None:
 
 def test_grays_have_a_curve_and_no_primaries() -> None:
     decoded = decode_image(with_code_points(GRAY, 9, PQ))
-    expected = encode(light_of_levels(GRAY / 255, PQ))
+    expected = encode(linearize(GRAY / 255, PQ))
     assert np.abs(decoded.pixels[..., 1] - expected).max() <= 2
     assert [warning.message for warning in decoded.info.warnings] == ["its colors were converted from PQ to sRGB"]
     stays = decode_image(with_code_points(GRAY, 9, SRGB))

@@ -1,4 +1,4 @@
-"""RecentCount: the number of images in a database, cached because every response includes it."""
+"""CachedCount: the number of images in a database, cached because every response includes it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 MAX_AGE_SECONDS = 1.0
 
 
-class RecentCount:
-    """A number that `count` recomputes when it is more than a second old, or after `forget`."""
+class CachedCount:
+    """A number that `count` recomputes when it is more than a second old, or after `invalidate`."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count = count
@@ -22,6 +22,6 @@ class RecentCount:
             counted = self._counted = (self._count(), time.monotonic())
         return counted[0]
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Recount when the number is next needed."""
         self._counted = None
