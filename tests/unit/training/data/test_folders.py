@@ -102,7 +102,7 @@ def test_tables_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
         load_table(write(tmp_path / "t.csv", "path,label\na.jpg,cat\n"))
     (tmp_path / "d" / "photos" / "cat").mkdir(parents=True)
     (tmp_path / "d" / "photos" / "cat" / "1.jpg").write_bytes(b"x")
-    with pytest.raises(DatasetError, match=r"at least two classes .*if its subfolders are the classes, pass that"):
+    with pytest.raises(DatasetError, match=r"at least two classes .*if its subfolders are the classes, use that"):
         load_folder(tmp_path / "d")
     with pytest.raises(DatasetError, match="no classes in"):
         load_table(write(tmp_path / "t.csv", "path\na.jpg\n"))
