@@ -143,7 +143,7 @@ def test_export_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None
     expected = OnnxModel(pulled.network, "cpu").run(asked["images"], CENTER_CROP)
     np.testing.assert_allclose(session.run(["probabilities"], asked)[0], expected[0], atol=1e-6)
     assert run_alexnet("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx").stderr.startswith(
-        f"error: {tmp_path / 'net.onnx'} exists already"
+        f"error: {tmp_path / 'net.onnx'} already exists"
     )
 
 
