@@ -35,13 +35,15 @@ def run_seconds(records: Sequence[dict[str, Any]]) -> float:
     return float(records[-1].get("run_seconds", 0)) if records else 0.0
 
 
-def copy_metrics(source: Path, target: Path) -> None:
+def copy_metrics(source: Path, target: Path) -> list[dict[str, Any]]:
     """Replace the records of the run in `target` by those of the run in `source`, whose training it continues.
 
-    Raises OSError.
+    Returns these records. Raises OSError.
     """
+    records = read_metrics(source)
     with atomic_write(target / METRICS) as file:
-        file.writelines(json.dumps(record) + "\n" for record in read_metrics(source))
+        file.writelines(json.dumps(record) + "\n" for record in records)
+    return records
 
 
 def _parse_record(line: bytes) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from model.network.compression import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, pack
 from training.evaluation.baselines import read_baselines, write_baselines
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext
-from training.loop.metrics import copy_metrics, read_metrics, run_seconds
+from training.loop.metrics import copy_metrics, run_seconds
 from training.loop.run_directory import RunDirectory
 from training.loop.runtime import pick_device
 from training.loop.setup import set_up
@@ -61,10 +61,10 @@ def pack_run(
     with set_up(config, context, run, initial) as trained, RunDirectory(run / "packing") as packing:
         packing.claim(trained.config, trained.dataset, resumed=False)  # what `alexnet report` reads
         write_baselines(packing.path, read_baselines(run))
-        copy_metrics(run, packing.path)
+        records = copy_metrics(run, packing.path)
         if start is not None:
             trained.epoch = int(start.manifest.training["epochs"])
-            trained.clock.restore({"run_seconds": run_seconds(read_metrics(run)), "epoch_seconds": 0.0})
+            trained.clock.restore({"run_seconds": run_seconds(records), "epoch_seconds": 0.0})
         state = keep_pruned(trained) if sparse else prune(trained, DENSITY if density is None else density)
         phases = ((learning_rate, epochs), (learning_rate / 10, epochs // 4))
         for rate, num_epochs in phases:
