@@ -57,7 +57,7 @@ class InputImage(NamedTuple):
 def find_inputs(arguments: Sequence[str], files_from: str | None = None) -> ImageInputs:
     """The images that arguments name: a folder stands for the images in and below it, a pattern for what it matches.
 
-    `files_from`: a file, or `-` for standard input, that lists more images (`read_list`); it can't contain patterns.
+    `files_from`: a file, or `-` for standard input, that lists more images (`read_list`); its lines aren't patterns.
     Files that are named directly aren't opened here. Raises InvalidRequestError for a pattern, folder or list without
     images, DatasetError for a folder that can't be read, OSError for a list that can't be read.
     """

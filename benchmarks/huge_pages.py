@@ -55,7 +55,7 @@ def compare(keeps_memory: bool, rounds: int, create_step: CreateStep, *arguments
 
 
 def time_moving(network: Path) -> dict[str, float]:
-    """Seconds to move the memory of a network that has run, and its size."""
+    """Seconds to move the memory of a network that has run, and the size of the moved memory in MiB."""
     create_ten_crop(network, CPU)()
     start = time.perf_counter()
     size = use_huge_pages()

@@ -41,7 +41,7 @@ class Sample:
 
     @property
     def latency(self) -> float:
-        """Seconds since it was due."""
+        """Seconds from when the request was due until it was done."""
         return self.done - self.due
 
 

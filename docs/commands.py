@@ -23,7 +23,7 @@ INTRODUCTION = """# Commands
 `alexnet COMMAND --help` (or `-h`) prints what is below. `python -m alexnet` is the same program, and
 `alexnet --version` prints its version.
 
-**Exit status.** 0: done. 1: an error, or an image given to `classify`, `similar` or `features` was skipped. 2: the
+**Exit status.** 0: success. 1: an error, or an image given to `classify`, `similar` or `features` was skipped. 2: the
 command line was not understood. 130: stopped by Ctrl-C or SIGTERM; servers end with 0 then. An error is one line on
 standard error, followed by a hint.
 

@@ -4,7 +4,7 @@
 
 Familiar images are held-out (test) images of the network's own data. Unfamiliar images are noise, rendered text and
 drawings made here, test images of other data (`--other`), and with `--gallery` the photographs of the bundled gallery
-that show none of the network's classes. The artifact's familiarity is compared with the largest probability and, from
+that show none of the classes of `photos`. The artifact's familiarity is compared with the largest probability and, from
 the center crop, with other scores; those that need training features use at most --max-training-images.
 """
 

@@ -123,7 +123,7 @@ def create_config(
 
 
 def measure(run: FinishedRun) -> dict[str, Any]:
-    """Errors and accuracies of groups of classes by number of crops, epochs, and baselines."""
+    """Errors and accuracies of groups of classes by number of crops; also the epochs, and the baselines' errors."""
     measured: dict[str, Any] = {}
     for m in run.artifact.manifest.measurements:
         groups = {name: round(accuracy, 4) for name, accuracy in m.groups.items()}

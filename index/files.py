@@ -91,7 +91,7 @@ def replaced_error(what: str) -> IndexReplacedError:
 
 
 def check_same(path: Path, known: FileId | None) -> None:
-    """Raise IndexReplacedError unless `path` is still the file `known`; None: there was no file."""
+    """Raise IndexReplacedError unless `path` is still the file `known`; if that is None, nothing is checked."""
     if known is not None and file_id(path) != known:
         raise replaced_error(f"its {path.name} is a different file, or gone")
 

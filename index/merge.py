@@ -50,7 +50,7 @@ class _Image:
 def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
     """Add the images of the indexes `sources` to the one at `target`, which is created if there is none.
 
-    Of images with the same bytes, one is kept: the one in `target`, else the first in the order above. An image that is
+    Of images with the same bytes, one is kept: the one in `target`, else the one that is added first. An image that is
     removed in a source isn't taken from it; one that is removed in `target` is restored if a source has it, as with
     every addition.
 

@@ -36,6 +36,6 @@ class Shard:
         return path.with_name(f"{path.name}.{self.number}-of-{self.count}")
 
     def contains(self, path: Path, root: Path) -> bool:
-        """Whether an image belongs to this shard. `root`: the folder to take its path from; it may be outside of it."""
+        """Whether an image belongs to this shard. `root`: its path is relative to this folder, but may lead outside."""
         name = os.fsencode(os.path.relpath(path, root))
         return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % self.count == self.number - 1

@@ -13,7 +13,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class Field(NamedTuple):
-    """A field of a message. `value`: the slice of its bytes, or its integer. `span`: the same with the field's tag."""
+    """A field of a message. `value`: the slice of its bytes, or its integer. `span`: the slice of the whole field."""
 
     number: int
     value: slice | int

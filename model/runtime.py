@@ -25,8 +25,8 @@ TOLERANCE = 1e-3
 SCALED_LOGITS = "scaled_logits"
 """An output of networks that are measured, never of those that are served (`model.network.temperature`)."""
 MAX_CROPS = 20
-"""Crops per batch on a CPU. Larger batches are hardly faster, and need memory that is returned to the system after each
-run: getting it back, page by page, takes a fifth of the time."""
+"""Crops per batch on a CPU. Larger batches are hardly faster, and take more memory, which onnxruntime would keep:
+returning it and allocating it again, page by page, takes a fifth of the time."""
 SPINNING = {"session.intra_op.spin_duration_us": "50", "session.force_spinning_stop": "1"}
 """How long onnxruntime's threads spin before they sleep, waiting for the next layer; after the last one they sleep at
 once. Waking them for each layer takes 8 % of the time of ten crops in int8; spinning longer slows other threads."""

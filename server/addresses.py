@@ -19,8 +19,8 @@ def normalize_prefix(prefix: str) -> str:
     path = path if not path or path.startswith("/") else f"/{path}"
     if len(path) > MAX_PREFIX_LENGTH or not PREFIX.fullmatch(path):
         raise ValueError(
-            f"invalid prefix {prefix[:80]!r}: write a path like /vision: letters, digits and -._~, at most "
-            f"{MAX_PREFIX_LENGTH} characters"
+            f"invalid prefix {prefix[:80]!r}: write a path like /vision (letters, digits and -._~, at most "
+            f"{MAX_PREFIX_LENGTH} characters)"
         )
     return path
 

@@ -3,7 +3,7 @@
 An exception that becomes a response (ServerError) carries `status`, `code` and `description` as class attributes;
 `DOMAIN_ERRORS` assigns them to the exceptions of `model` and `index`; `FRAMEWORK_ERRORS` lists the errors that the
 framework raises. The OpenAPI document, the table of docs/troubleshooting.md and the clients' tables come from this
-table or are tested against it.
+module or are tested against it.
 """
 
 from __future__ import annotations

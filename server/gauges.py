@@ -64,7 +64,7 @@ GAUGES = {
         lambda service: service.current.num_unverified_images,
     ),
     "dropped_log_lines": Gauge(
-        "Log lines that were dropped because they couldn't be written in time.",
+        "Log lines that were dropped because they couldn't be written.",
         lambda service: num_dropped_lines(),
     ),
 }

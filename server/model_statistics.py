@@ -50,7 +50,7 @@ class ModelStatistics:
     def record_success(
         self, seconds: float, seconds_by_phase: Mapping[str, float], results: Sequence[InferenceResult]
     ) -> None:
-        """Count a request that succeeded. `results`: those of the network's runs that it took part in."""
+        """Count a request that succeeded. `results`: its results, one per run of the network that it took part in."""
         self.last_inference = time.time()
         self.success.add(seconds)
         for name, phase in PHASES.items():

@@ -108,7 +108,7 @@ class Service:
 
     @property
     def worker_failure(self) -> str | None:
-        """The failed worker because of which the process should be restarted; None while all workers run."""
+        """What is wrong with a worker, so that the process should be restarted; None while all workers run."""
         if not self.current.inference.is_alive:
             return "inference worker stopped or stuck"
         return None if self.searcher.is_alive else "search worker stopped"

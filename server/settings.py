@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "",
         description="Host names by which clients reach the server, comma-separated; *.DOMAIN for all its subdomains, "
-        "* for any. IP addresses and names without a dot are always allowed.",
+        "* for any. IP addresses, names without a dot and names below localhost are always allowed.",
     )
     root_path: str = Field("", description="Prefix of all paths behind a proxy, such as /vision.")
     trusted_proxies: str = Field(

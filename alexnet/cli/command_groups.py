@@ -65,7 +65,7 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def _command_with(self, option: str, ctx: Context) -> str | None:
-        """The first command that has this option, unless the group has it, too."""
+        """The first command that has this option; None for a help option, which the group has, too."""
         if option in ctx.help_option_names:
             return None
         commands = self.commands.items()

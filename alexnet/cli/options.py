@@ -229,7 +229,7 @@ def open_index(
     precision: Precision = "float32",
     writable: bool = False,
 ) -> Iterator[Index]:
-    """Open the existing index at `index_uri`. Raises IndexStoreError, ArtifactError, InvalidRequestError."""
+    """Open the existing index that `index_uri` finds. Raises IndexStoreError, ArtifactError, InvalidRequestError."""
     from index.backends import open_readonly, open_writable
 
     uri = index_uri(index, artifact, home, precision)

@@ -16,8 +16,8 @@ from model.shell_command import option_name
 from server.settings import Settings
 
 SECRET = ("keys",)
-"""Settings that aren't flags, since other users of the machine see command lines, nor shown in errors, since logs keep
-them."""
+"""Settings that are neither flags, since other users of the machine see command lines, nor shown in errors, since logs
+keep them."""
 SECTIONS = {
     "What is served": ("home", "artifact", "index", "read_only", "sync_folder", "precision"),
     "Address": ("host", "port", "grpc_port", "uds", "allowed_hosts", "root_path", "trusted_proxies"),

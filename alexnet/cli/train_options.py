@@ -268,8 +268,8 @@ InitFromOption = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="Artifact to start from, whose layers are copied where they fit; photos: the bundled network; none: "
-        "random weights; auto: photos for fewer than 20,000 training images (default recipe and network only), else "
-        "none.",
+        "random weights; auto: photos for fewer than 20,000 training images (default recipe and network only), or with "
+        "--recipe fine-tune or --epochs 0, else none.",
         rich_help_panel=TUNING,
     ),
 ]
@@ -351,7 +351,8 @@ SaveStepsOption = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Write a checkpoint every N steps within an epoch, in addition to the one every ten minutes; 0: don't.",
+        help="Write a checkpoint every N steps within an epoch, in addition to the one every ten minutes; 0: only the "
+        "latter.",
         rich_help_panel=MACHINE,
     ),
 ]

@@ -16,7 +16,7 @@ def linear_encoder(name: str, mean: Array, directions: Array) -> BinaryEncoder:
 
 
 def lsh(features: Array, bits: int) -> BinaryEncoder:
-    """The signs of random orthogonal directions from the mean."""
+    """The signs of the projections onto random orthogonal directions, measured from the mean."""
     directions = np.linalg.qr(np.random.default_rng(SEED).standard_normal((features.shape[1], bits)))[0]
     return linear_encoder("lsh", features.mean(0), directions)
 

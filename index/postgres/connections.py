@@ -25,7 +25,7 @@ from model.exceptions import (
 
 MAX_CONNECTIONS = 8
 WAIT_SECONDS = 3
-"""How long a request waits for a connection from the pool, and a new connection may take over the network."""
+"""How long a request waits for a connection of the pool, and how long connecting to the database may take."""
 LOST_CONNECTION_TIMEOUT_SECONDS = 0.2
 """How long a request waits after another has waited in vain, so that requests don't occupy all threads."""
 RECONNECT_SECONDS = 5

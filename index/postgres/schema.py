@@ -138,7 +138,7 @@ def _check_version(stored: dict[str, str], address: PostgresAddress, can_migrate
     if version > len(MIGRATIONS):
         raise IndexFormatError(
             f"the index at {address} has schema version {version}, but this program supports {len(MIGRATIONS)}: use a "
-            "newer version of it"
+            "newer version of this program"
         )
     if version < len(MIGRATIONS) and not can_migrate:
         raise IndexFormatError(

@@ -154,7 +154,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact: every file has the size and checksum in its manifest. `precision`: that of its network."""
+    """A verified artifact: every file has the size and checksum in its manifest. `precision`: of the network to use."""
 
     path: Path
     manifest: Manifest

@@ -18,7 +18,7 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def name_in_figure(name: str, width: int = 26, max_lines: int = 3) -> str:
-    """A name wrapped to `max_lines` lines of at most `width` characters; what doesn't fit is replaced by "…".
+    """A name wrapped to at most `max_lines` lines of `width` characters; what doesn't fit is replaced by "…".
 
     `$` is escaped: in matplotlib it would start a formula.
     """

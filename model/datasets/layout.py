@@ -104,7 +104,7 @@ def decide_layout(root: Path, tree: Node) -> Layout:
         )
     if others:
         names = _names(list(split_of))
-        note = f"{names} treated as a class, not a split: next to {_names(others)}"
+        note = f"{names} treated as a class, not a split, because of {_names(others)} next to it"
         return Layout("classes", {}, (note, *_nested_notes({child.name: child for child in with_images})))
     for split in set(split_of.values()):
         same = [name for name, of in split_of.items() if of == split]

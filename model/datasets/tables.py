@@ -45,7 +45,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 MIN_SIMILARITY = 0.75
-"""Minimum for a name that may be misspelled: `lable` and `label` have 0.8, `trian` and `train` too."""
+"""Least similarity of a misspelled name to the one meant: `lable` and `label` have 0.8, `trian` and `train` too."""
 MAX_SHOWN = 200
 """Characters of a header, or of a column's name, that are repeated in a message."""
 MAX_COLUMNS_SHOWN = 20

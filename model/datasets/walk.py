@@ -71,9 +71,10 @@ class Exclusions:
 def walk(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> WalkResult:
     """Walk over the folder `root`; raises DatasetError if there is none or it can't be read.
 
-    A link is followed, once, if its target isn't read otherwise: a file or folder inside `root` is read at its own
-    place. A link to a folder that holds `root` would never end, so it isn't followed. `keep`: only files for which it
-    is true are returned, since a list of all might not fit in memory; a folder's `num_files` counts all.
+    A link is followed if its target isn't read otherwise, to a folder once, to a file once per linking folder. A file
+    or folder inside `root` is read at its own place. A link to a folder that holds `root` would never end, so it isn't
+    followed. `keep`: only files for which it is true are returned, since a list of all might not fit in memory; a
+    folder's `num_files` counts all.
     """
     if not root.is_dir():
         raise DatasetNotFoundError(f"no folder at {root}")

@@ -35,8 +35,8 @@ _FILLED = range(126, 130)
 class JpegStructure:
     """The parts of a JPEG file.
 
-    `samples_per_pixel`: of all components, which may be subsampled. `end`: the position after the end mark; None: there
-    is none.
+    `samples_per_pixel`: of all components, which may be subsampled. `end`: the position after the end marker; None:
+    there is none.
     """
 
     samples_per_pixel: float
@@ -59,7 +59,7 @@ class JpegImage:
 
 
 def read_structure(data: bytes) -> JpegStructure:
-    """Walk over segments and scans up to the end mark; what follows it isn't looked at. Raises InvalidImageError."""
+    """Walk over segments and scans up to the end marker; what follows it isn't looked at. Raises InvalidImageError."""
     samples_per_pixel, adobe = 0.0, False
     position, steps = 2, 0
     while True:
@@ -91,7 +91,7 @@ def _count_samples(frame: bytes) -> float:
 
 
 def _walk_scans(data: bytes, position: int, max_steps: int) -> tuple[int, int | None]:
-    """Number of scans, and the position after the end mark. `position`: after the marker of the first scan."""
+    """Number of scans, and the position after the end marker. `position`: after the marker of the first scan."""
     end = data.find(_END_MARK, position)
     if end >= 0 and data.find(b"\xff\xda", position, end) < 0:  # one scan, as nearly always
         return 1, end + 2
@@ -178,10 +178,10 @@ def check_complete(jpeg: JpegImage, data: bytes) -> None:
 
 
 def is_complete(data: bytes) -> bool:
-    """Whether data of one scan, without an end mark, contain all pixels, as far as that can be told.
+    """Whether data of one scan, without an end marker, contain all pixels, as far as that can be told.
 
     If pixels are missing, libjpeg takes appended zeros for pixels, and then waits for more. After complete data, it
-    reads over the zeros, looking for the end mark.
+    reads over the zeros, looking for the end marker.
     """
     image = _open(data + _ZEROS)
     image.draft("RGB", (1, 1))
@@ -193,7 +193,7 @@ def is_complete(data: bytes) -> bool:
 
 
 def is_cut_in_scan(image: JpegImagePlugin.JpegImageFile, data: bytes, reduced_side: int) -> bool:
-    """Whether the data of a progressive JPEG, without an end mark, end within a scan. `image`: decoded from them.
+    """Whether the data of a progressive JPEG, without an end marker, end within a scan. `image`: decoded from them.
 
     libjpeg takes appended bytes for the rest of an incomplete scan, and skips them after a complete one.
     """

@@ -236,7 +236,7 @@ def _open_coded(
 ) -> OpenedImage:
     """An image with metadata, whose decoder needs memory of its own. `is_upright`: the decoder turns it upright.
 
-    `code_points`: of its colors; a color profile takes precedence over them.
+    `cicp`: the code points of its colors (`read_cicp`); a color profile takes precedence over them.
     """
     width, height = image.size
     check_size(width, height, limits.max_pixels, limits)

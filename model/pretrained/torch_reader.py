@@ -44,7 +44,7 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
 
 
 def _is_weight(value: object) -> bool:
-    """Whether a value is a floating-point tensor stored in the file: not sparse, quantized or on another device."""
+    """Whether a value is a dense floating-point tensor with data in the file: not sparse, quantized or on `meta`."""
     return (
         isinstance(value, torch.Tensor)
         and value.is_floating_point()

@@ -217,7 +217,7 @@ class TimeoutH11Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a request that can't be parsed, with the same JSON as for all errors."""
+        """Refuse a request that can't be parsed, with JSON in the usual shape of errors."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -21,7 +21,7 @@ ROUTINE_PATHS = re.compile(
     r"/|/favicon\.ico|/(page|docs)(/.*)?|/openapi\.json|/images/[0-9]+/thumbnail|/live|/ready|/metrics"
     r"|/v2/health/(live|ready)"
 )
-"""Files of the web page and the API reference, thumbnails, health checks: each person or machine requests many."""
+"""Files of the web page and the API reference, thumbnails, health checks, metrics: requested often."""
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9._~/:@%+,;*-]+")
 
 

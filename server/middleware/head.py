@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Answers HEAD, wherever GET is allowed, without the body. `scope["is_head"]` is for routes with large bodies."""
+    """Answers HEAD as GET, without the body, wherever GET is. `scope["is_head"]` is for routes with large bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

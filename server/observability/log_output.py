@@ -90,7 +90,7 @@ class QueuedHandler(logging.Handler):
             self._write(line)
             if self.num_dropped > self._reported and self._lines.empty():
                 count, self._reported = self.num_dropped - self._reported, self.num_dropped
-                message = f"{count} log lines were dropped: they couldn't be written in time"
+                message = f"{count} log lines were dropped: they couldn't be written"
                 self._write(self._format_own(logging.WARNING, message) + "\n")
             self._lines.task_done()
 

@@ -69,7 +69,7 @@ class ClassRef(Schema):
     """A class of the network."""
 
     index: Annotated[int, Field(description="Index of the class in the network's output.", examples=[3])]
-    id: Annotated[str, Field(description="Id of the class in the dataset.", examples=["mono-100"])]
+    id: Annotated[str, Field(description="Id of the class in the data set.", examples=["mono-100"])]
     name: Annotated[str, Field(examples=["mono, defect 100 %"])]
 
     @classmethod
@@ -360,7 +360,7 @@ class AddedImage(Schema):
         AddStatus,
         Field(
             examples=["added"],
-            description="`exists`: the index already has these bytes; `restored`: it had been removed.",
+            description="`exists`: the index already has these bytes; `restored`: the image had been removed.",
         ),
     ]
     url: Annotated[str, Field(examples=["/images/17"])]

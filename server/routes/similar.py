@@ -65,7 +65,8 @@ class _Page:
 
     @classmethod
     def of(cls, context: RequestContext, params: SearchParams, *images: str | int) -> _Page:
-        """`images`: the query's checksums or image id. Raises InvalidRequestError for another query's cursor."""
+        """`images`: checksums of the uploaded images, or the id of the indexed one. Raises InvalidRequestError for
+        another query's cursor."""
         own = sorted(params.model_dump(exclude={"k", "cursor"}).items())
         fingerprint = query_fingerprint([context.loaded_model.artifact.network_sha256, images, own])
         after = None if params.cursor is None else decode_cursor(params.cursor, fingerprint)
@@ -163,7 +164,7 @@ def _indexed_features(index: Index, ids: Ids, keys: Keys) -> NDArray[np.float32]
 def apply_negative_feedback(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rocchio's relevance feedback, from two (dim,) features.
 
-    If neither has negative numbers, as after ReLU, neither has the result; after tanh, it may.
+    If neither has negative numbers, as after ReLU, the result has none either; after tanh, it may.
     """
     result = positive + np.float32(NEGATIVE_WEIGHT) * (positive - negative)
     return np.maximum(result, 0) if min(positive.min(), negative.min()) >= 0 else result

@@ -1,4 +1,4 @@
-"""/sync: let the index follow its folder."""
+"""/sync: sync the index with its folder."""
 
 from __future__ import annotations
 

@@ -222,5 +222,5 @@ def test_what_passes(cluster: Cluster, method: str, path: str, length: int, sent
 
 
 def test_a_client_sets_no_prefix(cluster: Cluster) -> None:
-    """Addresses in responses would begin with it: the balancer removes its header."""
+    """Addresses in responses would begin with it, so the balancer removes the client's header."""
     assert '"similar":"/images/1/similar"' in cluster.client.run(sys.executable, "-c", SEND, "GET", "/images/1", 0, 0)

@@ -17,7 +17,7 @@ from training.data.shortcuts import Shortcuts
 MIN_HELD_OUT = 10
 """Fewer held-out images of a class are too few to estimate its error."""
 MAX_SIZE_RATIO = 10
-"""Classes are called unequal if the largest has at least this many times as many training images as the smallest."""
+"""Classes are called imbalanced if the largest has at least this many times as many training images as the smallest."""
 MAX_NAMES, MAX_EXAMPLES = 10, 3
 """Maximum number of classes and of files that a warning names."""
 
@@ -98,7 +98,7 @@ def without_images_warning(skipped: Sequence[Skipped]) -> list[str]:
 
 
 def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
-    """Warnings about classes that are too small to be measured on `split`, and about unequal class sizes."""
+    """Warnings about classes that are too small to be measured on `split`, and about imbalanced classes."""
     warnings = []
     unmeasured = [size.label.name for size in sizes if not size.count(split)]
     if unmeasured:

@@ -133,7 +133,7 @@ class CropLoader:
                 self._events.popleft().synchronize()
 
     def _cut(self, draw: Callable[[], Crops | Transforms]) -> tuple[Tensor | None, Crops | Transforms]:
-        """Pixels, and what was drawn: float32 if finished, uint8 if the device does the rest, None if it does all."""
+        """Pixels (float32 if finished, uint8 if the device does the rest, None if it does all), and what was drawn."""
         drawn, on_cpu = draw(), self.device.type == "cpu"
         if self.device_images is not None and self.device_images.has(drawn.rows):
             return None, drawn

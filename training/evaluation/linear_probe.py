@@ -71,10 +71,10 @@ def fit_linear_probe(
     )
     best: LinearProbe | None = None
     started = time.process_time()
-    for strength in C_VALUES:
+    for inverse_strength in C_VALUES:
         if best is not None and time.process_time() - started > max_cpu_seconds:
             return best._replace(ran_out_of_time=True)
-        model.C = strength
+        model.C = inverse_strength
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is good enough here
             model.fit(features, labels)

@@ -40,7 +40,7 @@ class CodeConfig:
     """How an autoencoder is trained.
 
     `objective`: see the module. `components`: number of the features' principal components that it sees.
-    `num_neighbors`: the distance to this many neighbors sets the scale on which an image's neighbors count.
+    `num_neighbors`: the distance to the neighbor of this rank sets the scale on which an image's neighbors count.
     `temperature`: bits of Hamming distance that make a neighbor e times less likely, as a share of all bits.
     `reconstruction`, `balance`: weights in the objective `neighbors`. `supervised`: the weight of the labels' loss.
     `noise`: standard deviation of the noise before the threshold. `mixup`: the maximum share by which an image is moved
@@ -66,8 +66,8 @@ class CodeConfig:
 class Autoencoder(nn.Module):
     """(N, dim) features -> (N, bits) numbers whose signs are the code -> (N, dim) features.
 
-    The encoder adds a linear projection, which can start as a known encoder's, and a correction by one hidden layer,
-    which starts at zero. `scale`: the features' standard deviation, the unit of the hidden layer and the decoder.
+    The encoder is the sum of a linear projection, which can start as a known encoder's, and a correction by one hidden
+    layer, which starts at zero. `scale`: the features' standard deviation, the unit of hidden layer and decoder.
     """
 
     def __init__(self, dim: int, bits: int, hidden: int, scale: float) -> None:
@@ -94,7 +94,8 @@ class Autoencoder(nn.Module):
 def relaxed_sign(values: Tensor, steepness: float, noise: float) -> Tensor:
     """Values before the threshold -> -1..1, by a tanh.
 
-    `noise`, its standard deviation, drives values away from the threshold (Salakhutdinov and Hinton's deep codes).
+    Noise with the standard deviation `noise` drives values away from the threshold (Salakhutdinov and Hinton's deep
+    codes).
     """
     return torch.tanh(steepness * (values + noise * torch.randn_like(values)))
 

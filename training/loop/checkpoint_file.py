@@ -63,7 +63,7 @@ def read_latest_checkpoint(path: Path) -> dict[str, Any]:
         except TrainingError:
             raise error from None
         os.replace(previous, path)  # otherwise the next write would first delete it, and keep the damaged one
-        tqdm.write(f"{error}: resuming from {previous.name}, the previous one")
+        tqdm.write(f"{error}: resuming from the previous one, {previous.name}")
     return _check_format(path, state)
 
 

@@ -1,4 +1,4 @@
-"""Distributed training: network replicas of one process, or one per tower (section 3.2), started by torchrun.
+"""Distributed training: replicas of the network in one process each, or one per tower (section 3.2), by torchrun.
 
 Process r of W holds tower r mod T of replica r div T: a mesh (W / T, T), so that a network's towers are on one machine.
 """

@@ -191,8 +191,8 @@ def resume_config(
     """The configuration of the run in `folder`, with the fields of `environment` that were `given`.
 
     `given`: names of all options besides `--resume`. `epochs`, `minutes`: a new length of the run, to which its
-    schedule adapts. Raises TrainingError if other options were given, or if the run is finished, unless a kept
-    checkpoint makes it longer.
+    schedule adapts. Raises TrainingError if other options were given, or if the run is finished, unless it
+    gets a new length and has kept its checkpoint.
     """
     fixed = sorted(given - (set(Environment.__dataclass_fields__) - {"find_rate"}) - {"epochs", "minutes"})
     if fixed:
@@ -207,7 +207,7 @@ def resume_config(
     if (artifact := run.artifact()) is not None:
         if recipe == config.recipe:
             raise TrainingError(
-                f"this run is finished: its artifact is {artifact}; --epochs or --minutes extend it, if it was "
+                f"this run is finished: its artifact is {artifact}; --epochs or --minutes extends it, if it was "
                 "trained with --keep-checkpoint"
             )
         if not (folder / CHECKPOINT).is_file():

@@ -146,7 +146,7 @@ def _bars(axes: Axes, probability: NDArray[np.float32], label: int, names: Seque
     axes.set(xlim=(0, 1), xticks=[], yticks=[])
 
 
-def plot_confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: Sequence[str]) -> Figure:
+def draw_confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: Sequence[str]) -> Figure:
     """Confusion matrix: true classes in rows, predicted ones in columns, as shares of the row.
 
     With names and numbers if there are few classes.

@@ -233,7 +233,8 @@ def _mistakes(gallery: _Gallery, predictions: Predictions) -> str:
         return ""
     count = f"{len(mistakes):,} of {count_of(len(predictions.labels), 'image')}"
     shown = "all" if len(mistakes) <= NUM_MISTAKES else f"the {NUM_MISTAKES} with the highest confidence"
-    text = f"{count}; shown: {shown}. All are in predictions.csv. Below an image is its true class, whose bar is pink."
+    text = f"{count}; shown: {shown}. All are in predictions.csv. Below an image is its true class; "
+    text += "its bar, if shown, is pink."
     return paragraph(text) + gallery.show(mistakes[:NUM_MISTAKES])
 
 
@@ -246,7 +247,7 @@ def _confusions(predictions: Predictions, names: Sequence[str]) -> str:
     rows = [(names[pairs[i, 0]], names[pairs[i, 1]], f"{counts[i]:,}") for i in order]
     matrix = ""
     if len(names) <= MAX_MATRIX_CLASSES:
-        matrix = themed_figure(lambda: figures.plot_confusion_matrix(labels, predicted, names), "confusion matrix")
+        matrix = themed_figure(lambda: figures.draw_confusion_matrix(labels, predicted, names), "confusion matrix")
     return matrix + table(("true", "predicted", "images"), rows)
 
 

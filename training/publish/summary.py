@@ -22,7 +22,7 @@ from training.data.earlier_split import split_advice
 from training.evaluation.baselines import LINEAR, Baseline
 
 REPORT_DATA = "report.json"
-MAJORITY_CLASS = "always the most frequent class"
+MAJORITY_CLASS = "always guessing the most frequent class"
 FURTHER_TRAINING = ("--epochs", "15", "--lr-multipliers", "copied=1", "--publish", "best")
 """At the full rate: a fitted output layer doesn't distort the copied layers (docs/experiments.md)."""
 TRAIN_ALL_LAYERS = "train all layers, not just the output layer, which takes longer but may lower the error"

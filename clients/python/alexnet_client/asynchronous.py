@@ -161,5 +161,5 @@ def _advance(call: calls.Call[Result], outcome: Outcome | None) -> Attempt | _Fi
     """The call's next attempt, or its result, given the outcome of the previous attempt; None starts the call."""
     try:
         return next(call) if outcome is None else call.send(outcome)
-    except StopIteration as end:  # it can't be raised out of an asyncio thread
+    except StopIteration as end:  # asyncio.to_thread can't pass it on
         return _Finished(end.value)

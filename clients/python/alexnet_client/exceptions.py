@@ -19,7 +19,7 @@ class AlexNetClientError(Exception):
 
 
 class InvalidInputError(AlexNetClientError):
-    """An image, the address or an argument can't be used, and wasn't sent."""
+    """An image, the address or an argument can't be used; the request wasn't sent."""
 
 
 class ServerUnreachableError(AlexNetClientError):

@@ -13,14 +13,14 @@ from alexnet_client.exceptions import AlexNetServerError
 IMAGE_ERROR_STATUSES = {"invalid_image": 422, "unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
 """Status by error code, for an error in place of the result of one of several images."""
 SINGLE_IMAGE_ERRORS = (*IMAGE_ERROR_STATUSES, "missing_body", "body_too_large")
-"""Error codes that concern the image itself if a request has only one, which may also be empty or too large."""
+"""Error codes that, for a request with one image, mean an error of that image: also that it is empty or too large."""
 Result = TypeVar("Result")
 NO_MODEL: Mapping[str, Any] = {"name": "", "version": 0}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class: its index in the network's output, its id in the dataset, its name and its probability."""
+    """One class: its index in the network's output, its id in the data set, its name and its probability."""
 
     index: int
     id: str
@@ -70,7 +70,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, towards 0 for
+    """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, toward 0 for
     distant ones; not a probability. `file`: name of its file, None for an uploaded image. `attribution`: author, source
     and license, as the server has them. `key`: your own name for it, if it was added with one."""
 

@@ -162,7 +162,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         log_request(scope, "POST", info.status, {"total": timings.total})
 
     async def _answer_call(self, name: str, context: Any) -> None:
-        """Answer a call with one message. Aborts it with a status if the response is an error."""
+        """Answer a call that has a single message. Aborts it with a status if the response is an error."""
         request = await self._receive(context, self._service.settings.request_timeout)
         if request is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")

@@ -1,4 +1,4 @@
-"""The range of samples with more than 8 bits, a sign or a floating point."""
+"""The range of samples that have more than 8 bits, are signed, or are floating-point."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_the_authors_epochs() -> None:
 
 
 def test_biases_follow_a_cosine() -> None:
-    """Biases don't follow the drops of the authors' program, which had no cosine."""
+    """In the authors' program, biases don't follow the drops of the learning rate; it had no cosine."""
     recipe = RecipeOptions("source", schedule="cosine").resolve()
     rates = scheduled_learning_rates(build_spec(recipe.network), recipe, 0.5, 0, {})
     assert rates["conv2.bias"] == 2 * rates["conv2.weight"] == recipe.learning_rate
