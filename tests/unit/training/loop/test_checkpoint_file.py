@@ -59,7 +59,7 @@ def test_the_one_before_is_kept_and_used(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == ""
     path.write_bytes(path.read_bytes()[:-100])
     assert same(read_latest_checkpoint(path), state(2))
-    assert f"{path} is damaged: resuming from checkpoint.previous.pt" in capsys.readouterr().out
+    assert f"{path} is damaged: resuming from the previous one, checkpoint.previous.pt" in capsys.readouterr().out
     path.rename(previous_path(path))  # as if killed between two renamings
     assert same(read_latest_checkpoint(path), state(2))
     path.write_bytes(b"x")
