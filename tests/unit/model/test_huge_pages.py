@@ -60,8 +60,10 @@ def test_memory_that_is_used_is_moved_and_stays_as_it_was() -> None:
     np.testing.assert_array_equal(values, before)
     assert re.search("VmFlags:.* hg", describe_mapping(values))
     for _ in range(20):  # the kernel gives up a collapse if it finds no free huge page at that moment
-        if bytes_on_huge_pages(values) >= SIZE / 2 or not collapses_now():
+        if bytes_on_huge_pages(values) >= SIZE / 2:
             break
+        if not collapses_now():
+            pytest.skip("the kernel has no free huge pages now, or is older than Linux 6.1")
         use_huge_pages()
     else:
         pytest.fail("the kernel collapses memory on request, but not this mapping")
