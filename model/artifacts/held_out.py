@@ -10,6 +10,8 @@ from typing import Any
 
 Split = tuple[str, str]
 """Name of a dataset, and checksum of the split that a network was trained on."""
+BUNDLED_PHOTOS_SPLIT = "9b3375f28eab6b04c2e5053dcc3c62c6739a61d5ab43c1b838dd185214fd3924"
+"""The split of the bundled network `photos`. Its images aren't distributed, so a user's data of this name differs."""
 
 
 def check_splits(training: Mapping[str, Any]) -> None:
@@ -49,8 +51,9 @@ def kept_splits(training: Mapping[str, Any]) -> tuple[str, ...]:
 
 def other_splits(ancestors: Iterable[Split], dataset: str, split: str, kept: Collection[str]) -> list[str]:
     """The ancestors' splits of `dataset` in which held-out images of the measured `split` may be training images: all
-    but that split itself and those that it `kept`."""
-    return [other for name, other in ancestors if name == dataset and other not in (split, *kept)]
+    but that split itself, those that it `kept`, and that of the bundled network `photos`."""
+    known = (split, *kept, BUNDLED_PHOTOS_SPLIT)
+    return [other for name, other in ancestors if name == dataset and other not in known]
 
 
 def may_know_held_out(training: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifacts.artifact import Artifact
-from model.artifacts.held_out import kept_splits, splits_of_ancestors
+from model.artifacts.held_out import BUNDLED_PHOTOS_SPLIT, kept_splits, splits_of_ancestors
 from model.datasets.listing import count_reasons, describe_reasons
 from model.datasets.names import show_path
 from model.exceptions import DatasetError
@@ -158,7 +158,8 @@ def count_training_images(training: Mapping[str, Any], dataset: Dataset) -> int 
     counts as new.
     """
     measured, own = dataset.split_sha256(), {training.get("split_sha256"), *kept_splits(training)}
-    ancestors, same = splits_of_ancestors(training), {measured} | (own if measured in own else set())
+    ancestors = splits_of_ancestors(training)
+    same = {measured, BUNDLED_PHOTOS_SPLIT} | (own if measured in own else set())
     trained = {(training.get("dataset"), training.get("split_sha256")), *ancestors}
     if any(name == dataset.name and split not in same for name, split in trained):
         return None

@@ -39,9 +39,9 @@ def describe_mapping(values: NDArray[np.uint8]) -> str:
 
 def bytes_on_huge_pages(values: NDArray[np.uint8]) -> int:
     """Of the mapping that contains an array."""
-    found = re.search(r"AnonHugePages: +([0-9]+) kB", describe_mapping(values))
-    assert found is not None
-    return 1024 * int(found[1])
+    huge = re.search(r"AnonHugePages: +([0-9]+) kB", describe_mapping(values))
+    assert huge is not None
+    return 1024 * int(huge[1])
 
 
 def collapses_now() -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from model.artifacts.bundled import BUNDLED
 from model.artifacts.held_out import (
+    BUNDLED_PHOTOS_SPLIT,
     check_splits,
     kept_splits,
     may_know_held_out,
@@ -54,6 +57,15 @@ def test_another_split_of_the_same_images_is_doubted(
 )
 def test_manifests_of_earlier_releases_have_one_split(start: dict[str, str], expected: bool) -> None:
     assert may_know_held_out(CATS | start) is expected
+
+
+def test_a_folder_called_photos_is_not_the_data_of_the_bundled_network() -> None:
+    manifest = json.loads((BUNDLED / "photos" / "manifest.json").read_text())["training"]
+    assert splits_of_descendants(manifest) == (("photos", BUNDLED_PHOTOS_SPLIT),)
+    trained = {"dataset": "photos", "split_sha256": "a", "splits_of_ancestors": splits_of_descendants(manifest)}
+    assert not may_know_held_out(trained)
+    again = {"dataset": "photos", "split_sha256": "b", "splits_of_ancestors": splits_of_descendants(trained)}
+    assert may_know_held_out(again)
 
 
 def test_a_network_hands_on_its_splits() -> None:
