@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 MAX_BOXES = 65_536
 """Maximum boxes that are read per level; a photograph of many tiles has hundreds."""
+
+MAX_ASSOCIATIONS = 4
+"""Boxes ipma that are read: a file has at most one of each version and width. More would cost time for nothing."""
 
 
 class Box(NamedTuple):
@@ -63,11 +67,12 @@ def _read_cicp(data: bytes) -> tuple[int, int] | None:
         return None
     item = struct.unpack_from(">I" if data[primary.start] else ">H", data, primary.start + 4)[0]
     boxes = list(iter_boxes(data, container.start, container.end))
-    for association in iter_boxes(data, properties.start, properties.end):
-        for index in _property_indexes(data, association, item) if association.kind == b"ipma" else ():
+    associations = (box for box in iter_boxes(data, properties.start, properties.end) if box.kind == b"ipma")
+    for association in islice(associations, MAX_ASSOCIATIONS):
+        for index in _property_indexes(data[association.start : association.end], item):
             box = boxes[index - 1] if 0 < index <= len(boxes) else None
             if box is not None and box.kind == b"colr" and data[box.start : box.start + 4] == b"nclx":
-                primaries, transfer = struct.unpack_from(">HH", data, box.start + 4)
+                primaries, transfer = struct.unpack_from(">HH", data[box.start : box.end], 4)
                 return primaries, transfer
     return None
 
@@ -76,17 +81,16 @@ def _find(data: bytes, kind: bytes, start: int, end: int) -> Box | None:
     return next((box for box in iter_boxes(data, start, end) if box.kind == kind), None)
 
 
-def _property_indexes(data: bytes, association: Box, item_id: int) -> list[int]:
-    """1-based indexes of an item's properties in the list of all properties."""
-    version, is_wide = data[association.start], data[association.start + 3] & 1
-    (count,), position = struct.unpack_from(">I", data, association.start + 4), association.start + 8
-    item_format = ">IB" if version else ">HB"
+def _property_indexes(association: bytes, item_id: int) -> list[int]:
+    """1-based indexes of an item's properties in the list of all properties, from the content of a box ipma."""
+    version, is_wide = association[0], association[3] & 1
+    (count,), position = struct.unpack_from(">I", association, 4), 8
+    item_format, size = ">IB" if version else ">HB", 2 if is_wide else 1
     for _ in range(min(count, MAX_BOXES)):
-        item, num_properties = struct.unpack_from(item_format, data, position)
+        item, num_properties = struct.unpack_from(item_format, association, position)
         position += struct.calcsize(item_format)
-        size = 2 if is_wide else 1
         if item == item_id:
-            raw = struct.unpack_from(f">{num_properties}{'H' if is_wide else 'B'}", data, position)
+            raw = struct.unpack_from(f">{num_properties}{'H' if is_wide else 'B'}", association, position)
             return [value & (0x7FFF if is_wide else 0x7F) for value in raw]  # drop the first bit: "essential"
         position += size * num_properties
     return []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.artifacts.artifact import Artifact
-from model.artifacts.held_out import BUNDLED_PHOTOS_SPLIT, kept_splits, splits_of_ancestors
+from model.artifacts.held_out import kept_splits, other_splits, splits_of_ancestors
 from model.datasets.listing import count_reasons, describe_reasons
 from model.datasets.names import show_path
 from model.exceptions import DatasetError
@@ -157,11 +157,10 @@ def count_training_images(training: Mapping[str, Any], dataset: Dataset) -> int 
     None if that isn't known, because the dataset has the name of their data, but another split. Data of another name
     counts as new.
     """
-    measured, own = dataset.split_sha256(), {training.get("split_sha256"), *kept_splits(training)}
+    measured, own = dataset.split_sha256(), {training.get("split_sha256", ""), *kept_splits(training)}
     ancestors = splits_of_ancestors(training)
-    same = {measured, BUNDLED_PHOTOS_SPLIT} | (own if measured in own else set())
-    trained = {(training.get("dataset"), training.get("split_sha256")), *ancestors}
-    if any(name == dataset.name and split not in same for name, split in trained):
+    trained = [(training.get("dataset", ""), training.get("split_sha256", "")), *ancestors]
+    if other_splits(trained, dataset.name, measured, own if measured in own else ()):
         return None
     if measured in own:
         return min(len(dataset.train), int(training.get("images", {}).get("train", len(dataset.train))))

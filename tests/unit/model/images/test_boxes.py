@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from model.images.boxes import Box, iter_boxes, read_cicp
+from model.images.boxes import MAX_ASSOCIATIONS, Box, iter_boxes, read_cicp
 
 
 def box(kind: bytes, content: bytes = b"") -> bytes:
@@ -81,3 +81,19 @@ def test_lengths_of_boxes() -> None:
     assert list(iter_boxes(box(b"a   ") + box(b"b   "), 8)) == [Box(b"b   ", 16, 16)]
     assert list(iter_boxes(box(b"a   ") + box(b"b   "), 0, 8)) == [Box(b"a   ", 8, 8)]
     assert list(iter_boxes(struct.pack(">I4sQ", 1, b"long", 15) + bytes(20))) == []
+
+
+def test_nothing_is_read_beyond_its_box() -> None:
+    """Otherwise each of thousands of small boxes could claim the thousands of entries that follow it."""
+    cut = associations({1: [2], 2: [4]})
+    shorter = struct.pack(">I", len(cut) - 4) + cut[4:-4]  # without its second entry, which stands behind it
+    assert read_cicp(image_file(2, PROPERTIES, cut)) == (12, 13)
+    assert read_cicp(image_file(2, PROPERTIES, shorter + cut[-4:])) is None
+    cut_color = struct.pack(">I", 14) + nclx(9, 16)[4:14]
+    assert read_cicp(image_file(1, [cut_color], associations({1: [1]}))) is None
+
+
+def test_few_lists_of_associations_are_read() -> None:
+    empty = associations({})
+    assert read_cicp(image_file(1, PROPERTIES, *[empty] * (MAX_ASSOCIATIONS - 1), associations({1: [4]}))) == (12, 13)
+    assert read_cicp(image_file(1, PROPERTIES, *[empty] * MAX_ASSOCIATIONS, associations({1: [4]}))) is None
