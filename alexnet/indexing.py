@@ -40,7 +40,7 @@ class IndexingOptions:
 
     `archive`: of a named data set. `dtype`: of a new index's features. `shard`: index only the images of this shard.
     `exclude`: patterns of files and folders to leave out. `list_skipped`: a file to list what is skipped, and why.
-    `limits`: for each image.
+    `limits`: for each image. `same_options`: those that a command needs to sync the same index with the same data.
     """
 
     archive: Path | None = None
@@ -50,6 +50,7 @@ class IndexingOptions:
     exclude: tuple[str, ...] = ()
     list_skipped: Path | None = None
     limits: ImageLimits = DEFAULT_LIMITS
+    same_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class IndexedData:
     `differences`: number of images, by kind (`OUTDATED`), that were moved, changed or deleted since they were indexed.
     `mislabeled`: copies of an indexed image that has another label. `labels_above`: the labels that the index has for
     these images, if all are names of `data` or of folders above it: a single class folder was given instead of the
-    folder that holds them all. `data`: as the user named it.
+    folder that holds them all. `data`: as the user named it. `same_options`: see `IndexingOptions`.
     """
 
     index: IndexUri
@@ -81,6 +82,7 @@ class IndexedData:
     mislabeled: tuple[str, ...] = ()
     labels_above: tuple[str, ...] = ()
     data: str = ""
+    same_options: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -124,7 +126,7 @@ class IndexedData:
                 f"{text}\nthe index keeps its labels for these images, the names of folders above them ({labels}): "
                 "--data must be the folder that contains the class folders"
             )
-        sync = shlex.join(["alexnet", "index", "sync", self.data])
+        sync = shlex.join(["alexnet", "index", "sync", *self.same_options, self.data])
         return (
             f"{text}\nthe data has changed since: {changes}; `{sync}` brings the index up to date (--dry-run only "
             "lists changes)"
@@ -155,11 +157,16 @@ def index_dataset(
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
         if options.list_skipped is not None:
             write_skipped(options.list_skipped, (*listing.skipped, *report.skipped))
+        if report.unreadable and not len(store) and options.shard is None:
+            reasons = describe_reasons(listing.summary(report.skipped).skipped)
+            raise DatasetError(f"no image in {data} could be read, so nothing was indexed; skipped: {reasons}")
         differences = {str(kind): changed.counts[kind] for kind in OUTDATED if changed.counts[kind]} if changed else {}
         mislabeled = changed.mislabeled if changed else ()
         above = _labels_above(Path(data), changed) if changed else ()
         summary = listing.summary(report.skipped)
-        return IndexedData(index, report, len(store), summary, differences, mislabeled, above, data)
+        return IndexedData(
+            index, report, len(store), summary, differences, mislabeled, above, data, options.same_options
+        )
 
 
 def _labels_above(data: Path, report: SyncReport) -> tuple[str, ...]:

@@ -17,6 +17,10 @@ class UnsupportedImageError(InvalidImageError):
     """The file isn't in a supported image format."""
 
 
+class MissingExtraError(UnsupportedImageError):
+    """Reading the file's image format needs an extra that isn't installed."""
+
+
 class ImageTooLargeError(InvalidImageError):
     """The image has more pixels, longer sides or more data than allowed."""
 

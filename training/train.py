@@ -78,6 +78,8 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
             MetricsLog(run.path, trainer.epoch).close()
         artifact, predictions = _publish(trainer, weights)
     except StoppedError as stopped:
+        if trainer.saved is None:
+            raise StoppedError(f"{stopped}; no checkpoint could be written: start again") from None
         raise StoppedError(
             f"{stopped}; resume with: {context.resume_command(run.path)}; to publish it as it is, use --finish instead "
             "of --resume"
@@ -96,15 +98,28 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
 
 
 def _publish(trainer: Trainer, weights: dict[str, Tensor]) -> tuple[Artifact, Predictions]:
-    """Measure and publish the network. After an error the run is intact; a message before it says how to continue."""
+    """Measure and publish the network. After an error, a message before it says how to continue."""
     try:
         return export_and_publish(trainer, *_published(trainer, weights))
     except KeyboardInterrupt:
         raise StoppedError("stopped while measuring the network") from None
     except (AlexNetError, OSError):
-        command = trainer.context.resume_command(trainer.run.path, "--finish")
-        trainer.context.log(f"the trained network isn't lost: fix the error below, then publish it with {command}")
+        trainer.context.log(_what_is_saved(trainer))
         raise
+
+
+def _what_is_saved(trainer: Trainer) -> str:
+    """What is left of a network that couldn't be published, and how to publish it later."""
+    finish, resume = (trainer.context.resume_command(trainer.run.path, option) for option in ("--finish", "--resume"))
+    if trainer.saved == (trainer.epoch, trainer.step):
+        return f"the trained network isn't lost: fix the error below, then publish it with {finish}"
+    if trainer.saved is None:
+        return "the trained network is lost, because no checkpoint could be written: fix the error below, train again"
+    epoch, step = trainer.saved
+    where = count_of(epoch, "epoch") + (f" and {count_of(step, 'step')}" if step else "")
+    return (
+        f"the last checkpoint that could be written has {where}: fix the error below, then train the rest with {resume}"
+    )
 
 
 def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -36,9 +36,10 @@ understood; Ctrl-C or SIGTERM."""
 _OS_HELP = {
     errno.EACCES: "choose a folder you can write to, for example with --home, or change its permissions",
     errno.EPERM: "choose a folder you can write to, for example with --home, or change its permissions",
-    errno.EROFS: "this disk is read-only: choose another folder",
-    errno.ENOSPC: "the disk is full: free some space, or choose a folder on another disk",
-    errno.EDQUOT: "your disk quota is used up: free some space, or choose a folder on another disk",
+    errno.EROFS: "this disk is read-only: choose another folder, for example with --home",
+    errno.ENOSPC: "the disk is full: free some space, or choose a folder on another disk, for example with --home",
+    errno.EDQUOT: "your disk quota is used up: free some space, or choose a folder on another disk, for example with "
+    "--home",
     errno.EMFILE: "too many open files: raise the limit with `ulimit -n 4096`",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -40,9 +40,11 @@ from model.images.limits import ImageLimits
 from model.plurals import count_of
 
 if TYPE_CHECKING:
+    from index.backends import IndexUri
     from index.bulk_change import Selection
     from index.entries import Entry
     from index.protocol import Index
+    from index.shards import Shard
     from model.artifacts.artifact import Precision
 
 IdsArgument = Annotated[
@@ -97,20 +99,46 @@ def add(
     images that are already indexed aren't computed again.
     """
     from alexnet.indexing import IndexingOptions, index_dataset
-    from index.backends import IndexUri
     from index.shards import Shard
 
     loaded, part = load_artifact(artifact, home, precision), Shard.parse(shard) if shard else None
     uri = index_uri(index, loaded, home)
-    if part and index is None and uri.folder is not None:
-        uri = IndexUri(part.index_path(uri.folder))
-    options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, ImageLimits(max_pixels))
+    uri = uri if part is None or index is not None else _index_of_shard(uri, part)
+    same = _same_options(artifact, index, device, precision, exclude or [], max_pixels, home)
+    limits, patterns = ImageLimits(max_pixels), tuple(exclude or ())
+    options = IndexingOptions(archive, device, dtype, part, patterns, list_skipped, limits, same)
     with log_to_stderr(as_json):
         indexed = index_dataset(data, loaded, uri, options)
     if as_json:
         print_json(indexed.to_json())
     else:
         typer.echo(str(indexed))
+
+
+def _index_of_shard(uri: IndexUri, shard: Shard) -> IndexUri:
+    """The default index of a shard, beside that of the whole data set."""
+    from index.backends import IndexUri
+
+    return uri if uri.folder is None else IndexUri(shard.index_path(uri.folder))
+
+
+def _same_options(
+    artifact: Path | None,
+    index: str | None,
+    device: str,
+    precision: str,
+    exclude: Sequence[str],
+    max_pixels: int,
+    home: Path,
+) -> tuple[str, ...]:
+    """Those of these options that differ from their defaults, as words of a command line."""
+    words = ["--artifact", str(artifact)] if artifact is not None else []
+    words += ["--index", index] if index is not None else []
+    words += ["--precision", precision] if precision != "float32" else []
+    words += ["--device", device] if device != "auto" else []
+    words += [word for pattern in exclude for word in ("--exclude", pattern)]
+    words += ["--max-pixels", str(max_pixels)] if max_pixels != MAX_PIXELS else []
+    return (*words, *(["--home", str(home)] if home != HOME else []))
 
 
 def sync(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ PROGRESS_STEPS = 100_000
 """Steps of SQLite's virtual machine, a few milliseconds, between tests of whether a check is to stop."""
 MAX_PARAMETERS = 10_000
 """Maximum parameters per statement; SQLite allows 32,766."""
+MIN_FREE_BYTES = 1 << 20
+"""With less free disk space, an I/O error of SQLite means that the disk is full."""
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a change waits for another program that locks the catalog."""
 
@@ -208,7 +211,7 @@ class CatalogFile:
         if isinstance(error, sqlite3.ProgrammingError):
             return IndexStoreError(f"the index of {self.path} is closed")
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary result code
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_disk_full()):
             return StorageFullError("no space left on the index's disk: nothing was changed")
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return IndexLockedError("another program has locked the index catalog; nothing was changed: try again")
@@ -221,6 +224,13 @@ class CatalogFile:
                 "folder's permissions"
             )
         return IndexStoreError(f"the index catalog {self.path} is damaged ({error}): build the index again")
+
+    def _is_disk_full(self) -> bool:
+        """Whether the catalog's disk has no space for SQLite's files beside it, which SQLite calls an I/O error."""
+        try:
+            return shutil.disk_usage(self.path.parent).free < MIN_FREE_BYTES
+        except OSError:
+            return False
 
 
 def empty_index_error(path: Path) -> IndexNotFoundError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.artifacts.artifact import MANIFEST
 from model.artifacts.bundled import DEFAULT_NETWORK, is_bundled
-from model.artifacts.packed import bundled_folder
+from model.artifacts.packed import bundled_folder, unpacked_megabytes
 from model.exceptions import ArtifactError
 
 
@@ -24,7 +24,7 @@ def choose_artifact(named: Path | None, home: Path, notify: Callable[[str], None
     _require_home(home)
     cache = networks_folder(home)
     if not (cache / named).is_dir():
-        notify(f"unpacking the bundled network {named} in {cache}")
+        notify(f"unpacking the bundled network {named} in {cache} ({unpacked_megabytes(str(named))} MB)")
     return bundled_folder(str(named), cache)
 
 
@@ -43,7 +43,8 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
     if served is not None and served.is_relative_to(folder):
         raise ArtifactError(f"no artifact left in {folder}: {served} stays in use")
     cache = networks_folder(home)
-    unpacked = "" if (cache / DEFAULT_NETWORK).is_dir() else f", unpacked in {cache}"
+    size = unpacked_megabytes(DEFAULT_NETWORK)
+    unpacked = "" if (cache / DEFAULT_NETWORK).is_dir() else f", unpacked in {cache} ({size} MB)"
     notify(
         f"no network of your own in {folder}: using the bundled network {DEFAULT_NETWORK}{unpacked}; choose another "
         "with --artifact FOLDER"

@@ -72,9 +72,15 @@ def bundled_folder(name: str, root: Path) -> Path:
                 _unpack_to(target, source, manifest)
     except OSError as error:
         raise ArtifactError(
-            f"can't unpack the network {name} in {root.absolute()}: {error.strerror or error}"
+            f"can't unpack the network {name} ({unpacked_megabytes(name)} MB) in {root.absolute()}: "
+            f"{error.strerror or error}"
         ) from error
     return _check_unpacked(target, name, manifest)
+
+
+def unpacked_megabytes(name: str) -> int:
+    """Disk space that a bundled network takes once it is unpacked. Raises ArtifactError."""
+    return round(sum(file.bytes for file in artifacts.read_manifest(BUNDLED / name).files.values()) / 1e6)
 
 
 def _check_unpacked(target: Path, name: str, manifest: Manifest) -> Path:
@@ -97,7 +103,10 @@ def _unpack_to(target: Path, source: Path, manifest: Manifest) -> None:
             shutil.copyfile(source / file, folder / file)
         return manifest
 
-    publish(root, name, labels, write, manifest.version)
+    try:
+        publish(root, name, labels, write, manifest.version)
+    except ArtifactError as error:
+        raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None
 
 
 def _small_files(manifest: Manifest) -> list[str]:

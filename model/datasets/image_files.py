@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model.datasets.listing import Skipped, SkipReason
-from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
+from model.exceptions import ImageTooLargeError, InvalidImageError, MissingExtraError, UnsupportedImageError
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.formats import HEAD_BYTES, SUFFIXES, identify_format
 from model.images.info import DecodedImage
@@ -77,6 +77,8 @@ def _skip_reason(error: InvalidImageError | OSError) -> SkipReason:
         return "unreadable files"
     if isinstance(error, ImageTooLargeError):
         return "images too large"
+    if isinstance(error, MissingExtraError):
+        return "images that need an extra"
     return "not images" if isinstance(error, UnsupportedImageError) else "damaged images"
 
 

@@ -28,6 +28,7 @@ SkipReason = Literal[
     "listed twice",
     "unreadable files",
     "not images",
+    "images that need an extra",
     "damaged images",
     "images too large",
     "copies of held-out images",
@@ -45,6 +46,7 @@ _ONE: dict[str, str] = {
     "missing files": "missing file",
     "unreadable files": "unreadable file",
     "not images": "not an image",
+    "images that need an extra": "image that needs an extra",
     "damaged images": "damaged image",
     "images too large": "image too large",
     "copies of held-out images": "copy of a held-out image",
@@ -54,6 +56,7 @@ _ONE: dict[str, str] = {
 UNCHECKED: tuple[SkipReason, ...] = ("broken links", "unreadable folders", "unreadable files")
 """Reasons that may be temporary: a disk that isn't mounted, a missing permission."""
 MAX_NOTES_SHOWN = 20
+MAX_UNREADABLE_SHOWN = 5
 
 
 class Skipped(NamedTuple):
@@ -189,6 +192,12 @@ def count_reasons(skipped: Sequence[Skipped]) -> dict[str, int]:
 def describe_reasons(counts: Mapping[str, int]) -> str:
     """Counts of skipped entries by reason in words: "2 damaged images, 1 broken link"."""
     return ", ".join(count_of(count, _ONE.get(reason, reason), reason) for reason, count in counts.items())
+
+
+def describe_unreadable(unreadable: Sequence[Skipped], total: int, where: str) -> str:
+    """How many of `total` files can't be decoded, and why the first of them can't. `where`: what lists them all."""
+    first = "".join(f"\n  {entry}" for entry in unreadable[:MAX_UNREADABLE_SHOWN])
+    return f"skipped {len(unreadable):,} of {total:,} files, which can't be decoded ({where}){first}"
 
 
 def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:

@@ -6,7 +6,7 @@ import io
 
 from PIL import ImageFile
 
-from model.exceptions import InvalidImageError, UnsupportedImageError
+from model.exceptions import InvalidImageError, MissingExtraError
 from model.images.boxes import iter_boxes
 from model.images.formats import EXTRA_FORMATS
 from model.images.limits import ImageLimits, check_memory, check_size
@@ -19,7 +19,7 @@ _SIDE_BITS = (9, 13, 18, 30)
 
 
 def open_heic(data: bytes) -> ImageFile.ImageFile:
-    """A HEIC image, not decoded. Raises UnsupportedImageError without the extra, and what pillow-heif raises."""
+    """A HEIC image, not decoded. Raises MissingExtraError, and what pillow-heif raises."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
@@ -31,7 +31,7 @@ def open_heic(data: bytes) -> ImageFile.ImageFile:
 def open_jxl(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     """A JPEG XL image. Opening it decodes it, so limits are checked here.
 
-    Raises UnsupportedImageError without the extra, InvalidImageError or ImageTooLargeError.
+    Raises MissingExtraError, InvalidImageError or ImageTooLargeError.
     """
     try:
         from pillow_jxl.JpegXLImagePlugin import JXLImageFile
@@ -80,8 +80,8 @@ def _codestream(data: bytes) -> bytes:
     raise InvalidImageError("damaged or incomplete image: this JPEG XL has no pixels")
 
 
-def _missing(name: str) -> UnsupportedImageError:
+def _missing(name: str) -> MissingExtraError:
     extra = EXTRA_FORMATS[name]
-    return UnsupportedImageError(
+    return MissingExtraError(
         f"it is a {name} image, which needs the extra `{extra}`: {install_extra(extra)}, or convert it to JPEG"
     )

@@ -116,6 +116,8 @@ def parse_form_upload(parts: list[Part], known: Mapping[str, bool], max_images: 
     images, texts = [part for part in parts if part.name == FIELD], [part for part in parts if part.name != FIELD]
     for part in images:
         if part.file_name is None and (name := _as_file_name(part.data)):
+            if name.startswith(("http://", "https://")):
+                raise InvalidBodyError(f"the field '{FIELD}' has a URL: download the image, and send the file")
             raise InvalidBodyError(
                 f"the field '{FIELD}' has the text {name!r} instead of a file: curl sends a file as -F {FIELD}=@{name}"
             )

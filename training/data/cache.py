@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from model.datasets.listing import Skipped, write_skipped
+from model.datasets.listing import Skipped, describe_unreadable, write_skipped
 from model.exceptions import DatasetError
 from model.files import atomic_write, exclusive_lock
 from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE, ImageContract
@@ -301,13 +301,8 @@ def _list_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path
         return
     listing = folder / "skipped.txt"
     write_skipped(listing, list(skipped.values()))
-    if not show:
-        return
-    tqdm.write(
-        f"skipped {len(skipped):,} of {len(dataset.examples):,} files, which can't be decoded (listed in {listing})"
-    )
-    for entry in list(skipped.values())[:5]:
-        tqdm.write(f"  {entry}")
+    if show:
+        tqdm.write(describe_unreadable(list(skipped.values()), len(dataset.examples), f"listed in {listing}"))
 
 
 def _check(dataset: Dataset, skipped: dict[int, Skipped]) -> None:

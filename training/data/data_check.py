@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from model.datasets.listing import Skipped, Summary
+from model.datasets.listing import Skipped, Summary, describe_unreadable
 from model.datasets.names import SPLITS
 from model.exceptions import DatasetError
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
@@ -96,6 +96,9 @@ def check_data(
 ) -> DataCheck:
     """Decode all images of a data set and check them; nothing is stored. Raises DatasetError if none can be decoded."""
     traits, skipped = scan(dataset.examples, contract, limits)
+    if skipped:
+        where = "--list-skipped FILE lists them all"
+        tqdm.write(describe_unreadable(list(skipped.values()), len(dataset.examples), where))
     if len(skipped) == len(dataset.examples):
         raise DatasetError(f"no image of {dataset.name} can be decoded: {next(iter(skipped.values()))}")
     copies = find_copies(dataset, traits, within_splits=True)

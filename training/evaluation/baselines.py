@@ -27,6 +27,7 @@ MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 4_000, 1_000, 2_0
 MAX_CPU_SECONDS = 120.0
 HOG = "gradient histograms (HOG) and a linear classifier"
 NEAREST_NEIGHBOR = "nearest neighbor of the start network's features"
+START = "the start network, without further training"
 LINEAR = "linear classifier on the start network's features"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from model.artifacts.artifact import MANIFEST, Artifact
 from model.artifacts.writer import utc_now
 from model.exceptions import TrainingError
 from model.files import atomic_write
+from model.plurals import count_of
 from model.shell_command import option_name
 from training.config import Environment, TrainConfig
 from training.data.datasets import Dataset, split_rows
@@ -62,9 +64,12 @@ class RunDirectory:
         self._lock.release()
 
     def read_config(self) -> TrainConfig:
-        """The configuration that the run was started with. Raises TrainingError."""
+        """The configuration that the run was started with. Raises TrainingError.
+
+        Its relative folders are below the folder in which it was started, whatever the working directory is now.
+        """
         try:
-            return TrainConfig.from_json((self.path / CONFIG).read_bytes())
+            config = TrainConfig.from_json((self.path / CONFIG).read_bytes())
         except OSError as error:
             everywhere = " (every machine needs it)" if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 else ""
             raise TrainingError(f"no run at {self.path}: it has no {CONFIG}{everywhere}") from error
@@ -76,6 +81,20 @@ class RunDirectory:
             ) from error
         except ValueError as error:
             raise TrainingError(f"{self.path / CONFIG} is damaged: it isn't valid JSON ({error})") from error
+        return replace(config, environment=self._located(config.environment))
+
+    def _located(self, environment: Environment) -> Environment:
+        """`environment` with absolute folders if the run is read from another folder than it was started in.
+
+        A run that was moved out of its folder of runs keeps them as they are.
+        """
+        runs, parent = environment.runs_folder, self.path.resolve().parent
+        if runs.is_absolute() or runs.resolve() == parent or parent.parts[-len(runs.parts) :] != runs.parts:
+            return environment
+        started_in = parent.parents[len(runs.parts) - 1]
+        others = {name: getattr(environment, name) for name in ("artifacts", "runs", "cache")}
+        given = {name: started_in / folder for name, folder in others.items() if folder is not None}
+        return replace(environment, home=started_in / environment.home, **given)
 
     def write_config(self, config: TrainConfig) -> None:
         """Raises TrainingError."""
@@ -87,7 +106,8 @@ class RunDirectory:
         before = path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
         if before is not None and split_rows(before) != split_rows(dataset.split_csv()):
             raise TrainingError(
-                f"the images, their labels or groups differ from those in {path}: a run can't change its split"
+                f"{_difference(before, dataset.split_csv())} since this run began, and a run can't change its split: "
+                f"resume it with --data {shlex.quote(str(path))}, which lists its own images, or start a new run"
             )
 
     def claim(self, config: TrainConfig, dataset: Dataset, resumed: bool) -> None:
@@ -168,6 +188,17 @@ class RunDirectory:
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else "the file could not be written"
             raise TrainingError(f"cannot write {self.path / name}: {reason}; {before}") from error
+
+
+def _difference(before: str, now: str) -> str:
+    """How two splits differ, given their tables: "2 images (such as cat.jpg) were added"."""
+    old, new = ({row[:2] for row in split_rows(table)} for table in (before, now))  # file names and labels
+    changes = [
+        f"{count_of(len(files), 'image')} (such as {min(files)[0]}) {'was' if len(files) == 1 else 'were'} {verb}"
+        for verb, files in (("added", new - old), ("removed", old - new))
+        if files
+    ]
+    return " and ".join(changes) or "the splits or groups of the images have changed"
 
 
 def create_run_folder(runs: Path, name: str) -> Path:

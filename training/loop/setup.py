@@ -25,11 +25,16 @@ from training.data.data_check import check_images
 from training.data.datasets import Dataset
 from training.data.folders import read_info
 from training.data.loading import load_dataset
-from training.evaluation.baselines import write_baselines
+from training.evaluation.baselines import START, Baseline, write_baselines
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import SPLIT, RunDirectory, create_run_folder
-from training.loop.start_network import FittedInitialState, choose_initial_network, fit_output_layer
+from training.loop.start_network import (
+    MAX_HELD_OUT_IMAGES,
+    FittedInitialState,
+    choose_initial_network,
+    fit_output_layer,
+)
 from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.loop.trials import choose_threads, run_range_test
@@ -251,6 +256,19 @@ def _keep_start(trainer: Trainer, fitted: FittedInitialState | None) -> None:
     before = "before the first epoch" if trainer.recipe.has_epochs else "with the fitted output layer"
     context.log(f"{before}: validation error {100 * validation.top1_error:.2f} %")
     trainer.keep_best(validation)
+    if fitted is None:
+        _measure_start(trainer)
+
+
+def _measure_start(trainer: Trainer) -> None:
+    """Measure a start network that already has the classes of the data on the held-out images, as a baseline."""
+    dataset, cache = trainer.dataset, trainer.cache
+    rows = np.random.default_rng(trainer.config.run.seed).permutation(cache.rows(dataset, dataset.held_out_split))
+    rows = np.sort(rows[:MAX_HELD_OUT_IMAGES])
+    error = trainer.engine.validate(rows).top1_error
+    if trainer.context.is_main:
+        baseline = Baseline(START, dataset.held_out_split, error, len(rows), 0)
+        write_baselines(trainer.run.path, [baseline])
 
 
 def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> Trainer:

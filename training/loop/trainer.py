@@ -76,6 +76,8 @@ class Trainer:
         """Completed epochs."""
         self.step = 0
         """Completed steps of the current epoch."""
+        self.saved: tuple[int, int] | None = None
+        """Epoch and step of the checkpoint on disk; None if there is none."""
         self.totals = EpochTotals()
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
@@ -311,6 +313,8 @@ class Trainer:
             self.run.save_checkpoint(state)
         except TrainingError as error:
             self.context.log(f"warning: {error}; the run continues and tries again")
+        else:
+            self.saved = self.epoch, self.step
 
     def gather(self, share: dict[str, Tensor]) -> dict[str, Tensor]:
         """Both towers' tensors from this process's share, on the CPU."""
@@ -367,7 +371,7 @@ class Trainer:
         self.load_optimizer(state)
         new_length = state["length"] != [self.recipe.epochs, self.recipe.minutes]
         self.schedule = create_schedule(self.recipe, state["schedule"], new_length)
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch, self.step = self.saved = state["epoch"], state["step"]
         self.totals = EpochTotals(**state["totals"])
         self.learning_rate, self.best, self.mixes = state["learning_rate"], Best(*state["best"]), state["mixes"]
         self.clock.restore(state["clock"])

@@ -19,7 +19,7 @@ from model.shell_command import alexnet_command
 from training.config import Environment, RunOptions, TrainConfig
 from training.data.data_check import DataCheck
 from training.data.earlier_split import split_advice
-from training.evaluation.baselines import LINEAR, Baseline
+from training.evaluation.baselines import LINEAR, START, Baseline
 
 REPORT_DATA = "report.json"
 MAJORITY_CLASS = "always guessing the most frequent class"
@@ -85,6 +85,8 @@ class Summary:
         """
         training = self.artifact.manifest.training
         is_trained = training.get("published_epoch", self.epochs) or training.get("published_steps")
+        if not is_trained and any(baseline.method == START for baseline in self.baselines):
+            return "Training wasn't worth it: no epoch was better than the start network, which is published unchanged."
         rivals = [baseline for baseline in self.baselines if is_trained or baseline.method != LINEAR]
         if not rivals:
             return ""

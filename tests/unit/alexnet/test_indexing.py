@@ -41,6 +41,15 @@ def test_one_image_is_one_image(photos: Path, artifact: Artifact, tmp_path: Path
     assert ": 1 image (1 added, 0 already indexed, 0 unreadable)" in output
 
 
+def test_data_of_which_no_image_is_readable_is_an_error(artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "notes.jpg").write_bytes(b"no image")
+    words = ["index", "add", "--data", tmp_path / "d", "--artifact", artifact.path, "--index", tmp_path / "i"]
+    result = CliRunner().invoke(cli.app, [str(word) for word in words])
+    assert result.exit_code == 1
+    assert "could be read, so nothing was indexed; skipped: 1 not an image" in str(result.exception)
+
+
 def test_an_index_is_built_and_follows_its_folder(
     photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +70,8 @@ def test_an_index_is_built_and_follows_its_folder(
     (photos / "checks" / "00.jpg").rename(photos / "stripes" / "moved.jpg")
     (photos / "checks" / "01.jpg").unlink()
     output = invoke("index", "add", "--data", photos, "--exclude", "notes.txt", *options)
-    assert f"the data has changed since: 1 moved, 1 gone; `alexnet index sync {photos}` brings" in output
+    same = f"--artifact {artifact.path} --index i --exclude notes.txt"
+    assert f"the data has changed since: 1 moved, 1 gone; `alexnet index sync {same} {photos}` brings" in output
     output = invoke("index", "add", "--data", photos / "checks", *options)
     assert (
         "the index keeps its labels for these images, the names of folders above them (checks): --data must be"
@@ -103,7 +113,8 @@ def test_an_index_follows_a_table(
     rows = ["photos/checks/01.jpg,checks", "photos/moved.jpg,checks", "photos/checks/03.jpg,other", rows[-1]]
     Path("table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     output = invoke("index", "add", "--data", "table.csv", *options)
-    assert "the data has changed since: 1 moved, 1 relabeled, 1 gone; `alexnet index sync table.csv`" in output
+    same = f"--artifact {artifact.path} --index i"
+    assert f"the data has changed since: 1 moved, 1 relabeled, 1 gone; `alexnet index sync {same} table.csv`" in output
     output = invoke("index", "sync", "table.csv", "--prune", *options)
     assert "relabeled: photos/checks/03.jpg (checks -> other)\n" in output
     assert "gone: photos/checks/01.jpg (image 6)\n" in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -258,7 +259,7 @@ def test_a_deleted_log_is_noticed_before_a_change(path: Path, artifact: Artifact
     index.close()
 
 
-def test_an_error_of_the_disk_or_its_rights_is_not_called_damage(path: Path) -> None:
+def test_an_error_of_the_disk_or_its_rights_is_not_called_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = Catalog(path / CATALOG, writable=False)
     for code, kind in {
         sqlite3.SQLITE_IOERR: IndexStoreError,
@@ -273,6 +274,12 @@ def test_an_error_of_the_disk_or_its_rights_is_not_called_damage(path: Path) -> 
         assert type(index_error) is kind
         assert "damaged" not in str(index_error)
         assert (str(path) in str(index_error)) == (kind is IndexStoreError)  # a server's clients see the others
+    usage = shutil.disk_usage(path)
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode, error.sqlite_errorname = 4874, "SQLITE_IOERR_SHMSIZE"
+    for free, kind in ((10_000, StorageFullError), (1 << 30, IndexStoreError)):
+        monkeypatch.setattr("index.catalog.file.shutil.disk_usage", lambda _, free=free: usage._replace(free=free))
+        assert type(catalog._index_error(error)) is kind
     catalog.close()
 
 

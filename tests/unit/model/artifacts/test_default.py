@@ -30,11 +30,12 @@ def test_the_users_networks_come_before_the_bundled_one(
         path = default_artifact(home, notices.append)
         assert artifacts.load(path).manifest.name == "photos"
         assert path == networks_folder(home) / "photos" / "1"
+    size = round(sum(file.bytes for file in artifact.manifest.files.values()) / 1e6)
     notice, advice = (
         f"no network of your own in {home / 'artifacts'}: using the bundled network photos",
         "; choose another with --artifact FOLDER",
     )
-    assert notices == [f"{notice}, unpacked in {networks_folder(home)}{advice}", notice + advice]
+    assert notices == [f"{notice}, unpacked in {networks_folder(home)} ({size} MB){advice}", notice + advice]
     unfinished.rename(unfinished.parent / "1")
     assert default_artifact(home, notices.append) == home / "artifacts"
     assert len(notices) == 2
@@ -59,7 +60,8 @@ def test_a_bundled_network_is_found_by_its_name(
     for _ in range(2):
         path = choose_artifact(Path("photos"), home, notices.append)
         assert path == networks_folder(home) / "photos" / "1"
-    assert notices == [f"unpacking the bundled network photos in {networks_folder(home)}"]
+    size = round(sum(file.bytes for file in artifact.manifest.files.values()) / 1e6)
+    assert notices == [f"unpacking the bundled network photos in {networks_folder(home)} ({size} MB)"]
     assert choose_artifact(None, home, notices.append) == home / "artifacts"
     for other in (Path("mine"), home / "artifacts" / "photos"):
         assert choose_artifact(other, home, notices.append) == other

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model.datasets.image_files import read_image_file, skipped_file
-from model.exceptions import ImageTooLargeError, UnsupportedImageError
+from model.exceptions import ImageTooLargeError, MissingExtraError, UnsupportedImageError
 from tests.helpers.drawings import draw, encode
 
 
@@ -53,3 +53,4 @@ def test_reasons(tmp_path: Path) -> None:
         read_image_file(tmp_path / "none.png")
     assert skipped_file("file", missing.value).reason == "unreadable files"
     assert skipped_file("file", ImageTooLargeError()).reason == "images too large"
+    assert skipped_file("file", MissingExtraError()).reason == "images that need an extra"

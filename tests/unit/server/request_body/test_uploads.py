@@ -64,6 +64,8 @@ def test_the_name_of_a_file_is_no_image(client: TestClient) -> None:
     answer = client.post("/classify", content=form_part(b"photo.jpg"), headers=MULTIPART)
     assert answer.json()["error"]["code"] == "invalid_body"
     assert answer.json()["error"]["message"].endswith("curl sends a file as -F image=@photo.jpg")
+    answer = client.post("/classify", content=form_part(b"https://example.org/photo.jpg"), headers=MULTIPART)
+    assert answer.json()["error"]["message"].endswith("has a URL: download the image, and send the file")
 
 
 def test_an_empty_file_is_called_empty(client: TestClient) -> None:

@@ -110,6 +110,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert "d: 81 found, 80 used, 1 skipped (1 not an image)" in result.output
     assert "file properties reveal the class: all of elm are JPEG, none of the others" in result.output
     assert result.output.count("and not what the images show") == 1
+    assert "skipped 1 of 81 files, which can't be decoded (--list-skipped FILE lists them all)" in result.output
+    assert "notes.png: not an image in a supported format" in result.output
     assert "notes.png\tnot images" in (tmp_path / "skipped.txt").read_text()
     as_json = json.loads(CliRunner().invoke(app, ["check", "--data", str(root), "--json"]).stdout)
     assert as_json["shortcuts"]["classes"][0] == {"class": "elm", "trait": "are JPEG", "share": 1.0, "others": 0.0}

@@ -40,10 +40,12 @@ def test_a_run_cannot_change_its_split(few: Path, tmp_path: Path) -> None:
         assert (tmp_path / SPLIT).with_suffix(INFO_SUFFIX).is_file()
         run.check_split(dataset)
         run.claim(config, dataset, resumed=True)
-        with pytest.raises(TrainingError, match="a run can't change its split"):
+        name = Path(dataset.train[0].file).name
+        removed = rf"1 image \(such as {name}\) was removed since this run began.*: resume it with --data \S*split\.csv"
+        with pytest.raises(TrainingError, match=removed):
             run.check_split(replace(dataset, train=dataset.train[1:]))
         grouped = tuple(example._replace(group="web") for example in dataset.train)
-        with pytest.raises(TrainingError, match="the images, their labels or groups differ"):
+        with pytest.raises(TrainingError, match="the splits or groups of the images have changed since"):
             run.check_split(replace(dataset, train=grouped))
 
 
@@ -65,6 +67,28 @@ def test_other_configurations_are_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path).read_config()
     with pytest.raises(TrainingError, match=r"it has no config\.json"):
         RunDirectory(tmp_path / "nothing").read_config()
+
+
+def test_a_run_keeps_its_folders_wherever_it_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative folders are those of where it was started; folders that are given anew replace them."""
+    for options, parent in (({}, "runs"), ({"home": Path("mine")}, "mine/runs"), ({"runs": Path("a/b")}, "a/b")):
+        folder = tmp_path / parent / "cats-1"
+        folder.mkdir(parents=True)
+        config = TrainConfig.create(environment=Environment(artifacts=Path("networks"), **options))  # type: ignore[arg-type]
+        RunDirectory(folder).write_config(config)
+        monkeypatch.chdir(tmp_path)
+        assert RunDirectory(Path(parent) / "cats-1").read_config() == config
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        environment = RunDirectory(Path("..") / parent / "cats-1").read_config().environment
+        assert environment.artifacts_folder == tmp_path / "networks"
+        assert environment.runs_folder == folder.parent
+        assert environment.cache_folder == tmp_path / options.get("home", "") / "cache"
+        moved = resume_config(folder, Environment(home=Path("new")), {"home"}).environment
+        assert moved.cache_folder == Path("new/cache")
+    moved_run = tmp_path / "kept" / "cats-1"
+    folder.parent.rename(moved_run.parent)
+    assert RunDirectory(moved_run).read_config() == config
 
 
 def test_a_full_disk_leaves_the_checkpoint(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from training.config import Environment, NetworkOptions, RecipeOptions, RunOptio
 from training.data.cache import build_cache
 from training.data.folders import load_folder
 from training.default_start import MIN_SCRATCH_IMAGES
-from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, read_baselines
+from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, START, read_baselines
 from training.evaluation.linear_probe import LinearProbe
 from training.loop import start_network
 from training.loop.distributed import DistributedContext
 from training.loop.setup import fits_output_layer, set_up
 from training.loop.start_network import choose_initial_network, draw_crops, fit_output_layer
 from training.optim.initial_weights import InitialState
+from training.publish.summary import REPORT_DATA
 from training.train import train_run
 
 DEVICE = torch.device("cpu")
@@ -118,6 +120,11 @@ def test_a_network_that_training_makes_no_better_is_published_as_it_was(
     assert run is not None
     tuned = run.artifact
     assert (tuned.manifest.training["epochs"], tuned.manifest.training["published_epoch"]) == (1, 0)
+    (start,) = [baseline for baseline in read_baselines(run.path) if baseline.method == START]
+    center = next(m for m in tuned.manifest.measurements if m.crops == 1)
+    assert start.top1_error == pytest.approx(center.top1_error)
+    assert start.num_images == center.num_images
+    assert "no epoch was better than the start network" in json.loads((run.path / REPORT_DATA).read_text())["verdict"]
     assert "before the first epoch: validation error " in capsys.readouterr().out
     _, before = read_weights(artifact)
     for name, values in read_weights(tuned)[1].items():

@@ -122,6 +122,12 @@ def test_what_is_published_once_is_not_published_again(
     assert re.search(
         r"the trained network isn't lost: fix the error below, .* train --finish ", capsys.readouterr().out
     )
+    with monkeypatch.context() as full:
+        full.setattr("training.publish.export_run.publish", fail)
+        full.setattr(RunDirectory, "save_checkpoint", fail_to_save)
+        with pytest.raises(OSError, match="No space left"):
+            train_run(config)
+    assert "the trained network is lost, because no checkpoint could be written: fix" in capsys.readouterr().out
     finished = train_run(finish, run, finish=True)
     assert finished is not None
     assert len(json.loads((finished.artifact.path / HISTORY).read_text())["epochs"]) == 1
@@ -130,6 +136,10 @@ def test_what_is_published_once_is_not_published_again(
 
 def interrupt(*arguments: object) -> None:
     raise KeyboardInterrupt
+
+
+def fail_to_save(*arguments: object) -> None:
+    raise TrainingError("no space")
 
 
 def fail(*arguments: object) -> None:

@@ -12,7 +12,7 @@ from model.artifacts.artifact import Artifact, Measurement
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.data.data_check import check_data
 from training.data.folders import load_folder
-from training.evaluation.baselines import LINEAR, Baseline
+from training.evaluation.baselines import LINEAR, START, Baseline
 from training.publish.summary import (
     TRAIN_ALL_LAYERS,
     Summary,
@@ -92,6 +92,9 @@ def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> 
     assert LINEAR in verdict_of(1, 0, 1)
     assert LINEAR in verdict_of(0, 900, 0)  # stopped in the first epoch
     assert verdict_of(0, 0, 0, baselines[:1]) == ""
+    start = [Baseline(START, "test", 0.5, 40, 0), *baselines[1:]]
+    assert "no epoch was better than the start network" in verdict_of(0, None, 3, start)
+    assert f"% for {START}" in verdict_of(1, 0, 1, start)
 
 
 def test_the_majority_class_is_that_of_training() -> None:
