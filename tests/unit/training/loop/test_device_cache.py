@@ -10,7 +10,7 @@ import torch
 
 from model.exceptions import StoppedError, TrainingError
 from training.config import DeviceCache, Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
-from training.data.cache import ImageCache, build_cache
+from training.data.cache import ImageCache
 from training.data.device_images import DeviceImages
 from training.data.folders import load_folder
 from training.loop.device_cache import RESERVED_BYTES, RESERVED_BYTES_PER_IMAGE, choose_rows, free_memory
@@ -73,11 +73,6 @@ def test_nothing_is_kept_unless_asked_for(free: pytest.MonkeyPatch) -> None:
 
 def test_the_memory_of_this_machine() -> None:
     assert 2**20 < free_memory(CPU) < 2**50
-
-
-@pytest.fixture(scope="module")
-def cached(few: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
-    return build_cache(load_folder(few), tmp_path_factory.mktemp("cache"))
 
 
 def create(

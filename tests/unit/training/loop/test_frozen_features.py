@@ -13,7 +13,7 @@ import torch
 from model.network.registry import build_spec
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
-from training.data.cache import ImageCache, build_cache
+from training.data.cache import ImageCache
 from training.data.folders import load_folder
 from training.loop.distributed import DistributedContext
 from training.loop.frozen_features import FrozenFeatures, num_frozen_layers
@@ -24,11 +24,6 @@ from training.recipes import RECIPES
 
 CONVOLUTIONS = tuple(f"conv{number}" for number in range(1, 6))
 UNCHANGED_CROPS: dict[str, Any] = {"random_crop": False, "mirror": False, "pca_color_std": 0.0}
-
-
-@pytest.fixture(scope="module")
-def cached(few: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
-    return build_cache(load_folder(few), tmp_path_factory.mktemp("cache"))
 
 
 def make_trainer(few: Path, cached: ImageCache, folder: Path, **recipe: Any) -> Trainer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 from model.artifacts.artifact import Artifact
 from model.exceptions import StoppedError, TrainingError
 from model.network.torch_module import ForwardOutput
-from tests.helpers.narrow_network import NARROW
-from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from tests.helpers.trainers import Make, checkpoint, options
+from training.config import Environment, NetworkOptions, RunOptions, TrainConfig
 from training.data.augment import shuffle_rows
-from training.data.cache import ImageCache, build_cache
-from training.data.folders import load_folder
+from training.data.cache import ImageCache
 from training.data.mixing import draw_mix
-from training.loop.distributed import DistributedContext
 from training.loop.engine import ValidationScores
 from training.loop.metrics import read_metrics
 from training.loop.run_directory import CHECKPOINT, RunDirectory
@@ -31,56 +28,9 @@ from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
 from training.train import train_run
 
-Make = Callable[..., Trainer]
-
-
-@pytest.fixture(scope="module")
-def cached(few: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
-    return build_cache(load_folder(few), tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def make(few: Path, cached: ImageCache, tmp_path: Path) -> Make:
-    dataset = load_folder(few)
-
-    def make_trainer(
-        state: dict[str, Any] | None = None,
-        recipe: RecipeOptions | None = None,
-        run: RunOptions | None = None,
-        cls: type[Trainer] = Trainer,
-        network: NetworkOptions = NARROW,
-        **environment: Any,
-    ) -> Trainer:
-        config = TrainConfig.create(
-            recipe or options(),
-            network,
-            run,
-            Environment(**({"precision": "float32", "device": "cpu"} | environment)),
-        )
-        initial = InitialState.create(config, dataset.labels) if state is None else InitialState.from_checkpoint(state)
-        context = DistributedContext(torch.device("cpu"))
-        trainer = cls(config, dataset, cached, RunDirectory(tmp_path), context, initial)
-        if state is not None:
-            trainer.restore(state)
-        return trainer
-
-    return make_trainer
-
-
-def options(**changes: Any) -> RecipeOptions:
-    return RecipeOptions(**({"epochs": 1, "batch_size": 32} | changes))
-
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.engine.network.state_dict().items()}
-
-
-def checkpoint(folder: Path) -> dict[str, Any]:
-    """The state of a checkpoint, independent of its file."""
-    state = RunDirectory(folder).load_checkpoint()
-    for key in ("weights", "momenta"):
-        state[key] = {name: tensor.clone() for name, tensor in state[key].items()}
-    return state
 
 
 def require_equal(trainer: Trainer, other: Trainer) -> None:
