@@ -14,12 +14,12 @@ from PIL import Image, ImageEnhance
 
 from training.data.augment import Augmentation
 from training.data.rendering import recolor, render
-from training.data.transforms import Jittered, Transforms, draw_transforms, has_transforms
+from training.data.transforms import Degraded, Jittered, Transforms, draw_transforms, has_transforms
 from training.recipes import RECIPES, Boxes, ColorJitter, Degradation, Recipe
 
 RECIPE = RECIPES["photos"]
 ROWS = np.arange(2000)
-NO_MEAN = torch.zeros(224, 224, 3)
+NO_MEAN = np.zeros((224, 224, 3), np.float32)
 NO_SHIFT = np.zeros((1, 3), np.float32)
 
 
@@ -36,13 +36,17 @@ def draw(recipe: Recipe = RECIPE, rows: NDArray[np.int64] = ROWS, epoch: int = 0
 
 def plain(**changes: Any) -> Recipe:
     """`RECIPE` without changes to images, other than `changes`."""
-    return replace(RECIPE, mirror=False, pca_color_std=0.0, boxes=None, degradation=None, jitter=None, **changes)
+    return replace(
+        RECIPE, **{"mirror": False, "pca_color_std": 0.0, "boxes": None, "degradation": None, "jitter": None} | changes
+    )
 
 
-def rendered(transforms: Transforms, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def rendered(
+    transforms: Transforms, image: NDArray[np.uint8], mean: NDArray[np.float32] = NO_MEAN
+) -> NDArray[np.float32]:
     """(N, 224, 224, 3)."""
     images = torch.from_numpy(np.tile(image, (len(transforms.rows), 1, 1, 1)))
-    result: NDArray[np.float32] = render(images, transforms, NO_MEAN).permute(0, 2, 3, 1).numpy()
+    result: NDArray[np.float32] = render(images, transforms, torch.from_numpy(mean)).permute(0, 2, 3, 1).numpy()
     return result
 
 
@@ -81,27 +85,129 @@ def test_degradation_has_its_ranges() -> None:
     assert abs(degraded.stored.mean() - 0.9) < 0.03
     assert abs(degraded.compressed.mean() - 0.5) < 0.04
     assert abs(np.log(degraded.white_balance).std() - 0.06) < 0.005
+    sigma = degraded.sigma[degraded.sigma != 0]
+    assert abs(len(sigma) / len(ROWS) - 0.6) < 0.03
+    assert 0 < sigma.min() < 0.01
+    assert 0.69 < sigma.max() < 0.7
+    assert abs(sigma.mean() - 0.35) < 0.02
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    assert abs(draw().mirrored.mean() - 0.5) < 0.03
+    assert not draw(plain(boxes=Boxes())).mirrored.any()
+
+
+def test_jitter_has_its_shares_and_range() -> None:
+    jittered = draw().jittered
+    assert jittered is not None
+    gray = jittered.saturation == -1
+    assert abs(gray.mean() - 0.05) < 0.015
+    for changes in (jittered.brightness, jittered.contrast, jittered.saturation[~gray]):
+        changed = changes[changes != 0]
+        assert abs(len(changed) / len(changes) - 0.8) < 0.03
+        assert -0.4 <= changed.min() < -0.39
+        assert 0.39 < changed.max() <= 0.4
+        assert abs(changed.mean()) < 0.02
+
+
+def test_warps_are_rotations_and_shears() -> None:
+    both = draw()
+    assert abs(both.warped.mean() - 0.5) < 0.03
+    np.testing.assert_array_equal(both.warps[~both.warped], np.tile(np.eye(2), ((~both.warped).sum(), 1, 1)))
+    rotations = draw(plain(boxes=Boxes(warped=1.0, shear=0.0))).warps
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(2), (2000, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1)
+    angles = np.arctan2(rotations[:, 1, 0], rotations[:, 0, 0])
+    assert abs(angles.mean()) < 0.015
+    assert abs(angles.std() - 0.17) < 0.01
+    shears = draw(plain(boxes=Boxes(warped=1.0, rotation_std=0.0))).warps
+    np.testing.assert_array_equal(shears[:, [0, 1], [0, 1]], 1)
+    for values in (shears[:, 0, 1], shears[:, 1, 0]):
+        assert -0.15 <= values.min() < -0.145
+        assert 0.145 < values.max() <= 0.15
 
 
 def test_a_degraded_image_is_what_pillow_makes_of_it(image: NDArray[np.uint8]) -> None:
     always = Degradation(stored=1.0, compressed=1.0, blurred=0.0, white_balance_std=0.0, size=(40.0, 60.0))
-    recipe = replace(plain(), degradation=always, boxes=Boxes(warped=0.0))
-    transforms = draw(recipe, np.arange(6))
-    assert transforms.degraded is not None
-    for number, got in enumerate(rendered(transforms, image)):
-        stored, size = (int(sizes[number]) for sizes in (transforms.degraded.stored_size, transforms.degraded.size))
-        qualities = [int(quality[number]) for quality in transforms.degraded[2:5]]
+    transforms = draw(plain(degradation=always, boxes=Boxes(warped=0.0)), np.arange(6))
+    for (x, y, across, down), got, expected in zip(
+        transforms.boxes, rendered(transforms, image), degraded_by_pillow(transforms, image), strict=True
+    ):
+        undegraded = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR, (x, y, x + across, y + down))
+        loss = np.abs(expected - np.asarray(undegraded, np.float32)).mean()
+        assert np.abs(got - expected).mean() < 0.3 * loss  # each of three compressions rounds differently
+
+
+@pytest.mark.parametrize(("stored", "compressed"), [(0.0, 1.0), (1.0, 0.0)])
+def test_no_degradation_is_missing_or_added(image: NDArray[np.uint8], stored: float, compressed: float) -> None:
+    """Compression of the stored image or of the box, blur, and no box with more pixels than are stored of it."""
+    small = Degradation(
+        stored=stored, compressed=compressed, blurred=1.0, max_blur=1.3, white_balance_std=0.0,
+        stored_size=(32.0, 44.0), size=(50.0, 60.0), stored_quality=(85.0, 92.0), compressed_quality=(85.0, 92.0),
+    )  # fmt: skip
+    transforms = draw(plain(degradation=small, boxes=Boxes(warped=0.0)), np.arange(6))
+    degraded, got = transforms.degraded, rendered(transforms, image)
+    assert degraded is not None
+
+    def distance(degraded: Degraded) -> float:
+        return float(np.abs(got - degraded_by_pillow(transforms._replace(degraded=degraded), image)).mean())
+
+    for other in (
+        degraded._replace(stored=~degraded.stored), degraded._replace(compressed=~degraded.compressed),
+        degraded._replace(sigma=np.zeros(6)), degraded._replace(stored_size=degraded.size),
+    ):  # fmt: skip
+        assert distance(degraded) < 0.6 * distance(other)  # each compression rounds differently
+
+
+def degraded_by_pillow(transforms: Transforms, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, 224, 224, 3): copies of the image, degraded; their colors aren't changed."""
+    degraded, results = transforms.degraded, []
+    assert degraded is not None
+    for number, edges in enumerate(transforms.boxes):
+        stored = int(degraded.stored_size[number])
+        size = min(int(degraded.size[number]), stored)
+        first, second, third = (int(quality[number]) for quality in degraded[2:5])
         reduced = Image.fromarray(image).resize((stored, stored), Image.Resampling.BILINEAR)
-        reduced = compressed(compressed(reduced, qualities[0]), qualities[1])
-        left, top, width, height = transforms.boxes[number] * stored / 256
+        if degraded.stored[number]:
+            reduced = compressed(compressed(reduced, first), second)
+        left, top, width, height = edges * stored / 256
         sides = round(width * size / stored), round(height * size / stored)
         box = reduced.resize(sides, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
-        expected = compressed(box, qualities[2]).resize((224, 224), Image.Resampling.BILINEAR)
-        difference = np.abs(got - np.asarray(expected, np.float32)).mean()
-        x, y, across, down = transforms.boxes[number]
-        undegraded = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR, (x, y, x + across, y + down))
-        loss = np.abs(np.asarray(expected, np.float32) - np.asarray(undegraded, np.float32)).mean()
-        assert difference < 0.3 * loss  # each of three compressions rounds differently
+        box = Image.fromarray(blurred(np.asarray(box), degraded.sigma[number]))
+        if degraded.compressed[number]:
+            box = compressed(box, third)
+        results.append(np.asarray(box.resize((224, 224), Image.Resampling.BILINEAR), np.float32))
+    return np.stack(results)
+
+
+def blurred(pixels: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    """(H, W, 3) pixels under a Gaussian; edges are repeated."""
+    if not sigma:
+        return pixels
+    distance = np.arange(-8, 9)
+    kernel = np.exp(-0.5 * (distance / sigma) ** 2)
+    padded = np.pad(pixels.astype(np.float64), ((8, 8), (8, 8), (0, 0)), mode="edge")
+    for axis in (0, 1):
+        padded = np.apply_along_axis(np.convolve, axis, padded, kernel / kernel.sum(), "valid")
+    return padded.round().astype(np.uint8)
+
+
+def test_white_balance_and_color_shift_are_clipped_before_the_mean_is_subtracted(image: NDArray[np.uint8]) -> None:
+    """Where the image keeps all its pixels, the rest is simple arithmetic."""
+    none = Degradation(
+        stored=0.0, compressed=0.0, blurred=0.0, stored_size=(256.0, 256.0), size=(256.0, 256.0), white_balance_std=0.3
+    )
+    transforms = draw(plain(degradation=none, pca_color_std=1.0), np.arange(4))
+    mean = np.random.default_rng(1).uniform(0, 255, (224, 224, 3)).astype(np.float32)
+    assert transforms.degraded is not None
+    assert transforms.color_shifts.any()
+    factors, shifts = transforms.degraded.white_balance[:, None, None], transforms.color_shifts[:, None, None]
+    corners = transforms.boxes[:, :2].astype(int)
+    crops = np.stack([image[top : top + 224, left : left + 224] for left, top in corners])
+    colors = crops * factors + shifts
+    assert colors.min() < -5
+    assert colors.max() > 260
+    np.testing.assert_allclose(rendered(transforms, image, mean), colors.clip(0, 255) - mean, atol=1e-3)
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
