@@ -1,10 +1,10 @@
-"""`alexnet train`: every option reaches a field of the configuration; which options --resume allows."""
+"""`alexnet train`: every option reaches its fields of the configuration; which options --resume allows."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,66 +17,87 @@ from model.artifacts.artifact import Artifact
 from model.exceptions import TrainingError
 from training.config import Environment, TrainConfig
 from training.loop.run_directory import RunDirectory
+from training.recipes import MIXED, RECIPES, Boxes, Mixing, Recipe
 
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "data": ("--data", "x.csv"),
-    "exclude": ("--exclude", "*.png"),
-    "max_pixels": ("--max-pixels", "9"),
-    "detail": ("--detail", "48"),
-    "color_profiles": ("--ignore-color-profiles",),
-    "list_skipped": ("--list-skipped", "l"),
-    "archive": ("--archive", "x.zip"),
-    "name": ("--name", "other"),
-    "seed": ("--seed", "7"),
-    "split": ("--split", "half"),
-    "split_from": ("--split-from", "r"),
-    "recipe": ("--recipe", "paper"),
-    "epochs": ("--epochs", "3"),
-    "minutes": ("--minutes", "3"),
-    "schedule": ("--schedule", "cosine"),
-    "warmup": ("--warmup", "0.1"),
-    "find_rate": ("--find-rate",),
-    "augment": ("--augment", "boxes,mixup"),
-    "class_weights": ("--class-weights",),
-    "label_smoothing": ("--label-smoothing", "0.1"),
-    "batch_size": ("--batch-size", "5"),
-    "learning_rate": ("--learning-rate", "0.5"),
-    "weight_decay": ("--weight-decay", "0.5"),
-    "patience": ("--patience", "3"),
-    "pca_color_std": ("--pca-color-std", "0.5"),
-    "mirror": ("--no-mirror",),
-    "random_crop": ("--no-random-crop",),
-    "network": ("--network", "alexnet-one-tower"),
-    "hidden": ("--hidden", "16"),
-    "dropout": ("--dropout", "0.25"),
-    "activation": ("--activation", "tanh"),
-    "pool_size": ("--pool-size", "2"),
-    "normalization": ("--normalization", "none"),
-    "conv3_cross_tower": ("--no-conv3-cross-tower",),
-    "omit_layer": ("--omit-layer", "conv4"),
-    "init_from": ("--init-from", "a"),
-    "fit_output": ("--no-fit-output",),
-    "lr_multipliers": ("--lr-multipliers", "conv1=0.5"),
-    "frozen": ("--frozen", "conv1"),
-    "processes_per_network": ("--processes-per-network", "2"),
-    "micro_batch": ("--micro-batch", "3"),
-    "device": ("--device", "cpu"),
-    "precision": ("--precision", "float64"),
-    "threads": ("--threads", "1"),
-    "compile_": ("--compile",),
-    "device_cache": ("--device-cache", "no"),
-    "save_steps": ("--save-steps", "3"),
-    "drop_near_duplicates": ("--drop-near-duplicates",),
-    "keep_checkpoint": ("--keep-checkpoint",),
-    "publish": ("--publish", "best"),
-    "cache_format": ("--cache-format", "jpeg"),
-    "crops": ("--crops", "1"),
-    "home": ("--home", "h"),
-    "artifacts": ("--artifacts", "a"),
-    "runs": ("--runs", "r"),
-    "cache": ("--cache", "c"),
+DEFAULT = RECIPES["small"]
+RANDOM_START: dict[str, object] = {"run.init_from": "none"}
+"""Another recipe or network than the bundled network's starts from random weights."""
+
+
+def recipe_fields(recipe: Recipe) -> dict[str, object]:
+    """The fields in which a recipe differs from the default one."""
+    default = asdict(DEFAULT)
+    return {f"recipe.{name}": value for name, value in asdict(recipe).items() if value != default[name]}
+
+
+OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+    "data": (("--data", "x.csv"), {"environment.data": "x.csv", "run.name": "x"}),
+    "exclude": (("--exclude", "*.png"), {"environment.exclude": ("*.png",)}),
+    "max_pixels": (("--max-pixels", "9"), {"environment.max_pixels": 9}),
+    "detail": (("--detail", "48"), {"run.detail": 48}),
+    "color_profiles": (("--ignore-color-profiles",), {"run.color_profiles": False}),
+    "list_skipped": (("--list-skipped", "l"), {"environment.list_skipped": Path("l")}),
+    "archive": (("--archive", "x.zip"), {"environment.archive": Path("x.zip")}),
+    "name": (("--name", "other"), {"run.name": "other"}),
+    "seed": (("--seed", "7"), {"run.seed": 7}),
+    "split": (("--split", "half"), {"run.split": "half"}),
+    "split_from": (("--split-from", "r"), {"run.split_from": Path("r")}),
+    "recipe": (("--recipe", "paper"), recipe_fields(RECIPES["paper"]) | RANDOM_START),
+    "epochs": (("--epochs", "3"), recipe_fields(DEFAULT.with_epochs(3))),
+    "minutes": (("--minutes", "3"), recipe_fields(DEFAULT.with_minutes(3.0))),
+    "schedule": (("--schedule", "cosine"), {"recipe.schedule": "cosine"}),
+    "warmup": (("--warmup", "0.1"), {"recipe.warmup": 0.1}),
+    "find_rate": (("--find-rate",), {"environment.find_rate": True}),
+    "augment": (
+        ("--augment", "boxes,mixup"),
+        recipe_fields(replace(DEFAULT, boxes=Boxes(), mixing=Mixing(mixup=MIXED))),
+    ),
+    "class_weights": (("--class-weights",), {"recipe.class_weights": True}),
+    "label_smoothing": (("--label-smoothing", "0.2"), {"recipe.label_smoothing": 0.2}),
+    "batch_size": (
+        ("--batch-size", "16"),
+        {"recipe.batch_size": 16, "recipe.learning_rate": DEFAULT.learning_rate / 2},
+    ),
+    "learning_rate": (("--learning-rate", "0.5"), {"recipe.learning_rate": 0.5}),
+    "weight_decay": (("--weight-decay", "0.25"), {"recipe.weight_decay": 0.25}),
+    "patience": (("--patience", "3"), {"recipe.patience": 3}),
+    "pca_color_std": (("--pca-color-std", "0.75"), {"recipe.pca_color_std": 0.75}),
+    "mirror": (("--no-mirror",), {"recipe.mirror": False}),
+    "random_crop": (("--no-random-crop",), {"recipe.random_crop": False}),
+    "network": (("--network", "alexnet-one-tower"), {"network.name": "alexnet-one-tower", **RANDOM_START}),
+    "hidden": (("--hidden", "16"), {"network.hidden": 16, **RANDOM_START}),
+    "dropout": (("--dropout", "0.25"), {"network.dropout": 0.25, **RANDOM_START}),
+    "activation": (("--activation", "tanh"), {"network.activation": "tanh", **RANDOM_START}),
+    "pool_size": (("--pool-size", "2"), {"network.pool_size": 2, **RANDOM_START}),
+    "normalization": (("--normalization", "none"), {"network.normalization": "none", **RANDOM_START}),
+    "conv3_cross_tower": (("--no-conv3-cross-tower",), {"network.conv3_cross_tower": False, **RANDOM_START}),
+    "omit_layer": (("--omit-layer", "conv4"), {"network.omit_layer": "conv4", **RANDOM_START}),
+    "init_from": (("--init-from", "a"), recipe_fields(RECIPES["fine-tune"]) | {"run.init_from": Path("a")}),
+    "fit_output": (("--no-fit-output",), {"run.fit_output": False}),
+    "lr_multipliers": (("--lr-multipliers", "conv1=0.5"), {"run.lr_multipliers": {"conv1": 0.5}}),
+    "frozen": (("--frozen", "conv1"), {"run.frozen": ("conv1",)}),
+    "processes_per_network": (("--processes-per-network", "2"), {"environment.processes_per_network": 2}),
+    "micro_batch": (("--micro-batch", "3"), {"environment.micro_batch": 3}),
+    "device": (("--device", "cpu"), {"environment.device": "cpu"}),
+    "precision": (("--precision", "float64"), {"environment.precision": "float64"}),
+    "threads": (("--threads", "1"), {"environment.threads": 1}),
+    "compile_": (("--compile",), {"environment.compile": True}),
+    "device_cache": (("--device-cache", "no"), {"environment.device_cache": "no"}),
+    "save_steps": (("--save-steps", "4"), {"environment.save_steps": 4}),
+    "drop_near_duplicates": (("--drop-near-duplicates",), {"run.drop_near_duplicates": True}),
+    "keep_checkpoint": (("--keep-checkpoint",), {"environment.keep_checkpoint": True}),
+    "publish": (("--publish", "best"), {"environment.publish": "best"}),
+    "cache_format": (("--cache-format", "jpeg"), {"run.cache_format": "jpeg"}),
+    "crops": (("--crops", "1"), {"environment.crops": 1}),
+    "home": (("--home", "h"), {"environment.home": Path("h")}),
+    "artifacts": (("--artifacts", "a"), {"environment.artifacts": Path("a")}),
+    "runs": (("--runs", "r"), {"environment.runs": Path("r")}),
+    "cache": (("--cache", "c"), {"environment.cache": Path("c")}),
 }
-"""Parameter name -> its option with a value that isn't the default."""
+"""Parameter name -> its option with a value that isn't the default, and the fields that it changes, with their values.
+
+Another recipe or length changes several fields; the learning rate is in proportion to the batch size.
+"""
 
 
 @pytest.fixture
@@ -111,14 +132,13 @@ def test_no_option_is_forgotten(app: typer.Typer) -> None:
     assert parameters == OPTIONS.keys() | {"resume", "finish", "as_json", "open_report"}
 
 
-def test_every_option_reaches_a_field(app: typer.Typer, received: list[Any]) -> None:
-    plain, changed = flat(config_of(app, received)), set()
-    for name, options in OPTIONS.items():
+def test_every_option_reaches_its_fields_and_no_others(app: typer.Typer, received: list[Any]) -> None:
+    plain, changed = flat(config_of(app, received)), set[str]()
+    for name, (options, expected) in OPTIONS.items():
         config = flat(config_of(app, received, *options))
-        different = {field for field, value in config.items() if value != plain[field]}
-        assert different, f"{name} has no effect"
+        assert {field: value for field, value in config.items() if value != plain[field]} == expected, name
         assert received[-1][2] == {name.rstrip("_")}
-        changed |= different
+        changed |= expected.keys()
     untouched = {field for field in plain if field.partition(".")[0] != "recipe"} - changed
     assert untouched == {"network.channels"}  # only tests and experiments set it
 

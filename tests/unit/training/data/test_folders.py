@@ -90,6 +90,18 @@ def test_a_table_without_splits_is_split(tmp_path: Path) -> None:
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (30, 4, 6)
 
 
+def test_with_train_and_test_only_the_seed_draws_validation_images_from_train(tmp_path: Path) -> None:
+    lines = "".join(f"{split}{n}.jpg,{n % 2},{split}\n" for split in ("train", "test") for n in range(40))
+    table = write(tmp_path / "t.csv", "path,label,split\n" + lines)
+    first, again, other = (load_table(table, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert set(first.validation) != set(other.validation)
+    for dataset in (first, other):
+        assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (36, 4, 40)
+        assert dataset.test == first.test
+        assert all("/train" in example.file for example in dataset.validation)
+
+
 def test_a_run_s_split_is_such_a_table(images: Path, tmp_path: Path) -> None:
     before = load_folder(images)
     again = load_dataset(str(write(tmp_path / SPLIT, before.split_csv())))

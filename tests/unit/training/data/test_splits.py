@@ -61,6 +61,10 @@ def test_neighbors_are_on_one_side() -> None:
     for start in range(0, len(names), NEIGHBORHOOD_SIZE):
         assert len({side[name] for name in names[start : start + NEIGHBORHOOD_SIZE]}) == 1
     assert {e.label for e in dataset.train} == set(range(8))
+    assert resplit(load_elpv(), "neighborhood", 0) == dataset
+    other = resplit(load_elpv(), "neighborhood", 1)
+    assert set(other.test) != set(dataset.test)
+    assert set(other.validation) != set(dataset.validation)
 
 
 def test_a_class_that_would_not_be_trained_is_named(few: Path) -> None:
