@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
-from model.artifacts.artifact import MANIFEST, Artifact
+from model.artifacts.artifact import MANIFEST, NETWORK, Artifact, Manifest
+from model.artifacts.writer import publish
 from model.exceptions import DatasetError, InvalidRequestError
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.network.onnx_builder import constants
+from model.runtime import OnnxModel
 from training.data.folders import write_table
 from training.data.loading import load_dataset
 from training.data.training_data import count_left_out, count_training_images
 from training.evaluation.ensemble import _loss, evaluate_ensemble, search_weights
+from training.evaluation.evaluate import decode_batches
 from training.evaluation.quantize import add_int8
 
 GOOD = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
@@ -50,6 +58,47 @@ def test_a_network_twice_is_itself(artifact: Artifact, images: Path, tmp_path: P
     assert [(m.top1_error, m.num_images, m.crops) for m in one] == [(m.top1_error, m.num_images, m.crops) for m in two]
     assert two[0].split == "patterns 75/10/15, seed 0, test, 2 networks"
     assert [m.top1_error for m in one] == [m.top1_error for m in artifact.manifest.measurements]
+
+
+def publish_confused(artifact: Artifact, root: Path) -> Artifact:
+    """The same network with its output layer's rows moved on by one: each class has the probability of another."""
+
+    def write(folder: Path) -> Manifest:
+        graph = onnx.load(str(artifact.network))
+        for name in ("fc8.weight", "fc8.bias"):
+            for tensor in constants(graph)[name]:
+                moved = np.roll(numpy_helper.to_array(tensor), 1, axis=0)
+                tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+        onnx.save(graph, str(folder / NETWORK))
+        return artifact.manifest
+
+    return publish(root, artifact.manifest.name, artifact.labels, write)
+
+
+@pytest.mark.parametrize(("weighted", "weights"), [(False, (0.5, 0.5)), (True, (0.0, 1.0))])
+def test_the_mean_of_different_networks_is_measured(
+    artifact: Artifact, images: Path, tmp_path: Path, weighted: bool, weights: tuple[float, float]
+) -> None:
+    """Of their ten-crop probabilities; with weights, those that were found: a network that is mostly wrong gets 0."""
+    confused = publish_confused(artifact, tmp_path / "artifacts")
+    said = list[str]()
+    center, ten = evaluate_ensemble(
+        [confused.path, artifact.path], str(images), "test", None, weighted, "cpu", "float32", said.append, tmp_path
+    )
+    found = [f"weights: {weights[0]:.3f} {confused.path}, {weights[1]:.3f} {artifact.path}"] if weighted else []
+    assert [line for line in said if line.startswith("weights")] == found
+    examples, model = load_dataset(str(images)).test, OnnxModel(artifact.network, "cpu")
+    pixels = np.concatenate([batch.images for batch in decode_batches(examples, artifact.image_contract)])
+    places, labels = np.arange(len(examples)), np.array([example.label for example in examples])
+    for measured, crops in ((center, CENTER_CROP), (ten, TEN_CROP)):
+        right = model.run(pixels, crops)[0]
+        mean = weights[0] * np.roll(right, 1, axis=1) + weights[1] * right
+        assert measured.top1_error == pytest.approx((mean.argmax(1) != labels).mean())
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["predicted"] for row in rows] == [artifact.labels[place].id for place in mean.argmax(1)]
+    for column, expected in (("probability", mean.max(1)), ("label_probability", mean[places, labels])):
+        np.testing.assert_allclose([float(row[column]) for row in rows], expected, atol=1e-4)
 
 
 def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -11,16 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model.artifacts.artifact import MANIFEST, Artifact
+from model.artifacts.weights import read_weights
 from model.exceptions import DatasetError, TrainingError
+from model.images.contract import ImageContract
+from model.images.preprocess import decode_image
 from tests.helpers.drawings import encode
+from tests.helpers.drawn_files import make_image, write_files
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
+from training.loop import setup
 from training.loop.distributed import DistributedContext
-from training.loop.run_directory import ARTIFACT, SPLIT, RunDirectory
+from training.loop.run_directory import ARTIFACT, CONFIG, SPLIT, RunDirectory
 from training.loop.setup import set_up
-from training.loop.trainer import Trainer
+from training.loop.trainer import Best, Trainer
+from training.optim.range_test import RangeTest, read_range_test
 from training.publish.export_run import provenance
 
 
@@ -160,3 +169,79 @@ def test_options_are_refused_before_an_image_is_read(few: Path, tmp_path: Path) 
     ):
         pass
     assert [folder.name for folder in (tmp_path / "cache").iterdir()] == ["networks"]
+
+
+@pytest.mark.parametrize(
+    ("found", "used", "said"),
+    [
+        (0.0125, 0.0125, "range test: learning rate 0.0125 instead of 0.002"),
+        (None, 0.002, "range test: no learning rate clearly lowered the loss in 2 steps; keeping 0.002"),
+    ],
+)
+def test_a_run_uses_the_rate_that_it_found_but_no_weight_of_the_test(
+    artifact: Artifact,
+    few: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    found: float | None,
+    used: float,
+    said: str,
+) -> None:
+    test, before = RangeTest((0.1, 1.0), (2.0, 9.0), found), list[Best]()
+
+    def spoil_weights(trainer: Trainer, fitted: bool) -> RangeTest:
+        before.append(trainer.best)
+        with torch.no_grad():
+            for parameter in trainer.engine.network.parameters():
+                parameter.fill_(float("nan"))
+        assert not fitted
+        return test
+
+    monkeypatch.setattr(setup, "run_range_test", spoil_weights)
+    environment = Environment(str(few), device="cpu", precision="float32", find_rate=True, home=tmp_path)
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1), run=RunOptions(init_from=artifact.path), environment=environment
+    )
+    with set_up(config, CONTEXT) as trainer:
+        assert said in capsys.readouterr().out
+        assert read_range_test(trainer.run.path) == test
+        written = json.loads((trainer.run.path / CONFIG).read_text())
+        rates = (trainer.config.recipe.learning_rate, trainer.recipe.learning_rate, trainer.learning_rate)
+        assert (*rates, written["recipe"]["learning_rate"]) == (used,) * 4
+        weights = trainer.weights()
+        for name, values in read_weights(artifact)[1].items():
+            assert np.array_equal(weights[name].numpy(), values), name
+        assert np.isfinite(trainer.best.error)  # the start network's, which was measured before the test
+        assert [trainer.best] == before
+
+
+def test_the_images_of_the_recipe_photos(tmp_path: Path) -> None:
+    """Their mean has one value per channel; held-out images are reduced, training images only when they are degraded.
+
+    Near-duplicates of held-out images are left out if that is asked for.
+    """
+    places = [
+        f"{split}/{kind}/{n}.png" for split in ("train", "val", "test") for kind in ("cat", "dog") for n in (0, 1)
+    ]
+    files = {place: make_image(number) for number, place in enumerate(places)}
+    with Image.open(io.BytesIO(files["test/cat/0.png"])) as copied:
+        files["train/cat/again.jpg"] = encode(np.asarray(copied))
+    data = write_files(tmp_path / "data", files)
+    config = TrainConfig.create(
+        RecipeOptions("photos"),
+        NARROW,
+        RunOptions(drop_near_duplicates=True),
+        Environment(str(data), device="cpu", precision="float32", home=tmp_path),
+    )
+    with set_up(config, CONTEXT) as trainer:
+        cache, dataset = trainer.cache, trainer.dataset
+        skipped = [(Path(entry.path).name, entry.reason) for entry in cache.skipped.values()]
+        assert skipped == [("again.jpg", "near-duplicates of held-out images")]
+        assert trainer.config.run.detail == 48
+        assert np.array_equal(cache.mean, np.broadcast_to(cache.mean[0, 0], (256, 256, 3)))
+        for split, detail in (("train", None), ("validation", 48), ("test", 48)):
+            rows = cache.rows(dataset, split)
+            for row, pixels in zip(rows, cache.read(rows), strict=True):
+                image = decode_image(dataset.examples[row].path.read_bytes(), contract=ImageContract(detail))
+                assert np.array_equal(pixels, image.pixels), split

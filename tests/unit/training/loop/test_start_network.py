@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
+from model.images.crops import TEN_CROP
 from model.network.export import run_torch
 from model.network.torch_module import AlexNet
 from tests.helpers.narrow_network import NARROW
@@ -71,22 +73,42 @@ def test_the_output_layer_is_fitted_to_the_features_that_are_served(
     initial = replace(InitialState.create(source, dataset.labels), mean=mean)
     assert initial.spec.config.mean == "center"
     cache = build_cache(dataset, tmp_path).with_mean(mean)
-    computed = dict[str, np.ndarray]()
+    given = dict[str, tuple[Any, ...]]()
 
-    def keep_features(features: np.ndarray, *arguments: object) -> LinearProbe:
-        computed["train"] = features.copy()
+    def keep_features(features: np.ndarray, *arguments: Any) -> LinearProbe:
+        given["probe"] = (features.copy(), *arguments)
         return LinearProbe(np.zeros((3, 16), np.float32), np.zeros(3, np.float32), 0.0)
 
+    def keep_neighbors(*arguments: np.ndarray) -> float:
+        given["neighbors"] = arguments
+        return 0.0
+
     monkeypatch.setattr(start_network, "fit_linear_probe", keep_features)
+    monkeypatch.setattr(start_network, "nearest_neighbor_error", keep_neighbors)
     monkeypatch.setattr(start_network, "draw_crops", lambda count, generator: np.tile([4, 0, 8], (count, 1)))
-    fit_output_layer(initial, create(few, tmp_path, tmp_path), dataset, cache, DEVICE)
+    config = create(few, tmp_path, tmp_path, class_weights=True)
+    config = replace(config, environment=replace(config.environment, crops=10))
+    fit_output_layer(initial, config, dataset, cache, DEVICE)
     served = AlexNet(initial.spec)
     served.load_state_dict(initial.weights)
-    images = cache.images.read(cache.rows(dataset, "train"))
+    labels = {split: [example.label for example in examples] for split, examples in dataset.splits().items()}
+
+    def check(features: np.ndarray, split: str, crop: int) -> None:
+        images = cache.images.read(cache.rows(dataset, split))
+        expected = 0.5 * run_torch(served, mean, images, (crop,))[1]  # dropout's factor in evaluation
+        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4 * expected.max())
+
+    features, train_labels, validation_features, validation_labels, num_classes, balanced = given["probe"]
     for place, crop in enumerate((4, 0, 8)):
-        _, features = run_torch(served, mean, images, (crop,))
-        expected = 0.5 * features  # dropout's factor in evaluation
-        np.testing.assert_allclose(computed["train"][place::3], expected, rtol=1e-4, atol=1e-4 * expected.max())
+        check(features[place::3], "train", crop)
+        assert train_labels[place::3].tolist() == labels["train"]
+    for place, crop in enumerate((4, *(crop for crop in TEN_CROP if crop != 4))):
+        check(validation_features[:, place], "validation", crop)
+    assert (validation_labels.tolist(), num_classes, balanced) == (labels["validation"], 3, True)
+    features, train_labels, test_features, test_labels = given["neighbors"]
+    check(features, "train", 4)
+    check(test_features, "test", 4)
+    assert (train_labels.tolist(), test_labels.tolist()) == (labels["train"], labels["test"])
 
 
 def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, few: Path, tmp_path: Path) -> None:
