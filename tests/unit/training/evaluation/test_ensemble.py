@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from model.exceptions import DatasetError, InvalidRequestError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.network.onnx_builder import constants
 from model.runtime import OnnxModel
+from training.data.datasets import Example
 from training.data.folders import write_table
 from training.data.loading import load_dataset
 from training.data.training_data import count_left_out, count_training_images
@@ -75,29 +77,38 @@ def publish_confused(artifact: Artifact, root: Path) -> Artifact:
     return publish(root, artifact.manifest.name, artifact.labels, write)
 
 
-@pytest.mark.parametrize(("weighted", "weights"), [(False, (0.5, 0.5)), (True, (0.0, 1.0))])
+@pytest.mark.parametrize("weighted", [False, True])
 def test_the_mean_of_different_networks_is_measured(
-    artifact: Artifact, images: Path, tmp_path: Path, weighted: bool, weights: tuple[float, float]
+    artifact: Artifact, images: Path, tmp_path: Path, weighted: bool
 ) -> None:
-    """Of their ten-crop probabilities; with weights, those that were found: a network that is mostly wrong gets 0."""
-    confused = publish_confused(artifact, tmp_path / "artifacts")
-    said = list[str]()
-    center, ten = evaluate_ensemble(
-        [confused.path, artifact.path], str(images), "test", None, weighted, "cpu", "float32", said.append, tmp_path
-    )
-    found = [f"weights: {weights[0]:.3f} {confused.path}, {weights[1]:.3f} {artifact.path}"] if weighted else []
-    assert [line for line in said if line.startswith("weights")] == found
-    examples, model = load_dataset(str(images)).test, OnnxModel(artifact.network, "cpu")
-    pixels = np.concatenate([batch.images for batch in decode_batches(examples, artifact.image_contract)])
-    places, labels = np.arange(len(examples)), np.array([example.label for example in examples])
-    for measured, crops in ((center, CENTER_CROP), (ten, TEN_CROP)):
+    """Of their ten-crop probabilities; with `weighted`, weights are found on the validation images."""
+    confused, dataset = publish_confused(artifact, tmp_path / "artifacts"), load_dataset(str(images))
+    members, model = [confused.path, artifact.path], OnnxModel(artifact.network, "cpu")
+
+    def compute(examples: Sequence[Example], crops: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Both networks' probabilities (2, M, classes), and the labels (M,)."""
+        pixels = np.concatenate([batch.images for batch in decode_batches(examples, artifact.image_contract)])
         right = model.run(pixels, crops)[0]
-        mean = weights[0] * np.roll(right, 1, axis=1) + weights[1] * right
+        return np.stack([np.roll(right, 1, axis=1), right]), np.array([example.label for example in examples])
+
+    said, weights = list[str](), np.array([0.5, 0.5])
+    if weighted:
+        weights = search_weights(*compute(dataset.validation, TEN_CROP))
+        assert weights[0] < 0.4
+    measurements = evaluate_ensemble(
+        members, str(images), "test", None, weighted, "cpu", "float32", said.append, tmp_path
+    )
+    found = "weights: " + ", ".join(f"{weight:.3f} {path}" for weight, path in zip(weights, members, strict=True))
+    assert [line for line in said if line.startswith("weights")] == ([found] if weighted else [])
+    for measured, crops in zip(measurements, (CENTER_CROP, TEN_CROP), strict=True):
+        probabilities, labels = compute(dataset.test, crops)
+        mean = weights[0] * probabilities[0] + weights[1] * probabilities[1]
         assert measured.top1_error == pytest.approx((mean.argmax(1) != labels).mean())
     with (tmp_path / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["predicted"] for row in rows] == [artifact.labels[place].id for place in mean.argmax(1)]
-    for column, expected in (("probability", mean.max(1)), ("label_probability", mean[places, labels])):
+    of_labels = mean[np.arange(len(labels)), labels]
+    for column, expected in (("probability", mean.max(1)), ("label_probability", of_labels)):
         np.testing.assert_allclose([float(row[column]) for row in rows], expected, atol=1e-4)
 
 

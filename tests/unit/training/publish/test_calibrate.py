@@ -13,11 +13,13 @@ from model.artifacts.artifact import MANIFEST, Artifact
 from model.artifacts.familiarity import FAMILIARITY, read_familiarity
 from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, DatasetError
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.network.temperature import read_temperature, write_temperature
+from model.runtime import OnnxModel
 from tests.helpers.commands import invoke
 from tests.helpers.leaky_splits import make_leaky
 from training.data.loading import load_dataset
-from training.evaluation.evaluate import format_measurements
+from training.evaluation.evaluate import decode_batches, format_measurements
 from training.publish.calibrate import calibrate, calibrate_artifact, describe_calibration, few_images_warning
 
 
@@ -126,7 +128,17 @@ def test_without_validation_images_the_temperature_is_1(artifact: Artifact, imag
     assert "alexnet calibrate" in describe_calibration(artifact.manifest.model_copy(update={"calibration": None}))
 
 
-def test_familiarity_is_read_again(artifact: Artifact) -> None:
+def test_familiarity_compares_with_the_validation_images(artifact: Artifact, images: Path) -> None:
+    """The artifact's reference has their scores, from the center crop and from ten crops."""
     familiarity = read_familiarity(artifacts.load(artifact.path))
     assert familiarity is not None
     assert sorted(familiarity.references) == [1, 10]
+    model, validation = OnnxModel(artifact.network, "cpu"), load_dataset(str(images)).validation
+    pixels = np.concatenate([batch.images for batch in decode_batches(validation, artifact.image_contract)])
+    for crops in (CENTER_CROP, TEN_CROP):
+        reference = familiarity.references[len(crops)]
+        features = model.features(pixels, crops)
+        lengths, distances = familiarity.measure(features)
+        assert reference.log_length_stats == pytest.approx((lengths.mean(), lengths.std()), rel=1e-3)
+        assert reference.distance_stats == pytest.approx((distances.mean(), distances.std()), rel=1e-3)
+        np.testing.assert_allclose(reference.scores, np.sort(familiarity.scores(features, len(crops))), atol=1e-2)

@@ -270,6 +270,10 @@ def test_the_artifact_carries_its_history(run: Path, artifact: Artifact) -> None
     assert confusion.shape == (3, 3)
     assert confusion.sum() == measured.num_images
     assert 1 - confusion.trace() / confusion.sum() == pytest.approx(measured.top1_error)
+    with (run / "predictions.csv").open(newline="") as file:
+        pairs = [(row["label"], row["predicted"]) for row in csv.DictReader(file)]
+    classes = [label.id for label in artifact.labels]
+    assert confusion.tolist() == [[pairs.count((true, said)) for said in classes] for true in classes]
     assert history.split == measured.split
 
 
