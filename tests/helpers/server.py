@@ -56,15 +56,23 @@ def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Itera
 
 
 @contextmanager
-def served_in_thread(service: Service, **options: Any) -> Iterator[int]:
-    """The port of a server in a thread of this process, for clients that need a connection. `options`: for uvicorn."""
+def served_in_thread(service: Service, send_buffer: int | None = None, **options: Any) -> Iterator[int]:
+    """The port of a server in a thread of this process, for clients that need a connection.
+
+    `send_buffer`: bytes of a response that the kernel takes from the server before its client has read them.
+    `options`: for uvicorn.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if send_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join(20)
+        try:
+            yield listener.getsockname()[1]
+        finally:  # also after a failed test, or the process would never end
+            server.should_exit = True
+            thread.join(20)
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
