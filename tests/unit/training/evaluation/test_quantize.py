@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from index.build import build, find_images
 from index.folder.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, Measurement
 from model.artifacts.weights import read_folded_weights, read_spec
 from model.exceptions import ArtifactError, DatasetError, IndexStoreError, QuantizationError
 from model.images.contract import DEFAULT_CONTRACT
@@ -26,6 +27,7 @@ from server.app import create_app
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.leaky_splits import make_leaky
+from training.data.datasets import Dataset
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_batches
 from training.evaluation.quantize import add_int8
@@ -93,6 +95,49 @@ def test_int8_that_is_worse_is_refused_and_leaves_nothing(artifact: Artifact, im
     assert not any("test images" in line or ", test: " in line for line in lines)  # the test split decides nothing
     assert sorted(file.name for file in path.iterdir()) == sorted(file.name for file in artifact.path.iterdir())
     assert artifacts.load(path).manifest == artifact.manifest
+
+
+@pytest.mark.parametrize(("allowed", "refused"), [(9.0, True), (11.0, False)])
+def test_percentage_points_with_ten_crops_decide(
+    artifact: Artifact, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: float, refused: bool
+) -> None:
+    """Here int8 has 10 more errors in 100 validation images; the center crop and the test images don't matter."""
+    path = shutil.copytree(artifact.path, tmp_path / "copy")
+    errors = {("float32", 1): 0.2, ("float32", 10): 0.2, ("int8", 1): 0.9, ("int8", 10): 0.3}
+
+    def measure(artifact: Artifact, dataset: Dataset, split: str, *_: object) -> list[Measurement]:
+        return [
+            Measurement(
+                split=split, num_images=100, crops=crops, precision=precision, top1_error=error, top5_error=None
+            )
+            for (precision, crops), error in errors.items()
+        ]
+
+    monkeypatch.setattr("training.evaluation.quantize._measure", measure)
+    if refused:
+        with pytest.raises(QuantizationError, match=r"is 10\.00 percentage points higher, above the 9 allowed"):
+            add_int8(path, str(images), None, 3, allowed, "cpu", print)
+    else:
+        added = add_int8(path, str(images), None, 3, allowed, "cpu", print).manifest.measurements
+        assert [(m.precision, m.crops) for m in added if m.split == "test"] == list(errors)
+
+
+def test_activation_ranges_are_those_of_training_images(
+    artifact: Artifact, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The held-out images, which judge int8, don't help to make it."""
+    path, used = shutil.copytree(artifact.path, tmp_path / "copy"), list[bytes]()
+
+    def keep_images(spec: object, weights: object, mean: object, batches: Iterable[np.ndarray], *_: object) -> None:
+        used.extend(image.tobytes() for batch in batches for image in batch)
+        raise QuantizationError("enough")
+
+    monkeypatch.setattr("training.evaluation.quantize.quantize", keep_images)
+    with pytest.raises(QuantizationError, match="enough"):
+        add_int8(path, str(images), None, 7, 0.5, "cpu", print)
+    training = load_dataset(str(images)).train
+    known = {image.tobytes() for batch in decode_batches(training, DEFAULT_CONTRACT) for image in batch.images}
+    assert (len(used), known.issuperset(used)) == (7, True)
 
 
 @pytest.mark.slow
