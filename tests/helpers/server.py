@@ -24,7 +24,7 @@ from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protoco
 from server.service import Service
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
-HTTP_OPTIONS = {"http": TimeoutH11Protocol, "h11_max_incomplete_event_size": MAX_HEADER_BYTES}
+HTTP_OPTIONS: dict[str, Any] = {"http": TimeoutH11Protocol, "h11_max_incomplete_event_size": MAX_HEADER_BYTES}
 """uvicorn's options, as `alexnet serve` sets them."""
 
 

@@ -98,8 +98,10 @@ def test_the_mean_of_different_networks_is_measured(
     measurements = evaluate_ensemble(
         members, str(images), "test", None, weighted, "cpu", "float32", said.append, tmp_path
     )
-    found = "weights: " + ", ".join(f"{weight:.3f} {path}" for weight, path in zip(weights, members, strict=True))
-    assert [line for line in said if line.startswith("weights")] == ([found] if weighted else [])
+    line_of_weights = "weights: " + ", ".join(
+        f"{weight:.3f} {path}" for weight, path in zip(weights, members, strict=True)
+    )
+    assert [line for line in said if line.startswith("weights")] == ([line_of_weights] if weighted else [])
     for measured, crops in zip(measurements, (CENTER_CROP, TEN_CROP), strict=True):
         probabilities, labels = compute(dataset.test, crops)
         mean = weights[0] * probabilities[0] + weights[1] * probabilities[1]

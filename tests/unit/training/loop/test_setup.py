@@ -172,7 +172,7 @@ def test_options_are_refused_before_an_image_is_read(few: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("found", "used", "said"),
+    ("best_rate", "used", "said"),
     [
         (0.0125, 0.0125, "range test: learning rate 0.0125 instead of 0.002"),
         (None, 0.002, "range test: no learning rate clearly lowered the loss in 2 steps; keeping 0.002"),
@@ -184,11 +184,11 @@ def test_a_run_uses_the_rate_that_it_found_but_no_weight_of_the_test(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    found: float | None,
+    best_rate: float | None,
     used: float,
     said: str,
 ) -> None:
-    test, before = RangeTest((0.1, 1.0), (2.0, 9.0), found), list[Best]()
+    test, before = RangeTest((0.1, 1.0), (2.0, 9.0), best_rate), list[Best]()
 
     def spoil_weights(trainer: Trainer, fitted: bool) -> RangeTest:
         before.append(trainer.best)

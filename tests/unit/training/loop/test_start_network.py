@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import MANIFEST, Artifact
 from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
+from model.images.contract import ImageContract
 from model.images.crops import TEN_CROP
 from model.network.export import run_torch
 from model.network.torch_module import AlexNet
@@ -29,6 +31,7 @@ from training.loop.distributed import DistributedContext
 from training.loop.setup import fits_output_layer, set_up
 from training.loop.start_network import choose_initial_network, draw_crops, fit_output_layer
 from training.optim.initial_weights import InitialState
+from training.publish.export_run import combine_licenses
 from training.publish.summary import REPORT_DATA
 from training.train import train_run
 
@@ -112,18 +115,25 @@ def test_the_output_layer_is_fitted_to_the_features_that_are_served(
 
 
 def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, few: Path, tmp_path: Path) -> None:
-    """The start network's mean and features are unchanged."""
+    """The start network's mean, features and terms are kept; images are read as the run says."""
+    start_path = Path(shutil.copytree(artifact.path, tmp_path / "start"))
+    manifest = artifact.manifest.model_copy(update={"license": "research only"})
+    (start_path / MANIFEST).write_text(manifest.model_dump_json())
     folder = tmp_path / "renamed"
     for place, kind in enumerate(sorted(few.iterdir())):
         (folder / f"class {place}").parent.mkdir(exist_ok=True)
         (folder / f"class {place}").symlink_to(kind)
-    run = train_run(create(folder, tmp_path, artifact.path, epochs=0))
+    config = create(folder, tmp_path, start_path, epochs=0)
+    run = train_run(replace(config, run=replace(config.run, color_profiles=False)))
     assert run is not None
     tuned = run.artifact
+    assert tuned.image_contract == ImageContract(color_profiles=False)
+    assert tuned.manifest.license == combine_licenses(load_folder(folder).license, "research only")
+    assert tuned.manifest.license.endswith("research only (of the network it started from)")
     training = tuned.manifest.training
     assert (training["epochs"], training["recipe"]["name"]) == (0, "fine-tune")
     assert training["initialized_from"].startswith("patterns version 1, network ")
-    assert training["start_license"] == artifact.manifest.license
+    assert training["start_license"] == "research only"
     start = artifact.manifest.training
     assert training["splits_of_ancestors"] == [[start["dataset"], start["split_sha256"]]]
     again = InitialState.from_published(tuned)
