@@ -78,7 +78,10 @@ class Settings(BaseSettings):
         "cpu", description="Device to search on. cuda keeps a copy of the index on the GPU and needs faiss-gpu."
     )
     threads: int | None = Field(
-        None, ge=1, description="Threads for the network (default: one per processor available to the process)."
+        None,
+        ge=1,
+        le=1024,
+        description="Threads for the network (default: one per processor available to the process).",
     )
     keys: str = Field(
         "",
