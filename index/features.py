@@ -45,6 +45,8 @@ class FeatureFile:
         self._squared_norms, self._norms_lock = np.empty(0, np.float32), threading.Lock()
         self._file = self._open()  # stays readable when compacting unlinks it
         self._stamp = self._read_stamp()
+        self._num_writes = 0
+        """Beginnings and ends of writes by `append`; odd while one runs."""
 
     @property
     def is_open(self) -> bool:
@@ -65,6 +67,7 @@ class FeatureFile:
         self.check_file()
         if self._file is None:
             self._create()
+        self._num_writes += 1
         try:
             descriptor = open_regular(self.path, os.O_RDWR)
             with os.fdopen(descriptor, "r+b") as file:
@@ -77,6 +80,7 @@ class FeatureFile:
             raise storage_error(self.path, error) from error
         finally:  # what was written here before a full disk or Ctrl-C isn't a change by another program
             self._stamp = self._read_stamp()
+            self._num_writes += 1
 
     def _create(self) -> None:
         """Create the file. Raises IndexReplacedError if it exists by now: then it belongs to another index."""
@@ -96,8 +100,16 @@ class FeatureFile:
 
     @property
     def changed_outside(self) -> bool:
-        """Whether another program has written to the file since it was opened or last written here."""
-        return self._stamp != self._read_stamp()
+        """Whether another program has written to the file since it was opened or last written here.
+
+        False while `append` is writing in another thread, and once the file is closed.
+        """
+        before = self._num_writes
+        try:
+            changed = self._stamp != self._read_stamp()
+        except ValueError:  # closed: a search still reads what a compaction has replaced
+            return False
+        return changed and before == self._num_writes and before % 2 == 0
 
     def commit(self, count: int) -> None:
         """Make `count` appended rows visible to searches."""

@@ -157,6 +157,16 @@ def ids_of_keys(index: Index, keys: Sequence[str]) -> list[int]:
     return [images[key].id for key in keys]
 
 
+def page_of_intact(index: Index, after: int, limit: int, label: str | None = None) -> list[Entry]:
+    """A page of the catalog (`CatalogFile.page`) without the entries whose features are known to be damaged."""
+    damaged = index.damaged if isinstance(index, SupportsCompaction) else {}
+    entries: list[Entry] = []
+    while len(entries) < limit and (page := index.catalog.page(after, limit - len(entries), label)):
+        after = page[-1].id
+        entries += [entry for entry in page if entry.id not in damaged]
+    return entries
+
+
 def intact_entries(index: Index) -> list[Entry]:
     """All entries by id, without those whose features are damaged."""
     damaged = index.wait_until_verified() if isinstance(index, SupportsCompaction) else {}

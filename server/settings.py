@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
 from server.addresses import UNIX_SOCKET, normalize_prefix
 from server.observability.log_output import LogLevel
 
-HOST_NAME = re.compile(r"\*|(\*\.)?[^.*:/\s][^*:/\s]*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
+HOST_NAME = re.compile(r"\*|(\*\.)?[^.*:/\s]+(\.[^.*:/\s]+)*\.?|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
 """A host name, `*.DOMAIN` for the names below a domain, `*` for any name, or an IPv6 address."""
 ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s*]+")
 """An origin as browsers send it, or `*` for any."""
@@ -157,6 +157,14 @@ class Settings(BaseSettings):
     @classmethod
     def _folder_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse `true` where a settings file should have a number; it would be taken as 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("expected a value other than true or false")
+        return value
 
     @field_validator("root_path")
     @classmethod

@@ -333,7 +333,9 @@ TrainingPrecisionOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int,
-    typer.Option(min=0, max=1024, metavar="N", help="CPU threads; 0: chosen by a short trial.", rich_help_panel=MACHINE),
+    typer.Option(
+        min=0, max=1024, metavar="N", help="CPU threads; 0: chosen by a short trial.", rich_help_panel=MACHINE
+    ),
 ]
 CompileOption = Annotated[
     bool,

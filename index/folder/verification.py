@@ -89,8 +89,11 @@ def find_damaged(
 def find_damaged_among(
     ids: NDArray[np.int64], catalog: CatalogFile, features: FeatureFile, rows: RowTable
 ) -> dict[int, str]:
-    """Compare those of `ids` that aren't verified yet with their checksums. Returns image id -> what is wrong."""
-    unverified = rows.unverified(ids).tolist()
+    """Compare those of `ids` that aren't verified yet with their checksums. Returns image id -> what is wrong.
+
+    All of them are compared if another program has changed the file: it may have overwritten verified rows.
+    """
+    unverified = (ids if features.changed_outside else rows.unverified(ids)).tolist()
     records = catalog.query_in(f"{SELECT_IMAGES} WHERE id", unverified)
     return compare(_to_row_checksums(records), features, rows) if unverified else {}
 

@@ -111,8 +111,13 @@ def error_detail(request: Request, code: str, message: str) -> ErrorDetail:
 
 
 def log_cause(request: Request, error: Exception) -> None:
-    """Log the cause of a server error, such as a network that fails: the response doesn't reveal it."""
-    if error_info(type(error)).status >= 500 and error.__cause__ is not None:
+    """Log the cause of a server error, such as a network that fails: the response doesn't reveal it.
+
+    A full disk is no fault of the program: it gets one line, since the log may be on the same disk.
+    """
+    if isinstance(error, StorageFullError):
+        logger.error("request %s failed: %s", request.scope.get("request_id"), error)
+    elif error_info(type(error)).status >= 500 and error.__cause__ is not None:
         logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
 
 

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from index.bulk_change import BulkChange, Selection
 from index.entries import MAX_ID, Entry, NewEntry
-from index.protocol import Index, ids_of_keys
+from index.protocol import Index, ids_of_keys, page_of_intact
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
 from server.dependencies import (
@@ -127,7 +127,7 @@ def _page(index: Index, params: PageParams, show_path: bool, prefix: str) -> Ima
     if params.key is not None:
         entries = [index.entry(image_id) for image_id in ids_of_keys(index, [params.key])]
     else:
-        entries = index.catalog.page(params.cursor, params.limit + 1, params.label)
+        entries = page_of_intact(index, params.cursor, params.limit + 1, params.label)
     page = entries[: params.limit]
     return ImagesResponse(
         index=IndexRef.of(index),

@@ -105,6 +105,11 @@ def test_damage_is_in_the_log_the_metrics_and_ready(
         image = encode(draw("checks", np.random.default_rng(1)))
         neighbors = client.post("/similar?k=9", files={"image": ("x.jpg", image)}).json()["neighbors"]
         assert {neighbor["id"] for neighbor in neighbors} == {1, 2, 3, 4, 5, 12}
+        listed = client.get("/images?limit=5").json()
+        assert [image["id"] for image in listed["images"]] == [1, 2, 3, 4, 5]
+        assert (listed["total"], listed["next_cursor"]) == (6, 5)
+        listed = client.get("/images?limit=5&cursor=5").json()
+        assert ([image["id"] for image in listed["images"]], listed["has_more"]) == ([12], False)
 
 
 def test_damage_of_a_large_index_is_named_while_it_is_served(

@@ -91,6 +91,8 @@ def test_files_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("trusted_proxies", "127.0.0.1, prxy"),
         ("root_path", "/<a>"),
         ("requests_per_second", 0),
+        ("allowed_hosts", "a..b"),
+        ("max_pixels", True),
         ("threads", 100_000),  # each takes memory, and a machine has a limit for all its programs
         ("drain_seconds", "inf"),
         ("shutdown_timeout", "inf"),

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from index.entries import AddResult, NewEntry
 from index.folder.layout import CATALOG
 from index.folder.store import FolderIndex
+from index.protocol import page_of_intact
 from index.row_table import RowTable
 from index.search import Query
 from model.artifacts.artifact import Artifact, FileRecord
@@ -284,6 +285,29 @@ def test_a_row_damaged_after_opening_is_never_a_neighbor(artifact: Artifact, tmp
         file.write(b"\xff" * 64 * 4)
     assert [neighbor.entry.id for neighbor in index.search(Query(ONES[0], 6))] == [2, 3]
     index.close()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+@pytest.mark.parametrize("content", [np.float32(0.5), np.float32("nan")])
+def test_a_verified_row_that_is_overwritten_is_never_returned(
+    index: FolderIndex, artifact: Artifact, writable: bool, content: np.float32
+) -> None:
+    """Nor is it a query."""
+    index.close()
+    again = FolderIndex.create(index.path, artifact) if writable else FolderIndex.open(index.path)
+    assert search_ids(again) == [1, 2, 3, 4, 5, 6]
+    with (index.path / "features-1.f32").open("r+b") as file:
+        file.seek(2 * 64 * 4)
+        file.write(np.full(64, content).tobytes())
+    with pytest.raises(UnknownImageError, match="the stored feature of image 3 is damaged"):
+        again.feature(3)
+    with (index.path / "features-1.f32").open("r+b") as file:
+        file.seek(3 * 64 * 4)
+        file.write(np.full(64, content).tobytes())
+    assert search_ids(again) == [1, 2, 5, 6]
+    assert set(again.damaged) >= {3}
+    assert [entry.id for entry in page_of_intact(again, 1, 2)] == ([2, 5] if 4 in again.damaged else [2, 4])
+    again.close()
 
 
 def test_a_full_disk_loses_nothing(index: FolderIndex) -> None:

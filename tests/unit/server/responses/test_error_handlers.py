@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
-from model.exceptions import ArtifactError
+from model.exceptions import ArtifactError, StorageFullError
 from server.app import create_app
 from server.exceptions import OverloadedError, RateLimitedError
 from server.responses.error_handlers import respond_to_error
@@ -163,3 +163,15 @@ def test_whoever_sends_json_is_not_told_to_send_json(client: TestClient, media_t
     assert "label" in answer.json()["error"]["message"]
     other = client.patch("/images/1", content=b'{"label": 5}', headers={"Content-Type": "text/plain"})
     assert "send JSON, with the header" in other.json()["error"]["message"]
+
+
+def test_a_full_disk_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The log may be on the same disk. Other causes of a server error have their traceback."""
+    request = Request({"type": "http", "path": "/images", "headers": [], "request_id": "7"})
+    for kind in (StorageFullError, ArtifactError):
+        error = kind("no space left")
+        error.__cause__ = OSError("the cause")
+        respond_to_error(request, error)
+    full, other = caplog.records
+    assert (full.getMessage(), full.exc_info) == ("request 7 failed: no space left", None)
+    assert other.exc_info is not None
