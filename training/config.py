@@ -293,6 +293,7 @@ class TrainConfig:
         plain = named.with_batch_size(self.recipe.batch_size)  # which changes the learning rate, too
         changed = ["batch_size"] if plain.batch_size != named.batch_size else []
         changed += [name for name in EPOCH_FIELDS if getattr(self.recipe, name) != getattr(plain, name)]
+        changed = [f"no_{name}" if getattr(self.recipe, name) is False else name for name in changed]
         options = dict.fromkeys("augment" if name in AUGMENTATION_FIELDS else name for name in changed)
         run = [name for name in ("lr_multipliers", "frozen") if getattr(self.run, name)]
         return [*options, *run, *(["find_rate"] if self.environment.find_rate else [])]

@@ -17,7 +17,8 @@ from training.config import TrainConfig
 from training.evaluation.predictions import Predictions
 from training.loop.distributed import DistributedContext, init_distributed, shut_down_distributed
 from training.loop.graceful_stop import interrupt_on_sigterm
-from training.loop.metrics import MetricsLog
+from training.loop.metrics import MetricsLog, read_metrics
+from training.loop.run_directory import BEST, RunDirectory
 from training.loop.runtime import disable_malloc_trim, pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
@@ -54,6 +55,8 @@ def train_run(config: TrainConfig, resume: Path | None = None, finish: bool = Fa
 
 def _train(config: TrainConfig, context: DistributedContext, resume: Path | None, finish: bool) -> FinishedRun | None:
     ready = False
+    if finish and context.is_main and resume is not None:
+        _check_best(config, resume)
     try:
         with set_up(config, context, resume) as trainer:
             ready = True
@@ -62,6 +65,15 @@ def _train(config: TrainConfig, context: DistributedContext, resume: Path | None
         if ready:
             raise
         raise StoppedError("stopped before the first step: start again") from None
+
+
+def _check_best(config: TrainConfig, run: Path) -> None:
+    """Raise TrainingError if the best epoch of a stopped run is to be published, but wasn't kept.
+
+    Before the run is touched: a command that is refused must leave it as it was.
+    """
+    if config.environment.publish == "best" and read_metrics(run) and not (run / BEST).is_file():
+        RunDirectory(run).load_best()  # raises
 
 
 def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:

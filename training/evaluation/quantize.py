@@ -63,9 +63,10 @@ def add_int8(
         float32, int8 = (m.top1_error for m in decisive if m.crops == len(TEN_CROP))
         increase = 100 * (int8 - float32)
         if not increase <= max_error_increase:
+            more_images = "raise --max-images, or " if len(examples) < len(dataset.train) else ""
             raise QuantizationError(
                 f"the top-1 error of int8 on the validation images is {increase:.2f} percentage points higher, above "
-                f"the {max_error_increase:g} allowed: nothing was written; raise --max-images, or allow more with "
+                f"the {max_error_increase:g} allowed: nothing was written; {more_images}allow more with "
                 "--max-error-increase"
             )
         if dataset.held_out_split == "validation":

@@ -28,6 +28,7 @@ from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
 from training.optim.pruning import pruning_masks
+from training.publish.earlier_versions import better_version_note
 from training.publish.export_run import export_and_publish, report
 from training.recipes import NEVER
 
@@ -82,6 +83,8 @@ def pack_run(
         packing.write_artifact(artifact)
         packing.remove_checkpoints()
         report(trainer, artifact, predictions, trained.config)
+    if better := better_version_note(artifact):
+        log(f"warning: {better}")
     write_bundle(artifact, output)  # packed again: its graph has a temperature now
     log(format_measurements(artifact.manifest.measurements))
     log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")

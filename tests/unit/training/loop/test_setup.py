@@ -164,7 +164,7 @@ def test_options_are_refused_before_an_image_is_read(few: Path, tmp_path: Path) 
     """With all other options at their defaults, only an output layer is fitted to the bundled network."""
     config = TrainConfig.create(RecipeOptions(mirror=False), environment=Environment(data=str(few), home=tmp_path))
     with (
-        pytest.raises(TrainingError, match="--mirror would have no effect: add --epochs"),
+        pytest.raises(TrainingError, match="--no-mirror would have no effect: add --epochs"),
         set_up(config, DistributedContext(torch.device("cpu"))),
     ):
         pass

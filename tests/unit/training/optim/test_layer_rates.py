@@ -26,6 +26,12 @@ def test_a_layer_goes_before_its_groups() -> None:
     }  # fmt: skip
 
 
+def test_a_frozen_layer_has_no_learning_rate() -> None:
+    with pytest.raises(TrainingError, match=r"conv1 is frozen and has a learning rate: remove it from"):
+        layer_multipliers(SPEC, {"conv1": 0.5}, {"conv1"}, set())
+    assert layer_multipliers(SPEC, {"conv": 0.5}, {"conv1"}, set())["conv1"] == 0
+
+
 def test_unknown_names_and_useless_multipliers_are_refused() -> None:
     check_layer_names({"copied": 1.0, "fc6": 1.0}, ("conv1",))
     with pytest.raises(TrainingError, match="unknown layer 'convolutions'"):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig, TrainingDevice
 from training.evaluation.predictions import PREDICTIONS_FILE
 from training.loop.metrics import METRICS
-from training.loop.run_directory import RunDirectory, resume_config
+from training.loop.run_directory import CONFIG, RunDirectory, resume_config
 from training.loop.runtime import evaluation_device
 from training.loop.trainer import Trainer
 from training.publish import calibrate, report
@@ -128,6 +129,11 @@ def test_what_is_published_once_is_not_published_again(
         with pytest.raises(OSError, match="No space left"):
             train_run(config)
     assert "the trained network is lost, because no checkpoint could be written: fix" in capsys.readouterr().out
+    before = (run / CONFIG).read_bytes()
+    best = resume_config(run, replace(config.environment, publish="best"), {"publish"})
+    with pytest.raises(TrainingError, match="no best-epoch weights at"):
+        train_run(best, run, finish=True)
+    assert (run / CONFIG).read_bytes() == before
     finished = train_run(finish, run, finish=True)
     assert finished is not None
     assert len(json.loads((finished.artifact.path / HISTORY).read_text())["epochs"]) == 1
