@@ -35,9 +35,7 @@ def layer_multipliers(
     if unused := [name for name in options if name not in known] + [name for name in frozen if name not in names]:
         raise TrainingError(f"this network has no {unused[0]} layer: leave it out of --lr-multipliers and --frozen")
     if both := sorted(set(options) & set(frozen)):
-        raise TrainingError(
-            f"{both[0]} is frozen and has a learning rate: remove it from --frozen or --lr-multipliers"
-        )
+        raise TrainingError(f"{both[0]} is frozen and has a learning rate: remove it from --frozen or --lr-multipliers")
     multipliers = dict.fromkeys(sorted(copied), FINETUNE_LR_FACTOR)
     for group in GROUPS:
         if group in options:
