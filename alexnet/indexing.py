@@ -40,7 +40,7 @@ class IndexingOptions:
 
     `archive`: of a named data set. `dtype`: of a new index's features. `shard`: index only the images of this shard.
     `exclude`: patterns of files and folders to leave out. `list_skipped`: a file to list what is skipped, and why.
-    `limits`: for each image. `same_options`: those that a command needs to sync the same index with the same data.
+    `limits`: for each image.
     """
 
     archive: Path | None = None
@@ -50,7 +50,6 @@ class IndexingOptions:
     exclude: tuple[str, ...] = ()
     list_skipped: Path | None = None
     limits: ImageLimits = DEFAULT_LIMITS
-    same_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ class IndexedData:
     `differences`: number of images, by kind (`OUTDATED`), that were moved, changed or deleted since they were indexed.
     `mislabeled`: copies of an indexed image that has another label. `labels_above`: the labels that the index has for
     these images, if all are names of `data` or of folders above it: a single class folder was given instead of the
-    folder that holds them all. `data`: as the user named it. `same_options`: see `IndexingOptions`.
+    folder that holds them all. `data`: as the user named it. `same_options`: those that a
+    command needs to sync the same index with the same data.
     """
 
     index: IndexUri
@@ -164,9 +164,7 @@ def index_dataset(
         mislabeled = changed.mislabeled if changed else ()
         above = _labels_above(Path(data), changed) if changed else ()
         summary = listing.summary(report.skipped)
-        return IndexedData(
-            index, report, len(store), summary, differences, mislabeled, above, data, options.same_options
-        )
+        return IndexedData(index, report, len(store), summary, differences, mislabeled, above, data)
 
 
 def _labels_above(data: Path, report: SyncReport) -> tuple[str, ...]:

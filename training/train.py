@@ -18,7 +18,7 @@ from training.evaluation.predictions import Predictions
 from training.loop.distributed import DistributedContext, init_distributed, shut_down_distributed
 from training.loop.graceful_stop import interrupt_on_sigterm
 from training.loop.metrics import MetricsLog, read_metrics
-from training.loop.run_directory import BEST, RunDirectory
+from training.loop.run_directory import RunDirectory
 from training.loop.runtime import disable_malloc_trim, pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
@@ -72,8 +72,8 @@ def _check_best(config: TrainConfig, run: Path) -> None:
 
     Before the run is touched: a command that is refused must leave it as it was.
     """
-    if config.environment.publish == "best" and read_metrics(run) and not (run / BEST).is_file():
-        RunDirectory(run).load_best()  # raises
+    if config.environment.publish == "best" and read_metrics(run):
+        RunDirectory(run).require_best()
 
 
 def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
@@ -127,17 +127,18 @@ def _what_is_saved(trainer: Trainer) -> str:
         return f"the trained network isn't lost: fix the error below, then publish it with {finish}"
     if trainer.saved is None:
         return "the trained network is lost, because no checkpoint could be written: fix the error below, train again"
-    epoch, step = trainer.saved
-    where = count_of(epoch, "epoch") + (f" and {count_of(step, 'step')}" if step else "")
-    return (
-        f"the last checkpoint that could be written has {where}: fix the error below, then train the rest with {resume}"
-    )
+    where = _describe_place(*trainer.saved)
+    return f"the last checkpoint is after {where}: fix the error below, then train the rest with {resume}"
+
+
+def _describe_place(epoch: int, step: int) -> str:
+    """How far training is: "3 epochs and 2 steps of the next"."""
+    return count_of(epoch, "epoch") + (f" and {count_of(step, 'step')} of the next" if step else "")
 
 
 def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights to publish, `last` or those of the best epoch; and what the manifest records about them."""
-    where = count_of(trainer.epoch, "epoch")
-    where += f" and {count_of(trainer.step, 'step')} of the next" if trainer.step else ""
+    where = _describe_place(trainer.epoch, trainer.step)
     no_epoch = not trainer.epoch and trainer.run.best_epoch() is None  # the run was stopped in its first epoch
     if trainer.config.environment.publish == "last" or no_epoch:
         trainer.context.log(f"publishing the weights after {where}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -105,10 +106,9 @@ def add(
     uri = index_uri(index, loaded, home)
     uri = uri if part is None or index is not None else _index_of_shard(uri, part)
     same = _same_options(artifact, index, device, precision, exclude or [], max_pixels, home)
-    limits, patterns = ImageLimits(max_pixels), tuple(exclude or ())
-    options = IndexingOptions(archive, device, dtype, part, patterns, list_skipped, limits, same)
+    options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, ImageLimits(max_pixels))
     with log_to_stderr(as_json):
-        indexed = index_dataset(data, loaded, uri, options)
+        indexed = replace(index_dataset(data, loaded, uri, options), same_options=same)
     if as_json:
         print_json(indexed.to_json())
     else:

@@ -93,9 +93,9 @@ def find_damaged_among(
 
     All of them are compared if another program has changed the file: it may have overwritten verified rows.
     """
-    unverified = (ids if features.changed_outside else rows.unverified(ids)).tolist()
-    records = catalog.query_in(f"{SELECT_IMAGES} WHERE id", unverified)
-    return compare(_to_row_checksums(records), features, rows) if unverified else {}
+    suspect = (ids if features.changed_outside else rows.unverified(ids)).tolist()
+    records = catalog.query_in(f"{SELECT_IMAGES} WHERE id", suspect)
+    return compare(_to_row_checksums(records), features, rows) if suspect else {}
 
 
 def find_damaged_thumbnails(catalog: CatalogFile) -> dict[int, str]:

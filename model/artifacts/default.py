@@ -43,8 +43,9 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
     if served is not None and served.is_relative_to(folder):
         raise ArtifactError(f"no artifact left in {folder}: {served} stays in use")
     cache = networks_folder(home)
-    size = unpacked_megabytes(DEFAULT_NETWORK)
-    unpacked = "" if (cache / DEFAULT_NETWORK).is_dir() else f", unpacked in {cache} ({size} MB)"
+    unpacked = ""
+    if not (cache / DEFAULT_NETWORK).is_dir():
+        unpacked = f", unpacked in {cache} ({unpacked_megabytes(DEFAULT_NETWORK)} MB)"
     notify(
         f"no network of your own in {folder}: using the bundled network {DEFAULT_NETWORK}{unpacked}; choose another "
         "with --artifact FOLDER"

@@ -56,12 +56,7 @@ def bundled_folder(name: str, root: Path) -> Path:
 
     Raises ArtifactError; for a damaged file of the package, with its checksum.
     """
-    source = BUNDLED / name
-    try:
-        manifest = artifacts.read_manifest(source)
-    except ArtifactError:
-        verify_checksums(source)  # which names the damaged file
-        raise
+    source, manifest = BUNDLED / name, _read_bundled_manifest(name)
     target = root / name / str(manifest.version)
     if target.is_dir():
         return _check_unpacked(target, name, manifest)
@@ -80,7 +75,16 @@ def bundled_folder(name: str, root: Path) -> Path:
 
 def unpacked_megabytes(name: str) -> int:
     """Disk space that a bundled network takes once it is unpacked. Raises ArtifactError."""
-    return round(sum(file.bytes for file in artifacts.read_manifest(BUNDLED / name).files.values()) / 1e6)
+    return round(sum(file.bytes for file in _read_bundled_manifest(name).files.values()) / 1e6)
+
+
+def _read_bundled_manifest(name: str) -> Manifest:
+    """Raises ArtifactError; for a damaged file, with its checksum."""
+    try:
+        return artifacts.read_manifest(BUNDLED / name)
+    except ArtifactError:
+        verify_checksums(BUNDLED / name)  # which names the damaged file
+        raise
 
 
 def _check_unpacked(target: Path, name: str, manifest: Manifest) -> Path:

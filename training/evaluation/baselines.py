@@ -68,13 +68,18 @@ def as_served(cache: ImageCache, config: TrainConfig, dataset: Dataset) -> Image
     return cache.reduced(config.run.image_contract.detail, len(dataset.train))
 
 
+def sample_rows(rows: NDArray[np.int64], limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """At most `limit` of these rows, drawn at random, in ascending order."""
+    return np.sort(generator.permutation(rows)[:limit])
+
+
 def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:
     """A linear classifier of gradient histograms, measured on the held-out split; at most a minute or so."""
     generator = np.random.default_rng(seed)
     labels = np.array([example.label for example in dataset.examples])
     split = dataset.held_out_split
     limits = {"train": MAX_TRAIN_IMAGES, "validation": MAX_VALIDATION_IMAGES, split: MAX_HELD_OUT_IMAGES}
-    rows = {name: np.sort(generator.permutation(cache.rows(dataset, name))[:limit]) for name, limit in limits.items()}
+    rows = {name: sample_rows(cache.rows(dataset, name), limit, generator) for name, limit in limits.items()}
     features = {name: _hog(cache, part) for name, part in rows.items()}
     probe = fit_linear_probe(
         features["train"],

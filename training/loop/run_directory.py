@@ -104,9 +104,12 @@ class RunDirectory:
         """Raise TrainingError if the run had another split."""
         path = self.path / SPLIT
         before = path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
-        if before is not None and split_rows(before) != split_rows(dataset.split_csv()):
+        if before is None:
+            return
+        rows, now = split_rows(before), split_rows(dataset.split_csv())
+        if rows != now:
             raise TrainingError(
-                f"{_difference(before, dataset.split_csv())} since this run began, and a run can't change its split: "
+                f"{_difference(rows, now)} since this run began, and a run can't change its split: "
                 f"resume it with --data {shlex.quote(str(path))}, which lists its own images, or start a new run"
             )
 
@@ -144,15 +147,19 @@ class RunDirectory:
             raise TrainingError(f"no checkpoint at {path}: the run can't be resumed")
         return read_latest_checkpoint(path)
 
-    def load_best(self) -> dict[str, Any]:
-        """What `save_best` wrote last. Raises TrainingError."""
+    def require_best(self) -> Path:
+        """The file that `save_best` wrote last. Raises TrainingError if there is none."""
         path = self.path / BEST
         if not path.is_file():
             raise TrainingError(
                 f"no best-epoch weights at {path}: the run wasn't started with --publish best, or they couldn't "
                 "be written; --finish RUN --publish last publishes the last epoch"
             )
-        return read_checkpoint(path)
+        return path
+
+    def load_best(self) -> dict[str, Any]:
+        """What `save_best` wrote last. Raises TrainingError."""
+        return read_checkpoint(self.require_best())
 
     def best_epoch(self) -> int | None:
         """The epoch of `load_best`; None if there are no such weights. Raises TrainingError if they are damaged."""
@@ -190,9 +197,9 @@ class RunDirectory:
             raise TrainingError(f"cannot write {self.path / name}: {reason}; {before}") from error
 
 
-def _difference(before: str, now: str) -> str:
-    """How two splits differ, given their tables: "2 images (such as cat.jpg) were added"."""
-    old, new = ({row[:2] for row in split_rows(table)} for table in (before, now))  # file names and labels
+def _difference(before: list[tuple[str, ...]], now: list[tuple[str, ...]]) -> str:
+    """How two splits differ, given their rows: "2 images (such as cat.jpg) were added"."""
+    old, new = ({row[:2] for row in rows} for rows in (before, now))  # file names and labels
     changes = [
         f"{count_of(len(files), 'image')} (such as {min(files)[0]}) {'was' if len(files) == 1 else 'were'} {verb}"
         for verb, files in (("added", new - old), ("removed", old - new))

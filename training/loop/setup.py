@@ -25,7 +25,7 @@ from training.data.data_check import check_images
 from training.data.datasets import Dataset
 from training.data.folders import read_info
 from training.data.loading import load_dataset
-from training.evaluation.baselines import START, Baseline, write_baselines
+from training.evaluation.baselines import START, Baseline, sample_rows, write_baselines
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import SPLIT, RunDirectory, create_run_folder
@@ -262,9 +262,8 @@ def _keep_start(trainer: Trainer, fitted: FittedInitialState | None) -> None:
 
 def _measure_start(trainer: Trainer) -> None:
     """Measure a start network that already has the classes of the data on the held-out images, as a baseline."""
-    dataset, cache = trainer.dataset, trainer.cache
-    rows = np.random.default_rng(trainer.config.run.seed).permutation(cache.rows(dataset, dataset.held_out_split))
-    rows = np.sort(rows[:MAX_HELD_OUT_IMAGES])
+    dataset, generator = trainer.dataset, np.random.default_rng(trainer.config.run.seed)
+    rows = sample_rows(trainer.cache.rows(dataset, dataset.held_out_split), MAX_HELD_OUT_IMAGES, generator)
     error = trainer.engine.validate(rows).top1_error
     if trainer.context.is_main:
         baseline = Baseline(START, dataset.held_out_split, error, len(rows), 0)

@@ -22,7 +22,14 @@ from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import CropLoader
 from training.default_start import MIN_SCRATCH_IMAGES
-from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, Baseline, as_served, nearest_neighbor_error
+from training.evaluation.baselines import (
+    LINEAR,
+    NEAREST_NEIGHBOR,
+    Baseline,
+    as_served,
+    nearest_neighbor_error,
+    sample_rows,
+)
 from training.evaluation.linear_probe import LinearProbe, fit_linear_probe
 from training.loop.runtime import pick_precision
 from training.loop.status import repeated, stage
@@ -76,7 +83,7 @@ def fit_output_layer(
     cache = as_served(cache, config, dataset)
     generator = np.random.default_rng(config.run.seed)
     train, validation, held_out = (
-        np.sort(generator.permutation(rows)[:limit])
+        sample_rows(rows, limit, generator)
         for rows, limit in (
             (cache.rows(dataset, "train"), MAX_TRAIN_IMAGES),
             (cache.rows(dataset, "validation"), MAX_VALIDATION_IMAGES),
