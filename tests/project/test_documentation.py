@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,26 @@ def test_links_lead_somewhere(document: Path) -> None:
             file = document.parent / path if path else document
             assert file.exists(), target
             assert not anchor or anchor in anchors(file), target
+
+
+def test_every_result_is_named_in_a_document() -> None:
+    documents = [*DOCUMENTS, *(ROOT / "experiments").rglob("*.md")]
+    text = "".join(document.read_text(encoding="utf-8") for document in documents)
+    assert [file.name for file in sorted((ROOT / "docs/results").iterdir()) if file.name not in text] == []
+
+
+def test_commits_of_figures_exist() -> None:
+    """So that the code that a figure was measured with can be read."""
+    if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+        pytest.skip("needs the whole history of the repository")
+    for document in DOCUMENTS:
+        for clause in re.findall(r"\b[Cc]ommits?\s[^.;:|)]*", document.read_text(encoding="utf-8")):
+            for commit in re.findall(r"\b[0-9a-f]{7,12}\b", clause):
+                assert git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0, (document.name, commit)
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
 
 
 def prose(document: Path) -> str:
