@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from model.images.info import summarize_warnings
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.plurals import count_of
 from model.runtime import OnnxModel
+from model.shell_command import Command
 from training.data.archives import NAMED_DATASETS
 from training.data.datasets import Dataset
 from training.data.folders import read_info
@@ -63,6 +63,9 @@ class SyncOptions:
     limits: ImageLimits = DEFAULT_LIMITS
 
 
+SYNC = Command("index", "sync")
+
+
 @dataclass(frozen=True)
 class IndexedData:
     """The result of indexing. `size`: number of images in the index afterwards. `summary`: of the data.
@@ -70,8 +73,8 @@ class IndexedData:
     `differences`: number of images, by kind (`OUTDATED`), that were moved, changed or deleted since they were indexed.
     `mislabeled`: copies of an indexed image that has another label. `labels_above`: the labels that the index has for
     these images, if all are names of `data` or of folders above it: a single class folder was given instead of the
-    folder that holds them all. `data`: as the user named it. `same_options`: those that a
-    command needs to sync the same index with the same data.
+    folder that holds them all. `data`: as the user named it. `sync`: the command that syncs the same index, without
+    its data.
     """
 
     index: IndexUri
@@ -82,7 +85,7 @@ class IndexedData:
     mislabeled: tuple[str, ...] = ()
     labels_above: tuple[str, ...] = ()
     data: str = ""
-    same_options: tuple[str, ...] = ()
+    sync: Command = SYNC
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -126,7 +129,7 @@ class IndexedData:
                 f"{text}\nthe index keeps its labels for these images, the names of folders above them ({labels}): "
                 "--data must be the folder that contains the class folders"
             )
-        sync = shlex.join(["alexnet", "index", "sync", *self.same_options, self.data])
+        sync = Command(*self.sync.words, self.data)
         return (
             f"{text}\nthe data has changed since: {changes}; `{sync}` brings the index up to date (--dry-run only "
             "lists changes)"

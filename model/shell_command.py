@@ -1,9 +1,11 @@
-"""Names of programs and options as the user can type them, in an activated environment or without one."""
+"""Commands, programs and options as the user can type them, in an activated environment or without one."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -20,12 +22,33 @@ def shell_command(program: Path) -> str:
 
 
 def alexnet_command() -> str:
-    """What to type to run `alexnet`: the program that runs now or, from a Python script, the `alexnet` of the same
+    """What to type to run `alexnet`: the program that runs now or, from another program, the `alexnet` of the same
     environment."""
     program = Path(sys.argv[0])
-    return shell_command(Path(sys.executable).with_name("alexnet") if program.suffix == ".py" else program)
+    return shell_command(program if program.name == "alexnet" else Path(sys.executable).with_name("alexnet"))
 
 
 def option_name(parameter: str) -> str:
     """The option of a parameter: "max_images" -> "--max-images"."""
     return f"--{parameter.replace('_', '-')}"
+
+
+class Command:
+    """A command line of `alexnet`: `Command("index", "add").option("data", "my photos")`. As text, what to type."""
+
+    def __init__(self, *words: object) -> None:
+        self.words = tuple(map(str, words))
+
+    def option(self, parameter: str, value: object, default: object = None) -> Command:
+        """This command with a value for an option, unless it is None or the default; True is a flag, and a sequence
+        repeats the option."""
+        name = option_name(parameter)
+        if value is None or value is False or value == default:
+            return self
+        if value is True:
+            return Command(*self.words, name)
+        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        return Command(*self.words, *(word for each in values for word in (name, each)))
+
+    def __str__(self) -> str:
+        return shlex.join([alexnet_command(), *self.words])

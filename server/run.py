@@ -6,7 +6,6 @@ import difflib
 import logging
 import os
 import re
-import shlex
 import threading
 import time
 import tomllib
@@ -18,7 +17,7 @@ import uvicorn
 
 from model.exceptions import InvalidRequestError
 from model.images.crops import TEN_CROP
-from model.shell_command import alexnet_command
+from model.shell_command import Command
 from server.app import create_app
 from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol, TimeoutH11ProtocolWithGrpc
 from server.connections.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
@@ -152,6 +151,6 @@ def describe(service: Service, url: str) -> list[str]:
     if folder is not None and not folder.is_dir():
         lines.append(f"warning: there is no folder at {folder} (--sync-folder): POST /sync fails until there is one")
     if current.index is None:
-        command = shlex.join([alexnet_command(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
+        command = Command("index", "add", "--artifact", current.artifact.path, "--data")
         lines.append(f"no index: /similar returns 404 until you build one: {command} FOLDER")
     return lines

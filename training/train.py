@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 from model.artifacts.artifact import Artifact
 from model.exceptions import AlexNetError, StoppedError, TrainingError
 from model.plurals import count_of
-from model.shell_command import alexnet_command
+from model.shell_command import Command
 from training.config import TrainConfig
 from training.evaluation.predictions import Predictions
 from training.loop.distributed import DistributedContext, init_distributed, shut_down_distributed
@@ -104,7 +103,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
     try:
         report(trainer, artifact, predictions)
     except KeyboardInterrupt:
-        command = shlex.join([alexnet_command(), "report", str(run.path)])
+        command = Command("report", run.path)
         raise StoppedError(f"stopped: {artifact.path} is published; write its report with: {command}") from None
     return FinishedRun(run.path, artifact, trainer.config)
 

@@ -39,6 +39,7 @@ from model.datasets.names import compose, is_utf8, show_path, show_text
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 from model.images.limits import ImageLimits
 from model.plurals import count_of
+from model.shell_command import Command
 
 if TYPE_CHECKING:
     from index.backends import IndexUri
@@ -105,10 +106,10 @@ def add(
     loaded, part = load_artifact(artifact, home, precision), Shard.parse(shard) if shard else None
     uri = index_uri(index, loaded, home)
     uri = uri if part is None or index is not None else _index_of_shard(uri, part)
-    same = _same_options(artifact, index, device, precision, exclude or [], max_pixels, home)
+    sync = _sync_command(artifact, index, device, precision, exclude, max_pixels, home)
     options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, ImageLimits(max_pixels))
     with log_to_stderr(as_json):
-        indexed = replace(index_dataset(data, loaded, uri, options), same_options=same)
+        indexed = replace(index_dataset(data, loaded, uri, options), sync=sync)
     if as_json:
         print_json(indexed.to_json())
     else:
@@ -122,23 +123,26 @@ def _index_of_shard(uri: IndexUri, shard: Shard) -> IndexUri:
     return uri if uri.folder is None else IndexUri(shard.index_path(uri.folder))
 
 
-def _same_options(
+def _sync_command(
     artifact: Path | None,
     index: str | None,
     device: str,
     precision: str,
-    exclude: Sequence[str],
+    exclude: Sequence[str] | None,
     max_pixels: int,
     home: Path,
-) -> tuple[str, ...]:
-    """Those of these options that differ from their defaults, as words of a command line."""
-    words = ["--artifact", str(artifact)] if artifact is not None else []
-    words += ["--index", index] if index is not None else []
-    words += ["--precision", precision] if precision != "float32" else []
-    words += ["--device", device] if device != "auto" else []
-    words += [word for pattern in exclude for word in ("--exclude", pattern)]
-    words += ["--max-pixels", str(max_pixels)] if max_pixels != MAX_PIXELS else []
-    return (*words, *(["--home", str(home)] if home != HOME else []))
+) -> Command:
+    """`alexnet index sync` with those of these options that differ from their defaults, and without its data."""
+    return (
+        Command("index", "sync")
+        .option("artifact", artifact)
+        .option("index", index)
+        .option("precision", precision, "float32")
+        .option("device", device, "auto")
+        .option("exclude", exclude)
+        .option("max_pixels", max_pixels, MAX_PIXELS)
+        .option("home", home, HOME)
+    )
 
 
 def sync(

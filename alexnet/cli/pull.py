@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -55,7 +54,7 @@ def pull(
     Turns it into an artifact with ImageNet's 1000 classes. Before anything is written, the checksum, every layer and
     the outputs are compared with the published ones. Needs the extra `pull`.
     """
-    from model.shell_command import alexnet_command
+    from model.shell_command import Command
     from training.evaluation.evaluate import format_measurements
 
     artifact = _import(name, file, skip_checksum, mean, mirror, home)
@@ -64,8 +63,8 @@ def pull(
     typer.echo(f"images: {artifact.manifest.training['preprocessing']}")
     typer.echo(f"license: {artifact.manifest.license}")
     typer.echo(f"artifact: {artifact.path}")
-    commands = [[*words, "--artifact", str(artifact.path)] for words in (["classify", "image.jpg"], ["serve"])]
-    typer.echo("next: " + "; ".join(shlex.join([alexnet_command(), *words]) for words in commands))
+    classify, serve = Command("classify", "image.jpg"), Command("serve")
+    typer.echo(f"next: {classify.option('artifact', artifact.path)}; {serve.option('artifact', artifact.path)}")
 
 
 def _import(name: str, file: Path | None, skip_checksum: bool, mean: Path | None, mirror: str, home: Path) -> Artifact:

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +29,7 @@ from model.exceptions import ArtifactError
 from model.files import sha256_of
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.network.spec import NetworkConfig
+from model.shell_command import Command
 
 SCHEMA_VERSION: Literal[2] = 2
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
@@ -210,7 +210,7 @@ def load(path: Path, precision: Precision = "float32", served: Path | None = Non
         raise ArtifactError(f"unknown precision {precision!r}: use {' or '.join(NETWORK_FILES)}")
     artifact = _load_folder(path) if (path / MANIFEST).is_file() else _load_newest(path, served)
     if NETWORK_FILES[precision] not in artifact.manifest.files:
-        command = shlex.join(["alexnet", PRECISION_COMMANDS[precision], "--artifact", str(artifact.path), "--data"])
+        command = Command(PRECISION_COMMANDS[precision], "--artifact", artifact.path, "--data")
         raise ArtifactError(
             f"{artifact.path} has no {precision} network: choose --precision float32 (ALEXNET_PRECISION), or add one "
             f"with `{command} DATA`, where DATA is the data set that it was trained on"

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from model.exceptions import TrainingError
 from model.network.tower_parallel import DistributedExchange, Exchange, LocalExchange
-from model.shell_command import alexnet_command, shell_command
+from model.shell_command import Command, shell_command
 
 TIMEOUT = timedelta(hours=24)
 """How long a process waits for another one, which may be measuring the network or reading a large dataset."""
@@ -64,7 +64,7 @@ class DistributedContext:
         """
         script, arguments = sys.argv[0], [option, str(run)]
         if not script.endswith(".py") or Path(script).name == "__main__.py":  # python -m alexnet
-            return shlex.join([alexnet_command(), "train", *arguments])
+            return str(Command("train", *arguments))
         python, local_size = Path(sys.executable), int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
         launcher = [shell_command(python)]
         if self.world_size > 1:

@@ -3,7 +3,6 @@ again."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from model.artifacts import artifact as artifacts
@@ -11,7 +10,7 @@ from model.artifacts.artifact import Artifact, list_artifacts
 from model.exceptions import DatasetError
 from model.files import atomic_write
 from model.runtime import OnnxModel
-from model.shell_command import alexnet_command
+from model.shell_command import Command
 from training.config import Environment, TrainConfig
 from training.data.cache import ImageCache
 from training.data.data_check import check_images
@@ -56,7 +55,7 @@ def _find_artifact(run: Path, environment: Environment, name: str) -> Path:
         if manifest.training.get("run") == run.resolve().name
     ]
     if not own:
-        command = shlex.join([alexnet_command(), "train", "--finish", str(run)])
+        command = Command("train", "--finish", run)
         raise DatasetError(
             f"the run in {run} has no artifact in {environment.artifacts_folder / name}: publish its checkpoint with "
             f"`{command}`, or pass its artifact with --artifact"
@@ -127,6 +126,6 @@ def _summarize(
         seconds=run_seconds(records),
         commands=[
             *next_commands(artifact.path, config),
-            ("write this report again", shlex.join([alexnet_command(), "report", str(folder)])),
+            ("write this report again", str(Command("report", folder))),
         ],
     )

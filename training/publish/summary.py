@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from model.artifacts.artifact import Artifact, Measurement
 from model.artifacts.held_out import may_know_held_out, splits_of_ancestors
 from model.artifacts.intervals import Interval, format_interval
 from model.files import atomic_write
-from model.shell_command import alexnet_command
+from model.shell_command import Command
 from training.config import Environment, RunOptions, TrainConfig
 from training.data.data_check import DataCheck
 from training.data.earlier_split import split_advice
@@ -23,8 +22,6 @@ from training.evaluation.baselines import LINEAR, START, Baseline
 
 REPORT_DATA = "report.json"
 MAJORITY_CLASS = "always guessing the most frequent class"
-FURTHER_TRAINING = ("--epochs", "15", "--lr-multipliers", "copied=1", "--publish", "best")
-"""At the full rate: a fitted output layer doesn't distort the copied layers (docs/experiments.md)."""
 TRAIN_ALL_LAYERS = "train all layers, not just the output layer, which takes longer but may lower the error"
 
 
@@ -140,45 +137,47 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     `artifact`: its folder, which all commands name: without it they would take a later version if there is one.
     `config`: that of the run that made it.
     """
-    environment, named = config.environment, ["--artifact", str(artifact)]
-    home = ["--home", str(environment.home)] if environment.home != Path() else []
-    data = ["--data", environment.data, *(word for pattern in environment.exclude for word in ("--exclude", pattern))]
-    lines = [
-        ("search for similar images", ["index", "add", *named, *data, *home]),
-        ("classify and search on a page and over HTTP", ["serve", *named, *home]),
-        ("classify images", ["classify", *named, "IMAGE"]),
-    ]
+    environment, home = config.environment, config.environment.home
+    index = Command("index", "add").option("artifact", artifact).option("data", environment.data)
+    serve = Command("serve").option("artifact", artifact)
+    commands = {
+        "search for similar images": index.option("exclude", environment.exclude).option("home", home, Path()),
+        "classify and search on a page and over HTTP": serve.option("home", home, Path()),
+        "classify images": Command("classify", "IMAGE").option("artifact", artifact),
+    }
     if not config.recipe.has_epochs:
-        further = ["train", *data, *_same_split(config), "--name", config.run.name, "--init-from", str(artifact)]
-        further += [*FURTHER_TRAINING, *_same_options(config), *home, *_folders(environment)]
-        lines.insert(0, (TRAIN_ALL_LAYERS, further))
-    return [(what, shlex.join([alexnet_command(), *words])) for what, words in lines]
+        commands = {TRAIN_ALL_LAYERS: _train_all_layers(artifact, config)} | commands
+    return [(what, str(command)) for what, command in commands.items()]
 
 
-def _folders(environment: Environment) -> list[str]:
-    """The options that name other folders than those below --home."""
-    folders = {"--artifacts": environment.artifacts, "--runs": environment.runs, "--cache": environment.cache}
-    return [word for option, folder in folders.items() if folder is not None for word in (option, str(folder))]
-
-
-def _same_split(config: TrainConfig) -> list[str]:
-    """The options that decide which images are held out; another split could test on training images."""
-    run, archive = config.run, config.environment.archive
-    words = ["--archive", str(archive)] if archive is not None else []
-    words += ["--seed", str(run.seed)] if run.seed else []
-    words += ["--split", run.split] if run.split != "own" else []
-    words += ["--split-from", str(run.split_from)] if run.split_from is not None else []
-    return [*words, *(["--drop-near-duplicates"] if run.drop_near_duplicates else [])]
-
-
-def _same_options(config: TrainConfig) -> list[str]:
-    """Options of the run that a further one needs, too: class weights, and how images are read and measured."""
-    environment, run, plain = config.environment, config.run, Environment()
-    words = ["--class-weights"] if config.recipe.class_weights else []
-    words += ["--max-pixels", str(environment.max_pixels)] if environment.max_pixels != plain.max_pixels else []
-    words += ["--cache-format", run.cache_format] if run.cache_format != RunOptions().cache_format else []
-    words += ["--crops", str(environment.crops)] if environment.crops != plain.crops else []
-    return [*words, *(["--device", environment.device] if environment.device != plain.device else [])]
+def _train_all_layers(artifact: Path, config: TrainConfig) -> Command:
+    """On the same data with the same split: another one could test on training images."""
+    environment, run = config.environment, config.run
+    plain, plain_run = Environment(), RunOptions()
+    return (
+        Command("train")
+        .option("data", environment.data)
+        .option("exclude", environment.exclude)
+        .option("archive", environment.archive)
+        .option("seed", run.seed, plain_run.seed)
+        .option("split", run.split, plain_run.split)
+        .option("split_from", run.split_from)
+        .option("drop_near_duplicates", run.drop_near_duplicates)
+        .option("name", run.name)
+        .option("init_from", artifact)
+        .option("epochs", 15)
+        .option("lr_multipliers", "copied=1")  # a fitted output layer doesn't distort them (docs/experiments.md)
+        .option("publish", "best")
+        .option("class_weights", config.recipe.class_weights)
+        .option("max_pixels", environment.max_pixels, plain.max_pixels)
+        .option("cache_format", run.cache_format, plain_run.cache_format)
+        .option("crops", environment.crops, plain.crops)
+        .option("device", environment.device, plain.device)
+        .option("home", environment.home, Path())
+        .option("artifacts", environment.artifacts)
+        .option("runs", environment.runs)
+        .option("cache", environment.cache)
+    )
 
 
 def format_baseline(baseline: Baseline) -> tuple[str, str, str, str]:

@@ -19,6 +19,7 @@ from index.shards import Shard
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file
+from model.shell_command import alexnet_command
 from tests.helpers.commands import invoke, run_alexnet
 
 
@@ -70,8 +71,8 @@ def test_an_index_is_built_and_follows_its_folder(
     (photos / "checks" / "00.jpg").rename(photos / "stripes" / "moved.jpg")
     (photos / "checks" / "01.jpg").unlink()
     output = invoke("index", "add", "--data", photos, "--exclude", "notes.txt", *options)
-    same = f"--artifact {artifact.path} --index i --exclude notes.txt"
-    assert f"the data has changed since: 1 moved, 1 gone; `alexnet index sync {same} {photos}` brings" in output
+    sync = f"{alexnet_command()} index sync --artifact {artifact.path} --index i --exclude notes.txt {photos}"
+    assert f"the data has changed since: 1 moved, 1 gone; `{sync}` brings" in output
     output = invoke("index", "add", "--data", photos / "checks", *options)
     assert (
         "the index keeps its labels for these images, the names of folders above them (checks): --data must be"
@@ -114,7 +115,8 @@ def test_an_index_follows_a_table(
     Path("table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     output = invoke("index", "add", "--data", "table.csv", *options)
     same = f"--artifact {artifact.path} --index i"
-    assert f"the data has changed since: 1 moved, 1 relabeled, 1 gone; `alexnet index sync {same} table.csv`" in output
+    sync = f"{alexnet_command()} index sync {same} table.csv"
+    assert f"the data has changed since: 1 moved, 1 relabeled, 1 gone; `{sync}`" in output
     output = invoke("index", "sync", "table.csv", "--prune", *options)
     assert "relabeled: photos/checks/03.jpg (checks -> other)\n" in output
     assert "gone: photos/checks/01.jpg (image 6)\n" in output

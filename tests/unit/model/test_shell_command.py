@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.shell_command import alexnet_command, shell_command
+from model.shell_command import Command, alexnet_command, shell_command
 from training.loop.distributed import DistributedContext
 
 
@@ -50,6 +50,8 @@ def test_another_one_of_the_same_name_is_not_it(programs: Path, monkeypatch: pyt
 def test_alexnet_by_itself_and_by_a_script(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["training/run.py"])
     assert alexnet_command() == ".venv/bin/alexnet"
+    monkeypatch.setattr(sys, "argv", [str(programs / "uvicorn")])
+    assert alexnet_command() == ".venv/bin/alexnet"
     monkeypatch.setattr(sys, "argv", [str(programs / "alexnet")])
     assert alexnet_command() == ".venv/bin/alexnet"
     assert (
@@ -70,3 +72,13 @@ def test_the_resume_command_names_what_was_started(programs: Path, monkeypatch: 
     assert four.resume_command(Path("runs/a")).startswith(
         "torchrun --nnodes 2 --rdzv-endpoint HOST:PORT --nproc-per-node 2 "
     )
+
+
+def test_a_command_has_the_options_that_differ_from_their_defaults(programs: Path) -> None:
+    command = Command("index", "add").option("data", Path("my photos")).option("exclude", ("a", "b"))
+    command = command.option("max_pixels", 5, 6).option("device", "auto", "auto").option("archive", None)
+    command = command.option("class_weights", True).option("drop_near_duplicates", False)
+    assert str(command) == (
+        ".venv/bin/alexnet index add --data 'my photos' --exclude a --exclude b --max-pixels 5 --class-weights"
+    )
+    assert str(Command("serve").option("exclude", ())) == ".venv/bin/alexnet serve"
