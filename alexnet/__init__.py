@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alexnet.classification import Classification, Prediction
     from alexnet.classifier import Classifier
     from alexnet.image_index import Index, Neighbor
     from index.entries import AddResult
+    from model.classification import Classification, Prediction
     from model.exceptions import AlexNetError
 
 __all__ = ["AddResult", "AlexNetError", "Classification", "Classifier", "Index", "Neighbor", "Prediction"]
@@ -24,11 +24,11 @@ __all__ = ["AddResult", "AlexNetError", "Classification", "Classifier", "Index",
 _MODULES = {
     "AddResult": "index.entries",
     "AlexNetError": "model.exceptions",
-    "Classification": "alexnet.classification",
+    "Classification": "model.classification",
     "Classifier": "alexnet.classifier",
     "Index": "alexnet.image_index",
     "Neighbor": "alexnet.image_index",
-    "Prediction": "alexnet.classification",
+    "Prediction": "model.classification",
 }
 
 

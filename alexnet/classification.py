@@ -1,53 +1,24 @@
-"""Classification of image files without a server: the most probable classes, and how familiar an image is."""
+"""Classification of image files without a server."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alexnet.image_files import read_batches
-from model.artifacts.artifact import Artifact, Label
-from model.artifacts.familiarity import Familiarity, read_familiarity
+from model.artifacts.artifact import Artifact
+from model.artifacts.familiarity import read_familiarity
+from model.classification import Classification, to_classification
 from model.datasets.listing import Skipped
 from model.images.crops import CROP_IDS
-from model.images.info import DecodedImage, ImageWarning, WarningKind
+from model.images.info import WarningKind
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
-from model.runtime import OnnxModel, top_k
+from model.runtime import OnnxModel
 
 MAX_UNOPTIMIZED = 4
 """Up to this many images, loading the network without optimizing it saves more time than the slower run costs."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A class and its probability. `index`: its position in the network's output. `id`: its id in the data set."""
-
-    index: int
-    id: str
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Classification:
-    """The most probable classes of an image, most probable first.
-
-    `familiarity`: the share of held-out images that are less like the training images than this image; None if the
-    artifact has no familiarity data. `familiar`: whether that share is at least `UNFAMILIAR_QUANTILE`; None with fewer
-    than `MIN_HELD_OUT` held-out images. `warnings`: what was guessed, converted or ignored when the image was read.
-    """
-
-    predictions: list[Prediction]
-    familiarity: float | None
-    familiar: bool | None
-    warnings: tuple[ImageWarning, ...] = ()
-
-    def __str__(self) -> str:
-        return "\n".join(f"{100 * item.probability:6.2f} %  {item.name}" for item in self.predictions)
 
 
 def classify_files(
@@ -75,20 +46,3 @@ def classify_files(
                 yield name, image
             else:
                 yield name, to_classification(artifact.labels, image, *next(computed), familiarity, top, crops)
-
-
-def to_classification(
-    labels: Sequence[Label],
-    image: DecodedImage,
-    probabilities: NDArray[np.float32],
-    feature: NDArray[np.float32],
-    familiarity: Familiarity | None,
-    top: int,
-    crops: int,
-) -> Classification:
-    """The result for an image, given its (num_classes,) probabilities and (feature_dim,) feature from `crops` crops."""
-    predictions = [
-        Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)
-    ]
-    quantile, familiar = (None, None) if familiarity is None else familiarity.judge(feature, crops)
-    return Classification(predictions, quantile, familiar, image.info.warnings)

@@ -11,12 +11,12 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.classification import Classification, to_classification
 from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, each_image, is_single
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Precision
 from model.artifacts.default import choose_artifact
 from model.artifacts.familiarity import read_familiarity
+from model.classification import Classification, to_classification
 from model.exceptions import InvalidRequestError
 from model.images.crops import CROP_IDS
 from model.runtime import OnnxModel

@@ -32,8 +32,8 @@ from model.images.limits import ImageLimits
 from model.plurals import count_of
 
 if TYPE_CHECKING:
-    from alexnet.classification import Classification
     from model.artifacts.artifact import Calibration
+    from model.classification import Classification
     from model.datasets.listing import Skipped
     from model.images.info import WarningKind
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Depends
-from numpy.typing import NDArray
 from pydantic import Field
 
-from model.artifacts.artifact import Label
+from model.classification import to_classification
 from model.images.crops import CROP_IDS
-from model.runtime import top_k
 from server.dependencies import ContextDep, UploadDep, parameters_of
 from server.parameters import Crops, Parameters
 from server.request_body.uploads import describe_body
@@ -52,24 +49,19 @@ async def _classify_image(context: RequestContext, data: bytes, top: int, crops:
     result = await context.infer(image.pixels[None], crops)
     assert result.probabilities is not None
     loaded_model = context.loaded_model
-    known = loaded_model.familiarity
-    familiarity, familiar = (None, None) if known is None else known.judge(result.features[0], len(crops))
+    classification = to_classification(
+        loaded_model.artifact.labels,
+        image,
+        result.probabilities[0],
+        result.features[0],
+        loaded_model.familiarity,
+        top,
+        len(crops),
+    )
     return ClassifyResponse(
         model=ModelRef.of(loaded_model.artifact),
         image=ImageInfo.of(image),
-        predictions=_top_predictions(result.probabilities[0], top, loaded_model.artifact.labels),
-        familiarity=familiarity,
-        familiar=familiar,
+        predictions=[Prediction(**asdict(prediction)) for prediction in classification.predictions],
+        familiarity=classification.familiarity,
+        familiar=classification.familiar,
     )
-
-
-def _top_predictions(probabilities: NDArray[np.float32], top: int, labels: Sequence[Label]) -> list[Prediction]:
-    return [
-        Prediction(
-            index=int(number),
-            id=labels[number].id,
-            name=labels[number].name,
-            probability=min(1.0, float(probabilities[number])),
-        )
-        for number in top_k(probabilities, top)
-    ]

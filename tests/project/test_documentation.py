@@ -161,7 +161,7 @@ def test_commits_of_figures_exist() -> None:
     if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
         pytest.skip("needs the whole history of the repository")
     for document in DOCUMENTS:
-        for clause in re.findall(r"\b[Cc]ommits?\s[^.;:|)]*", document.read_text(encoding="utf-8")):
+        for clause in re.findall(r"(?i)\bcommits?\s[^.;:|)]*", document.read_text(encoding="utf-8")):
             for commit in re.findall(r"\b[0-9a-f]{7,12}\b", clause):
                 assert git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0, (document.name, commit)
 

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from model.artifacts.artifact import Artifact, Label
+from model.artifacts.artifact import Artifact
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.exceptions import OverloadedError
 from server.request_context import RequestContext
-from server.routes.classify import _top_predictions
 from server.service import Service
 from server.settings import Settings
 from server.workers.inference import InferenceJob, InferenceWorker
@@ -141,8 +140,3 @@ def test_of_several_empty_images_each_has_its_error(client: TestClient, jpeg: by
         assert ["error" in item for item in answer.json()] == [not data for data in sent]
     alone = client.post("/classify", files=[("image", ("a.jpg", b""))])
     assert (alone.status_code, alone.json()["error"]["code"]) == (422, "missing_body")
-
-
-def test_a_probability_of_rounded_sums_is_at_most_1() -> None:
-    (prediction,) = _top_predictions(np.array([1.0000001], np.float32), 1, [Label(id="a", name="a")])
-    assert prediction.probability == 1.0
