@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from alexnet.cli.browser import OpenPageOption, open_in_browser
+from alexnet.cli.signatures import keyword, with_parameters
 from model.shell_command import option_name
 from server.settings import Settings
 
@@ -64,17 +65,14 @@ def _explain(error: ValidationError, flags: Mapping[str, Any]) -> typer.BadParam
     return typer.BadParameter(f"{shown}{reason[:1].lower()}{reason[1:]}", param_hint=source)
 
 
-def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
-    """Give the function a flag for each setting, for typer to read."""
+def _parameters() -> list[inspect.Parameter]:
+    """A flag for each setting, and those of the command itself."""
     config = typer.Option(envvar="ALEXNET_CONFIG", metavar="FILE", help="TOML file with settings.", show_default=False)
-    parameters = [
-        _keyword("config", Annotated[Path | None, config]),
-        _keyword("open_page", OpenPageOption, False),
+    return [
+        keyword("config", Annotated[Path | None, config]),
+        keyword("open_page", OpenPageOption, False),
         *_flags(),
     ]
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return function
 
 
 def _flags() -> Iterator[inspect.Parameter]:
@@ -92,11 +90,7 @@ def _flags() -> Iterator[inspect.Parameter]:
             show_default=False,
             rich_help_panel=sections.get(name, "Other settings"),
         )
-        yield _keyword(name, Annotated[annotation | None, option])
-
-
-def _keyword(name: str, annotation: Any, default: object = None) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        yield keyword(name, Annotated[annotation | None, option])
 
 
 def _metavar(annotation: Any) -> str | None:
@@ -104,4 +98,4 @@ def _metavar(annotation: Any) -> str | None:
     return METAVARS.get(kinds[0]) if len(kinds) == 1 and isinstance(kinds[0], type) else None
 
 
-serve = _with_flags(run_server)
+serve = with_parameters(run_server, _parameters())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.main import get_command
@@ -15,72 +17,11 @@ from typer.main import get_command
 from alexnet.cli.browser import OpenReportOption, open_in_browser
 from alexnet.cli.command_groups import add_command, new_app
 from alexnet.cli.errors import Failure, run
-from alexnet.cli.options import (
-    HOME,
-    MAX_PIXELS,
-    ArchiveOption,
-    ExcludeOption,
-    HomeOption,
-    JsonOption,
-    ListSkippedOption,
-    MaxPixelsOption,
-)
+from alexnet.cli.options import JsonOption
 from alexnet.cli.output import log_to_stderr, print_json
-from alexnet.cli.train_options import (
-    ActivationOption,
-    ArtifactsOption,
-    AugmentOption,
-    BatchSizeOption,
-    CacheFormatOption,
-    CacheOption,
-    ClassWeightsOption,
-    ColorProfilesOption,
-    CompileOption,
-    Conv3CrossTowerOption,
-    DetailOption,
-    DeviceCacheOption,
-    DropNearDuplicatesOption,
-    DropoutOption,
-    EpochsOption,
-    FindRateOption,
-    FinishOption,
-    FitOutputOption,
-    FrozenOption,
-    HiddenOption,
-    InitFromOption,
-    KeepCheckpointOption,
-    LabelSmoothingOption,
-    LearningRateOption,
-    LrMultipliersOption,
-    MeasuredCropsOption,
-    MicroBatchOption,
-    MinutesOption,
-    MirrorOption,
-    NameOption,
-    NetworkOption,
-    NormalizationOption,
-    OmitLayerOption,
-    PatienceOption,
-    PcaColorStdOption,
-    PoolSizeOption,
-    ProcessesPerNetworkOption,
-    PublishOption,
-    RandomCropOption,
-    RecipeOption,
-    ResumeOption,
-    RunsOption,
-    SaveStepsOption,
-    ScheduleOption,
-    SplitFromOption,
-    ThreadsOption,
-    TrainingDataOption,
-    TrainingDeviceOption,
-    TrainingPrecisionOption,
-    TrainingSeedOption,
-    TrainingSplitOption,
-    WarmupOption,
-    WeightDecayOption,
-)
+from alexnet.cli.recipe_options import NETWORK, RECIPE, network_options, recipe_options
+from alexnet.cli.run_options import FOLDERS, IMAGES, MACHINE, TUNING, environment_options, run_options
+from alexnet.cli.signatures import keyword, with_parameters
 from model.exceptions import StoppedError, TrainingError
 
 if TYPE_CHECKING:
@@ -93,161 +34,78 @@ NO_DATA = (
     "no --data given: training on the example elpv, 2,624 images of solar cells (non-commercial use only); --data "
     "FOLDER trains on your own images, in one subfolder per class"
 )
-POOL_SIZES: dict[int | None, Literal[2, 3] | None] = {None: None, 2: 2, 3: 3}
-MEASURED_CROPS: dict[Literal["1", "10"], Literal[1, 10]] = {"1": 1, "10": 10}
+CONFIG: dict[str, Callable[..., Any]] = {
+    "environment": environment_options,
+    "run": run_options,
+    "recipe_options": recipe_options,
+    "network_options": network_options,
+}
+"""The parts of the configuration, each with the function that makes it from its options."""
+SECTIONS = (None, IMAGES, RECIPE, NETWORK, TUNING, MACHINE, FOLDERS)
+"""Sections of the help; None: its beginning."""
+
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Resume the run in this folder, with its options; --epochs or --minutes extends it.",
+        show_default=False,
+    ),
+]
+FinishOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Publish the run in this folder as it is, without more training.",
+        show_default=False,
+    ),
+]
 
 
-def train(
-    context: typer.Context,
-    data: TrainingDataOption = "elpv",
-    name: NameOption = None,
-    seed: TrainingSeedOption = 0,
-    resume: ResumeOption = None,
-    finish: FinishOption = None,
-    open_report: OpenReportOption = False,
-    as_json: JsonOption = False,
-    archive: ArchiveOption = None,
-    exclude: ExcludeOption = None,
-    list_skipped: ListSkippedOption = None,
-    max_pixels: MaxPixelsOption = MAX_PIXELS,
-    detail: DetailOption = None,
-    color_profiles: ColorProfilesOption = None,
-    drop_near_duplicates: DropNearDuplicatesOption = False,
-    split: TrainingSplitOption = "own",
-    split_from: SplitFromOption = None,
-    recipe: RecipeOption = "auto",
-    epochs: EpochsOption = None,
-    minutes: MinutesOption = None,
-    schedule: ScheduleOption = None,
-    warmup: WarmupOption = None,
-    find_rate: FindRateOption = False,
-    batch_size: BatchSizeOption = None,
-    learning_rate: LearningRateOption = None,
-    weight_decay: WeightDecayOption = None,
-    patience: PatienceOption = None,
-    pca_color_std: PcaColorStdOption = None,
-    mirror: MirrorOption = None,
-    random_crop: RandomCropOption = None,
-    augment: AugmentOption = None,
-    class_weights: ClassWeightsOption = None,
-    label_smoothing: LabelSmoothingOption = None,
-    network: NetworkOption = None,
-    hidden: HiddenOption = None,
-    dropout: DropoutOption = None,
-    activation: ActivationOption = None,
-    pool_size: PoolSizeOption = None,
-    normalization: NormalizationOption = None,
-    conv3_cross_tower: Conv3CrossTowerOption = None,
-    omit_layer: OmitLayerOption = None,
-    init_from: InitFromOption = "auto",
-    fit_output: FitOutputOption = True,
-    lr_multipliers: LrMultipliersOption = None,
-    frozen: FrozenOption = None,
-    device: TrainingDeviceOption = "auto",
-    processes_per_network: ProcessesPerNetworkOption = 1,
-    micro_batch: MicroBatchOption = 0,
-    precision: TrainingPrecisionOption = "auto",
-    threads: ThreadsOption = 0,
-    compile_: CompileOption = False,
-    device_cache: DeviceCacheOption = "auto",
-    save_steps: SaveStepsOption = 0,
-    keep_checkpoint: KeepCheckpointOption = False,
-    publish: PublishOption = "last",
-    cache_format: CacheFormatOption = "raw",
-    crops: MeasuredCropsOption = "10",
-    home: HomeOption = HOME,
-    artifacts: ArtifactsOption = None,
-    runs: RunsOption = None,
-    cache: CacheOption = None,
+def run_train(
+    context: typer.Context, resume: Path | None, finish: Path | None, open_report: bool, as_json: bool, **options: Any
 ) -> None:
     """Train a network on your own labeled images.
 
     Then exports the network, measures it on held-out images, publishes an artifact that the other commands use, and
     writes a report. Ctrl-C saves a checkpoint and prints the command that resumes the run. Needs the extra `train`.
     """
-    from training.config import (
-        Environment,
-        NetworkOptions,
-        RecipeOptions,
-        RunOptions,
-        TrainConfig,
-        parse_init_from,
-        parse_lr_multipliers,
-    )
-
-    config = TrainConfig.create(
-        recipe_options=RecipeOptions(
-            name=recipe,
-            epochs=epochs,
-            minutes=minutes,
-            augment=augment,
-            schedule=schedule,
-            warmup=warmup,
-            class_weights=class_weights,
-            label_smoothing=label_smoothing,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            patience=patience,
-            pca_color_std=pca_color_std,
-            mirror=mirror,
-            random_crop=random_crop,
-        ),
-        network_options=NetworkOptions(
-            name=network,
-            hidden=hidden,
-            dropout=dropout,
-            activation=activation,
-            pool_size=POOL_SIZES[pool_size],
-            normalization=normalization,
-            conv3_cross_tower=conv3_cross_tower,
-            omit_layer=omit_layer,
-        ),
-        run=RunOptions(
-            name=name or "",
-            seed=seed,
-            init_from=parse_init_from(init_from),
-            fit_output=fit_output,
-            lr_multipliers=parse_lr_multipliers(lr_multipliers) if lr_multipliers else {},
-            frozen=tuple(frozen.split(",")) if frozen else (),
-            cache_format=cache_format,
-            detail=detail,
-            color_profiles=color_profiles,
-            drop_near_duplicates=drop_near_duplicates,
-            split=split,
-            split_from=split_from,
-        ),
-        environment=Environment(
-            data=data,
-            archive=archive,
-            exclude=tuple(exclude or ()),
-            list_skipped=list_skipped,
-            max_pixels=max_pixels,
-            processes_per_network=processes_per_network,
-            micro_batch=micro_batch,
-            precision=precision,
-            device=device,
-            threads=threads,
-            compile=compile_,
-            device_cache=device_cache,
-            save_steps=save_steps,
-            keep_checkpoint=keep_checkpoint,
-            publish=publish,
-            find_rate=find_rate,
-            crops=MEASURED_CROPS[crops],
-            home=home,
-            artifacts=artifacts,
-            runs=runs,
-            cache=cache,
-        ),
-    )
-    given = given_options(context)
+    config, given = create_config(options), given_options(context)
     with log_to_stderr(as_json):
         if "data" not in given and resume is None and finish is None:
             typer.echo(NO_DATA)
-        finished = run_training(config, resume or finish, given, finish is not None, (epochs, minutes))
+        length = options["epochs"], options["minutes"]
+        finished = run_training(config, resume or finish, given, finish is not None, length)
     if finished is not None:
         _print_address(finished, as_json, open_report)
+
+
+def create_config(options: Mapping[str, Any]) -> TrainConfig:
+    """The configuration from all options. Raises TrainingError, NetworkConfigError."""
+    from training.config import TrainConfig
+
+    parts = {
+        part: make(**{name: options[name] for name in inspect.signature(make).parameters})
+        for part, make in CONFIG.items()
+    }
+    return TrainConfig.create(**parts)
+
+
+def _parameters() -> list[inspect.Parameter]:
+    """All options, in the order of the help."""
+    own = [
+        keyword("resume", ResumeOption),
+        keyword("finish", FinishOption),
+        keyword("open_report", OpenReportOption, False),
+        keyword("as_json", JsonOption, False),
+    ]
+    parts = [option for make in CONFIG.values() for option in inspect.signature(make).parameters.values()]
+    options = [keyword(option.name, option.annotation, option.default) for option in parts]
+    return [keyword("context", typer.Context, inspect.Parameter.empty), *sorted(options + own, key=_section)]
+
+
+def _section(option: inspect.Parameter) -> int:
+    return SECTIONS.index(get_args(option.annotation)[1].rich_help_panel)
 
 
 def given_options(context: typer.Context) -> set[str]:
@@ -320,6 +178,9 @@ def _print_address(finished: FinishedRun, as_json: bool, open_report: bool) -> N
         typer.echo(f"report: {report.as_uri()}")
     if open_report:
         open_in_browser(report.as_uri())
+
+
+train = with_parameters(run_train, _parameters())
 
 
 def main() -> None:
