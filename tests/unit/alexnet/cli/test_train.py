@@ -16,6 +16,7 @@ from alexnet.cli import train as command
 from model.artifacts.artifact import Artifact
 from model.exceptions import TrainingError
 from training.config import Environment, TrainConfig
+from training.default_start import MIN_SCRATCH_IMAGES
 from training.loop.run_directory import RunDirectory
 from training.recipes import MIXED, RECIPES, Boxes, Mixing, Recipe
 
@@ -208,3 +209,8 @@ def test_without_data_it_is_said_what_is_trained_on(app: typer.Typer, received: 
     for options in (("--data", "x.csv"), ("--resume", "run"), ("--finish", "run")):
         assert "--data" not in CliRunner().invoke(app, list(options)).output
     assert len(received) == 4
+
+
+def test_help_names_the_number_of_images_to_start_from_scratch(app: typer.Typer) -> None:
+    text = CliRunner().invoke(app, ["--help"]).output
+    assert f"fewer than {MIN_SCRATCH_IMAGES:,}" in " ".join(text.split())
