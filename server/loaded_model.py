@@ -57,11 +57,12 @@ class LoadedModel:
         self.history, self.kernels = read_history(self.artifact), read_kernels(self.artifact)
         self.statistics = ModelStatistics()
         self._index_handed_over = False
-        self.index = self._open_index(settings, previous)
-        self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._holders, self._retired, self._closing = 0, False, False
+        self.index: Index | None = None
+        self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)
         try:
+            self.index = self._open_index(settings, previous)
             self._warm_up()
             if self.model.device == "cpu":  # during the first requests, which are only slower until it is done
                 threading.Thread(target=use_huge_pages, name="huge pages", daemon=True).start()

@@ -114,9 +114,14 @@ class Service:
         return None if self.searcher.is_alive else "search worker stopped"
 
     @property
+    def unready_reason(self) -> str | None:
+        """Why new requests should not be sent to this server: a worker failed, or a shutdown has begun; else None."""
+        return self.worker_failure or ("draining" if self.draining else None)
+
+    @property
     def ready(self) -> bool:
-        """Whether new requests should be sent to this server: the workers run, and no shutdown has begun."""
-        return self.worker_failure is None and not self.draining
+        """Whether new requests should be sent to this server."""
+        return self.unready_reason is None
 
     @property
     def remaining_shutdown_seconds(self) -> float:

@@ -39,11 +39,11 @@ async def ready(service: ServiceDep, response: Response) -> HealthResponse:
 
     The status also gives the number of damaged images in the index, which searches leave out.
     """
-    if service.ready:
+    if (reason := service.unready_reason) is None:
         damaged = service.current.num_damaged_images
         return HealthResponse(status="ready" + (f"; {damaged:,} damaged images in the index" if damaged else ""))
     response.status_code = 503
-    return HealthResponse(status=service.worker_failure or "draining")
+    return HealthResponse(status=reason)
 
 
 @authenticated_router.get(

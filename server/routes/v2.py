@@ -79,7 +79,8 @@ async def live(service: ServiceDep) -> JSONResponse:
 
 @router.get("/health/ready", responses={503: {}}, summary="Readiness")
 async def ready(service: ServiceDep) -> JSONResponse:
-    return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
+    is_ready = service.ready  # read once: it may change at any time
+    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
 @authenticated_router.get(MODEL, responses=MODEL_RESPONSES, summary="Model metadata")
@@ -91,7 +92,8 @@ async def get_model_metadata(loaded_model: LoadedModelDep, name: ModelName) -> d
 @authenticated_router.get(MODEL + "/ready", responses=MODEL_RESPONSES | {503: {}}, summary="Model readiness")
 @authenticated_router.get(VERSIONED + "/ready", include_in_schema=False)
 async def model_ready(service: ServiceDep, name: ModelName) -> JSONResponse:
-    return JSONResponse({"name": name, "ready": service.ready}, 200 if service.ready else 503)
+    is_ready = service.ready
+    return JSONResponse({"name": name, "ready": is_ready}, 200 if is_ready else 503)
 
 
 @authenticated_router.post(

@@ -14,7 +14,7 @@ import pytest
 from index.folder.store import FolderIndex
 from model.artifacts.artifact import NETWORK, Artifact, Manifest
 from model.artifacts.writer import publish
-from model.exceptions import ArtifactError
+from model.exceptions import ArtifactError, IndexNotFoundError
 from server.exceptions import ReloadError
 from server.loaded_model import LoadedModel
 from server.service import Service
@@ -89,6 +89,29 @@ def test_an_index_is_closed_if_its_codes_cannot_be_read(
         with pytest.raises(OSError, match="Input/output error"):
             Service(Settings(artifact=artifact.path, index=writable_folder))
     FolderIndex.open(writable_folder, writable=True).close()  # it isn't locked
+
+
+def test_an_index_is_not_left_open_if_the_worker_cannot_start(
+    artifact: Artifact, writable_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == "inference":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Service(Settings(artifact=artifact.path, index=writable_folder))
+    FolderIndex.open(writable_folder, writable=True).close()  # it isn't locked
+
+
+def test_the_worker_ends_if_the_index_cannot_be_opened(artifact: Artifact, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(IndexNotFoundError):
+        Service(Settings(artifact=artifact.path, index=tmp_path))
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "inference"]
 
 
 def test_a_named_index_is_not_served_with_another_network(

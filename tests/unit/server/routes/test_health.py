@@ -19,3 +19,12 @@ def test_health_and_info(client: TestClient) -> None:
 def test_why_it_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Service, "worker_failure", "search worker stopped")
     assert client.get("/ready").json() == {"status": "search worker stopped"}
+
+
+def test_a_worker_that_recovers_during_the_check_is_not_called_draining(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = iter(["inference worker stopped or stuck", None])
+    monkeypatch.setattr(Service, "worker_failure", property(lambda _: next(states)))
+    answer = client.get("/ready")
+    assert (answer.status_code, answer.json()) == (503, {"status": "inference worker stopped or stuck"})

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
+from server.service import Service
 
 
 def expected(model: OnnxModel, jpeg: bytes, crops: tuple[int, ...] = TEN_CROP) -> tuple[NDArray[np.float32], ...]:
@@ -31,6 +32,16 @@ def test_triton_s_client_asks_about_the_model(triton: Any) -> None:
     metadata = triton.get_model_metadata("patterns")
     assert (metadata["name"], metadata["versions"]) == ("patterns", ["1"])
     assert metadata["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
+
+
+@pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/patterns/ready"])
+def test_status_and_body_of_a_readiness_check_agree(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    states = iter([True, False])
+    monkeypatch.setattr(Service, "ready", property(lambda _: next(states)))
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()["ready"]) == (200, True)
 
 
 @pytest.mark.parametrize("binary", [True, False])
