@@ -68,7 +68,7 @@ EXPOSED_HEADERS = ("Server-Timing", "X-Request-ID", "Retry-After", "ETag", LENGT
 def create_app(service: Service) -> ASGIApp:
     """The HTTP interface of a service, plus gRPC if it has a port. The service is closed when the application ends.
 
-    Raises MissingExtraError.
+    Raises MissingPackageError.
     """
     port = service.settings.grpc_port
     serve_grpc = load_serve_grpc() if port is not None else None

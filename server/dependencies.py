@@ -58,6 +58,10 @@ async def require_write(service: ServiceDep, api_key: ApiKeyDep) -> None:
     service.keys.require("write", api_key)
 
 
+WRITE = [Depends(require_write)]
+"""Dependencies of a route that changes the index."""
+
+
 async def require_admin(service: ServiceDep, api_key: ApiKeyDep) -> None:
     """Allow administrators' keys; allow nobody if the server has no keys."""
     if not service.keys:

@@ -33,7 +33,7 @@ class KeyFileError(AlexNetError):
     """The API keys can't be read, or one is malformed."""
 
 
-class MissingExtraError(AlexNetError):
+class MissingPackageError(AlexNetError):
     """A setting needs an optional package that isn't installed."""
 
 

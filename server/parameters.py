@@ -78,7 +78,7 @@ def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidR
     """The error for an unknown name. It lists the known names and, if one is similar, suggests the nearest."""
     name, names = name[:MAX_NAME_SHOWN], sorted(known)  # a name may be as long as a body
     words = name.lower().split("_")  # top_k means k
-    nearest = difflib.get_close_matches(name.lower(), names, 1) or [known for known in names if known in words]
+    nearest = difflib.get_close_matches(name.lower(), names, 1) or [word for word in names if word in words]
     hint = f"known names: {', '.join(names)}" if names else "none is accepted here"
     if nearest:
         hint = f"did you mean '{nearest[0]}'? K{hint[1:]}"

@@ -73,10 +73,10 @@ def _check_variables() -> None:
     given = {name.upper().removeprefix("ALEXNET_") for name in os.environ if name.upper().startswith("ALEXNET_")}
     for name in sorted(given - known):
         cutoff = MIN_KEY_NAME_SIMILARITY if re.search("KEYS?(_|$)", name) else MIN_NAME_SIMILARITY
-        for nearest in difflib.get_close_matches(name, sorted(known), 1, cutoff):
+        if nearest := difflib.get_close_matches(name, sorted(known), 1, cutoff):
             raise SettingsFileError(
-                f"the environment variable ALEXNET_{name} isn't a setting: did you mean ALEXNET_{nearest}? Rename or "
-                "unset it"
+                f"the environment variable ALEXNET_{name} isn't a setting: did you mean ALEXNET_{nearest[0]}? Rename "
+                "or unset it"
             )
 
 

@@ -5,12 +5,12 @@ Crops that wait for the network are limited by `server.workers.inference`.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from server.exceptions import OverloadedError
-from server.limits.fairness import fits_share
+from server.limits.fairness import fits_share, overloaded_error
 
 
 class Admission:
@@ -20,7 +20,7 @@ class Admission:
     """
 
     def __init__(
-        self, max_requests: int, max_bytes: int, suggest_retry_after: Callable[[], float] = lambda: 1.0
+        self, max_requests: int, max_bytes: float = math.inf, suggest_retry_after: Callable[[], float] = lambda: 1.0
     ) -> None:
         self.max_requests, self.max_bytes, self.suggest_retry_after = max_requests, max_bytes, suggest_retry_after
         self.requests = self.bytes = 0
@@ -30,7 +30,8 @@ class Admission:
     def admit(self, client: str) -> Iterator[BodyQuota]:
         """Count a request as in flight. Raises OverloadedError when the limit, or the client's share, is reached."""
         if not fits_share(1, self._requests_of[client], self.requests, self.max_requests):
-            raise self.overloaded_error(f"limit of {self.max_requests} concurrent requests", self._requests_of[client])
+            limit = f"{self.max_requests} concurrent requests"
+            raise overloaded_error(limit, self._requests_of[client], self.suggest_retry_after())
         quota = BodyQuota(self, client)
         self.requests += 1
         self._requests_of[client] += 1
@@ -48,16 +49,10 @@ class Admission:
         """Count bytes of a body. Raises OverloadedError; a body is always accepted while no other is in flight."""
         alone = self.bytes == quota.bytes
         if not alone and not fits_share(count, self._bytes_of[quota.client], self.bytes, self.max_bytes):
-            raise self.overloaded_error(f"limit of {self.max_bytes:,} bytes in flight", self._bytes_of[quota.client])
+            limit = f"{self.max_bytes:,} bytes in flight"
+            raise overloaded_error(limit, self._bytes_of[quota.client], self.suggest_retry_after())
         self.bytes += count
         self._bytes_of[quota.client] += count
-
-    def overloaded_error(self, limit: str, held: int) -> OverloadedError:
-        """The error for a client that already holds `held` of the limited resource."""
-        share = f"; this client has {held:,}" if held else ""
-        return OverloadedError(
-            f"server busy: {limit}, shared by all clients{share}; retry later", self.suggest_retry_after()
-        )
 
 
 class BodyQuota:

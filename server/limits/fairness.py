@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Generic, Protocol, TypeVar
 
-from server.exceptions import RateLimitedError
+from server.exceptions import OverloadedError, RateLimitedError
 
 MAX_RATE_LIMITED_CLIENTS = 10_000
 """Clients whose requests per second are counted; beyond that, the least recently active one is forgotten."""
@@ -41,6 +41,13 @@ def fits_share(amount: float, held_by_client: float, held_by_all: float, limit: 
     """
     free = limit - held_by_all
     return amount <= free and held_by_client <= free
+
+
+def overloaded_error(limit: str, held: float, retry_after: float) -> OverloadedError:
+    """The error for a client to which `fits_share` grants nothing. `limit`: the limit, with its unit; `held`: what the
+    client holds of it; `retry_after`: seconds after which the client may expect to be accepted."""
+    share = f"; this client has {held:,}" if held else ""
+    return OverloadedError(f"server busy: limit of {limit}, shared by all clients{share}; retry later", retry_after)
 
 
 def limit_for_share(amount: int, count: int) -> int:

@@ -73,24 +73,19 @@ class InferParameters:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """Exactly one of `images` (encoded) and `pixels` ((N, 256, 256, 3) uint8) is set. `outputs` has no duplicates."""
+    """`images`: encoded, or (N, 256, 256, 3) uint8 pixels. `outputs` has no duplicates."""
 
     id: str
-    images: list[bytes] | None
-    pixels: NDArray[np.uint8] | None
+    images: list[bytes] | NDArray[np.uint8]
     parameters: InferParameters = field(default_factory=InferParameters)
     outputs: tuple[RequestedOutput, ...] = ()
-
-    @property
-    def num_images(self) -> int:
-        return len(self.images or ()) if self.pixels is None else len(self.pixels)
 
 
 def parse_infer_request(body: bytes, header_length: str | None, model: RequestedModel, max_images: int) -> InferRequest:
     """Parse an infer request with at most `max_images` images. Raises InvalidRequestError or InvalidBodyError."""
     size = _json_size(body, header_length)
     if header_length is not None and size == 0:
-        return InferRequest("", [body], None, outputs=tuple(RequestedOutput(name, True) for name in model.outputs))
+        return InferRequest("", [body], outputs=tuple(RequestedOutput(name, True) for name in model.outputs))
     document = parse_json(body[:size], MAX_JSON_VALUES)
     _check_names(document, REQUEST_FIELDS, "field of the request")
     for name, expected in (("model_name", model.name), ("model_version", model.version)):
@@ -100,14 +95,14 @@ def parse_infer_request(body: bytes, header_length: str | None, model: Requested
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise InvalidRequestError("`inputs` must be a list with one input: `image` (BYTES) or `pixels` (UINT8)")
     parameters = _parse_parameters(_object(document.get("parameters")))
-    images, pixels = _parse_input(inputs[0], body[size:], max_images)
+    images = _parse_input(inputs[0], body[size:], max_images)
     outputs = _parse_outputs(document.get("outputs"), parameters.binary_output, model.outputs)
     request_id = document.get("id", "")
     if not isinstance(request_id, str) or len(request_id) > MAX_ID_LENGTH or not request_id.isprintable():
         raise InvalidRequestError(
             f"invalid id {_short(request_id)}: it must be text of at most {MAX_ID_LENGTH} printable characters"
         )
-    return InferRequest(request_id, images, pixels, parameters, outputs)
+    return InferRequest(request_id, images, parameters, outputs)
 
 
 def _json_size(body: bytes, header_length: str | None) -> int:
@@ -141,9 +136,7 @@ def _parse_parameters(parameters: Mapping[str, Any]) -> InferParameters:
     return InferParameters(crops, binary_output, seconds if timeout else None)
 
 
-def _parse_input(
-    entry: Mapping[str, Any], rest: bytes, max_images: int
-) -> tuple[list[bytes] | None, NDArray[np.uint8] | None]:
+def _parse_input(entry: Mapping[str, Any], rest: bytes, max_images: int) -> list[bytes] | NDArray[np.uint8]:
     """The images or the pixels of the only input; `rest`: the bytes after the JSON part.
 
     Images are counted by the shape, before any becomes a Python object.
@@ -154,11 +147,11 @@ def _parse_input(
     if kind == ("image", "BYTES"):
         count = math.prod(shape)
         _check_number(count, max_images)
-        return decode_base64(entry.get("data"), count) if raw is None else split_elements(raw, count), None
+        return decode_base64(entry.get("data"), count) if raw is None else split_elements(raw, count)
     if kind == ("pixels", "UINT8"):
         pixels = decode_pixels(raw, entry.get("data"), shape)
         _check_number(len(pixels), max_images)
-        return None, pixels
+        return pixels
     raise InvalidRequestError(
         f"unknown input {_short(kind[0])} of type {_short(kind[1])}: send `image` (BYTES) or `pixels` (UINT8)"
     )

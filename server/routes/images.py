@@ -18,14 +18,7 @@ from index.entries import MAX_ID, Entry, NewEntry
 from index.protocol import Index, ids_of_keys, page_of_intact
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
-from server.dependencies import (
-    ContextDep,
-    ImageId,
-    ShowPathsDep,
-    UploadDep,
-    parameters_of,
-    require_write,
-)
+from server.dependencies import WRITE, ContextDep, ImageId, ShowPathsDep, UploadDep, parameters_of
 from server.exceptions import (
     BAD_REQUEST,
     BodyTooLargeError,
@@ -69,7 +62,6 @@ from server.routes.originals import iter_chunks, open_original
 router = APIRouter(
     route_class=UniqueNamesRoute, tags=["index"], responses=merge_responses(INDEX_RESPONSES, ADMITTED_RESPONSES)
 )
-WRITE = [Depends(require_write)]
 UPDATE_RESPONSES = merge_responses(
     WRITE_RESPONSES,
     responses_for(BodyTooLargeError, RequestTimeoutError, UnsupportedEncodingError, InvalidBodyError, MissingBodyError),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from index.sync import SyncReport
-from server.dependencies import ContextDep, require_write
+from server.dependencies import WRITE, ContextDep
 from server.jobs.index_job import JobStatus, State
 from server.responses.errors import ADMITTED_RESPONSES, WRITE_RESPONSES
 from server.responses.schemas import Schema
 
 router = APIRouter(tags=["index"])
-WRITE = [Depends(require_write)]
 MAX_CHANGES = 1000
 """Changes in one response."""
 

@@ -29,7 +29,7 @@ from server.open_inference.tensors import Tensor
 from server.request_context import RequestContext
 from server.responses.errors import UPLOAD_ERRORS, Responses, responses_for
 from server.responses.schemas import ProtocolError
-from server.workers.inference import InferenceResult
+from server.workers.inference import InferenceResult, Pixels
 
 TAG = "Open Inference Protocol v2"
 router = APIRouter(prefix="/v2", tags=[TAG])
@@ -125,7 +125,8 @@ async def _infer(request: Request, context: RequestContext, body: bytes) -> Enco
     if infer_request.parameters.timeout is not None:
         deadline = time.monotonic() + infer_request.parameters.timeout
         context = replace(context, deadline=min(context.deadline, deadline))
-    work = [_infer_image(context, infer_request, number) for number in range(infer_request.num_images)]
+    crops = infer_request.parameters.crop_ids
+    work = [_infer_image(context, image, crops) for image in infer_request.images]
     results = await context.run(gather_all(work))
     encode = partial(_encode, infer_request, results, loaded_model, request.headers.get("Accept-Encoding", ""))
     with context.timings.measure("encode"):
@@ -134,13 +135,9 @@ async def _infer(request: Request, context: RequestContext, body: bytes) -> Enco
     return response
 
 
-async def _infer_image(context: RequestContext, infer_request: InferRequest, number: int) -> InferenceResult:
-    crops = infer_request.parameters.crop_ids
-    if infer_request.pixels is not None:
-        return await context.infer(infer_request.pixels[number : number + 1], crops)
-    assert infer_request.images is not None
-    image = await context.decode(infer_request.images[number])
-    return await context.infer(image.pixels[None], crops)
+async def _infer_image(context: RequestContext, image: bytes | Pixels, crops: tuple[int, ...]) -> InferenceResult:
+    pixels = (await context.decode(image)).pixels if isinstance(image, bytes) else image
+    return await context.infer(pixels[None], crops)
 
 
 def _encode(

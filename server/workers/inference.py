@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.runtime import MAX_CROPS, OnnxModel
-from server.exceptions import DeadlineExceededError, InferenceError, OverloadedError
-from server.limits.fairness import fits_share
+from server.exceptions import DeadlineExceededError, InferenceError
+from server.limits.fairness import fits_share, overloaded_error
 from server.workers.base import BatchWorker, Job
 
 MAX_BATCH_CROPS = {"cpu": MAX_CROPS, "cuda": 320}
@@ -114,11 +114,8 @@ class InferenceWorker(BatchWorker[InferenceJob]):
         queued = self.queued_crops
         own = sum(other.num_crops for other in self._queue.of_client(job.client))
         if queued and not fits_share(job.num_crops, own, queued, self.max_queued_crops):
-            raise OverloadedError(
-                f"server busy: limit of {self.max_queued_crops:,} queued crops, shared by all clients; this client "
-                f"has {own:,}; retry later",
-                max(1.0, self.throughput.seconds_for(queued)),
-            )
+            limit, retry_after = f"{self.max_queued_crops:,} queued crops", self.throughput.seconds_for(queued)
+            raise overloaded_error(limit, own, max(1.0, retry_after))
 
     def fits(self, batch: Sequence[InferenceJob], job: InferenceJob) -> bool:
         first, crops = batch[0], sum(other.num_crops for other in batch)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from model.requirements import install_extra
 from server.connections.listening import check_address
-from server.exceptions import BindError, MissingExtraError
+from server.exceptions import BindError, MissingPackageError
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_grpc(settings: Settings) -> None:
-    """Raise MissingExtraError or BindError, before anything slow is done, if the settings can't be met."""
+    """Raise MissingPackageError or BindError, before anything slow is done, if the settings can't be met."""
     if settings.grpc_port is not None:
         load_serve_grpc()
         if settings.grpc_port == settings.port != 0 and settings.uds is None:
@@ -27,9 +27,9 @@ def check_grpc(settings: Settings) -> None:
 
 
 def load_serve_grpc() -> Callable[[ASGIApp, Service, int], AbstractAsyncContextManager[int]]:
-    """`server.open_inference.grpc.server.serve_grpc`. Raises MissingExtraError."""
+    """`server.open_inference.grpc.server.serve_grpc`. Raises MissingPackageError."""
     try:
         from server.open_inference.grpc.server import serve_grpc
     except ImportError as error:
-        raise MissingExtraError(f"--grpc-port needs {error.name}: {install_extra('grpc')}") from error
+        raise MissingPackageError(f"--grpc-port needs {error.name}: {install_extra('grpc')}") from error
     return serve_grpc

@@ -104,10 +104,8 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
-        settings = service.settings
-        self._open_calls = Admission(
-            settings.max_concurrent_requests, settings.max_inflight_bytes, service.suggest_retry_after
-        )
+        limit = service.settings.max_concurrent_requests
+        self._open_calls = Admission(limit, suggest_retry_after=service.suggest_retry_after)
         self._handlers = {f"/{SERVICE}/{method.name}": self._make_handler(method) for method in service_methods()}
         self._stopping = asyncio.Event()
 

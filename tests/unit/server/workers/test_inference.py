@@ -161,6 +161,14 @@ def test_what_waits_is_bounded(inference: InferenceWorker, gate: Gate) -> None:
     assert inference.queued_crops == 20
 
 
+def test_a_client_that_has_nothing_queued_is_not_told_its_share(inference: InferenceWorker, gate: Gate) -> None:
+    occupied(inference, gate)
+    for client in ("one", "two"):
+        inference.submit(replace(job(crops=TEN_CROP), client=client))
+    with pytest.raises(OverloadedError, match="limit of 24 queued crops, shared by all clients; retry later"):
+        inference.submit(replace(job(crops=TEN_CROP), client="three"))
+
+
 def test_closing_finishes_what_waits(gate: Gate) -> None:
     inference = InferenceWorker(gate, 20, lambda crops: None)  # type: ignore[arg-type]
     futures = [inference.submit(job()) for _ in range(3)]

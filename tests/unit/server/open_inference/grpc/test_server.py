@@ -30,7 +30,7 @@ from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import create_app
-from server.exceptions import BindError, MissingExtraError
+from server.exceptions import BindError, MissingPackageError
 from server.open_inference.grpc import extra
 from server.open_inference.grpc import server as grpc_server
 from server.open_inference.grpc.messages import encode_request, message_class, service_methods
@@ -479,7 +479,7 @@ def test_the_option_of_a_port_in_use_is_named(port: int) -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "server.open_inference.grpc.server", None)
-    with pytest.raises(MissingExtraError, match=r"alexnet-server\[grpc\]"):
+    with pytest.raises(MissingPackageError, match=r"alexnet-server\[grpc\]"):
         extra.check_grpc(Settings(grpc_port=0))
 
 
