@@ -61,6 +61,8 @@ PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=Pro
 """Errors that every authenticated route may return, for its API key, origin, Host header or parameters."""
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+UNLISTED_PATHS = ("/page", "/docs", "/openapi.json")
+"""Paths, besides /, that aren't in the OpenAPI document."""
 EXPOSED_HEADERS = ("Server-Timing", "X-Request-ID", "Retry-After", "ETag", LENGTH_HEADER)
 """Response headers that pages of allowed origins can read, besides the CORS-safelisted ones."""
 
@@ -96,18 +98,16 @@ def create_app(service: Service) -> ASGIApp:
     app.mount("/page", GZipMiddleware(StaticFiles(directory=WEB)), name="page")
     app.add_route("/", show_page, include_in_schema=False)
     add_api_reference(app)
-    _check_root_path(app, service.settings.root_path)
     error_handlers.install(app)
     application = _add_middleware(app, service)
     return application
 
 
-def _check_root_path(app: FastAPI, root_path: str) -> None:
+def check_root_path(root_path: str) -> None:
     """Raise InvalidRequestError for a prefix that begins like one of the server's own paths: the server couldn't tell
     whether a proxy has removed it."""
-    paths = [*app.state.methods, *(getattr(route, "path", "") for route in app.routes)]
     first = root_path.split("/")[:2]
-    if root_path and first in [path.split("/")[:2] for path in paths]:
+    if root_path and first in [path.split("/")[:2] for path in (*methods_by_path(), *UNLISTED_PATHS)]:
         raise InvalidRequestError(
             f"--root-path {root_path} begins like the server's own path {'/'.join(first)}: choose another prefix"
         )

@@ -18,7 +18,7 @@ import uvicorn
 from model.exceptions import InvalidRequestError
 from model.images.crops import TEN_CROP
 from model.shell_command import Command
-from server.app import create_app
+from server.app import check_root_path, create_app
 from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol, TimeoutH11ProtocolWithGrpc
 from server.connections.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
 from server.exceptions import SettingsFileError
@@ -90,6 +90,7 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
     return_memory_to_os()
     check_grpc(settings)
     check_limits(settings)
+    check_root_path(settings.root_path)
     listeners = [bind_unix(settings.uds)] if settings.uds else bind(settings.host, settings.port)
     configure_logging(settings.log_format, settings.log_level)
     if settings.log_format == "json":

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
 from fastapi import APIRouter, Response
-from numpy.typing import NDArray
-from PIL import Image
 
 from model.artifacts.kernels import draw_sheet
 from server.dependencies import ContextDep
 from server.exceptions import NoKernelsError
 from server.responses.errors import ADMITTED_RESPONSES, file_response, merge_responses, responses_for
+from server.responses.png import png_response
 from server.responses.schemas import ClassRef, HistoryResponse
 
 router = APIRouter(tags=["operation"])
@@ -30,13 +26,7 @@ async def get_kernels(context: ContextDep) -> Response:
     kernels = context.loaded_model.kernels
     if kernels is None:
         raise NoKernelsError("this artifact contains no kernels to draw (kernels.npy)")
-    return await context.run(context.run_in_pool(lambda: _draw_kernels(kernels)))
-
-
-def _draw_kernels(kernels: NDArray[np.float32]) -> Response:
-    file = io.BytesIO()
-    Image.fromarray(draw_sheet(kernels)).save(file, "PNG")
-    return Response(file.getvalue(), media_type="image/png")
+    return await context.run(context.run_in_pool(lambda: png_response(draw_sheet(kernels))))
 
 
 @router.get("/history", responses=ADMITTED_RESPONSES, summary="Training history")

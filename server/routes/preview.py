@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
 from fastapi import APIRouter, Response
-from numpy.typing import NDArray
-from PIL import Image
 
 from server.dependencies import ContextDep, ImageId, UploadDep
 from server.request_body.uploads import describe_body
@@ -20,6 +15,7 @@ from server.responses.errors import (
     file_response,
     merge_responses,
 )
+from server.responses.png import png_response
 from server.routes.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
 from server.routes.originals import read_original
 
@@ -65,10 +61,4 @@ async def preview_indexed(context: ContextDep, image_id: ImageId, if_none_match:
 
 async def _render(context: RequestContext, data: bytes) -> Response:
     image = await context.decode(data)
-    return await context.run_in_pool(lambda: _png(image.pixels))
-
-
-def _png(pixels: NDArray[np.uint8]) -> Response:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return Response(file.getvalue(), media_type="image/png")
+    return await context.run_in_pool(lambda: png_response(image.pixels))

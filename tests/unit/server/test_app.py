@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from model.exceptions import InvalidRequestError
+from server.app import check_root_path
 from server.exceptions import all_errors
 from server.page import WEB
 
@@ -37,6 +42,21 @@ def test_the_page_has_words_for_every_error_that_it_can_meet() -> None:
         "unreadable_file",
         "unreadable_answer",
     }
+
+
+def test_a_prefix_that_begins_like_an_address_is_refused(client: TestClient) -> None:
+    """With the prefix /images, it would be unclear whether a proxy has removed it from a request for /images/1."""
+    app: Any = client.app
+    while not isinstance(app, FastAPI):  # inside the middleware
+        app = app.app
+    unlisted = {route.path for route in app.routes if hasattr(route, "path")} - {"/"}
+    assert unlisted == {"/page", "/docs", "/openapi.json"}
+    for path in ("/images", "/v2", *unlisted):
+        for prefix in (path, f"{path}/vision"):
+            with pytest.raises(InvalidRequestError, match=f"--root-path {prefix} begins like the server's own path"):
+                check_root_path(prefix)
+    for prefix in ("", "/vision", "/vision/images", "/image"):
+        check_root_path(prefix)
 
 
 def test_no_page_may_load_or_send_anywhere_else(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from model.exceptions import InvalidRequestError
 from server.run import check_limits, describe
 from server.service import Service
 from server.settings import Settings
+from tests.helpers.server import ALEXNET
 
 
 def lines_at_start(**settings: object) -> list[str]:
@@ -19,6 +21,13 @@ def lines_at_start(**settings: object) -> list[str]:
         return describe(service, "ADDRESS")
     finally:
         service.close()
+
+
+def test_a_prefix_like_an_own_path_is_refused_before_anything_is_loaded(artifact: Artifact, tmp_path: Path) -> None:
+    command = [ALEXNET, "serve", "--artifact", artifact.path, "--port", "0", "--root-path", "/images"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: --root-path /images begins like the server's own path /images: choose")
 
 
 def test_a_browser_opens_addresses_but_no_unix_sockets(artifact: Artifact, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
 from model.artifacts.artifact import Artifact
-from model.exceptions import InvalidRequestError
 from server.app import ROUTERS, create_app
 from server.middleware.forwarded import ForwardedMiddleware
 from server.service import Service
@@ -210,11 +209,3 @@ def test_a_refused_target_is_not_in_the_scope_that_is_logged(target: str) -> Non
 def test_any_proxy_among_others_is_trusted() -> None:
     scope = resolve({"X-Forwarded-For": "1.2.3.4"}, "203.0.113.9", trusted=["10.0.0.7", "*"])
     assert scope["client"][0] == "1.2.3.4"
-
-
-@pytest.mark.parametrize("prefix", ["/images", "/v2/vision", "/docs", "/page"])
-def test_a_prefix_that_begins_like_an_address_is_refused(service: Service, prefix: str) -> None:
-    """With the prefix /images, it would be unclear whether a proxy has removed it from a request for /images/1."""
-    message = f"--root-path {prefix} begins like the server's own path"
-    with pytest.raises(InvalidRequestError, match=message), client_at(service, "9.9.9.9", root_path=prefix):
-        pass
