@@ -30,10 +30,10 @@ from server.open_inference.grpc.extra import load_serve_grpc
 from server.open_inference.infer_request import LENGTH_HEADER
 from server.page import WEB, show_page
 from server.parameters import check_query
-from server.process.shutdown import close_service
+from server.process.server import close_service
 from server.request_body.content_encoding import ContentEncodingMiddleware
 from server.responses import error_handlers
-from server.responses.errors import AUTH_ERRORS, responses_for
+from server.responses.openapi import AUTH_ERRORS, responses_for
 from server.responses.schemas import ProtocolError
 from server.routes import (
     classify,

@@ -229,9 +229,3 @@ def error_info(kind: type[BaseException]) -> ErrorInfo:
         if issubclass(base, ServerError):
             return ErrorInfo(base.status, base.code, base.description)
     return INTERNAL_ERROR
-
-
-def all_errors() -> list[ErrorInfo]:
-    """Every error that a response can carry, by status and code."""
-    own = [error_info(kind) for kind in ServerError.__subclasses__()]
-    return sorted([*own, *DOMAIN_ERRORS.values(), *FRAMEWORK_ERRORS], key=lambda info: (info.status, info.code))

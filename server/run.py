@@ -27,7 +27,7 @@ from server.observability.log_output import configure_logging
 from server.open_inference.grpc.extra import check_grpc
 from server.parameters import unknown_name_error
 from server.process.malloc import return_memory_to_os
-from server.process.shutdown import DrainingServer, exit_immediately
+from server.process.server import DrainingServer, exit_immediately
 from server.process.signals import Signals
 from server.service import Service
 from server.settings import Settings

@@ -1,4 +1,4 @@
-"""Exception handlers: every exception becomes a response with a status, a code and one JSON shape."""
+"""Exceptions become responses with a status, a code and one JSON shape; causes that they don't reveal are logged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from model.exceptions import AlexNetError, InvalidRequestError
+from model.exceptions import AlexNetError, InvalidRequestError, StorageFullError
 from server.addresses import route_path
 from server.exceptions import (
     BAD_REQUEST,
+    FRAMEWORK_ERRORS,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -32,14 +33,13 @@ from server.page import VARY_BY_ACCEPT, show_not_found, wants_page
 from server.parameters import unknown_name_error
 from server.request_body.content_encoding import ACCEPTED_ENCODINGS
 from server.request_body.uploads import is_json
-from server.responses.errors import error_detail, log_cause
-from server.responses.schemas import ErrorResponse
+from server.responses.schemas import ErrorDetail, ErrorResponse
 
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected; only the log and the metrics see it."""
-FRAMEWORK_ERRORS_BY_STATUS = {info.status: info for info in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED)}
+FRAMEWORK_ERRORS_BY_STATUS = {info.status: info for info in FRAMEWORK_ERRORS}
 ERRORS_BY_LOCATION: dict[object, type[AlexNetError]] = {"header": InvalidHeaderError, "body": InvalidBodyError}
 
 
@@ -59,7 +59,7 @@ def respond_bad_request(request: Request, message: str) -> Response:
 
 def _respond(request: Request, info: ErrorInfo, message: str, headers: Mapping[str, str] | None = None) -> Response:
     request.scope["error_code"] = info.code
-    detail = error_detail(request, info.code, message)
+    detail = _error_detail(request, info.code, message)
     if route_path(request.scope).startswith("/v2"):  # the Open Inference Protocol has its own error shape
         return JSONResponse({"error": detail.message}, info.status, headers)
     return JSONResponse(ErrorResponse(error=detail).model_dump(), info.status, headers)
@@ -70,8 +70,31 @@ def respond_to_error(request: Request, error: Exception) -> Response:
     info = error_info(type(error))
     if info == INTERNAL_ERROR:
         return _handle_unexpected(request, error)
-    log_cause(request, error)
+    _log_cause(request, error)
     return _respond(request, info, str(error), _error_headers(info, error))
+
+
+def image_error(request: Request, error: AlexNetError) -> ErrorResponse:
+    """The entry for a failed image among several in a request."""
+    _log_cause(request, error)
+    return ErrorResponse(error=_error_detail(request, error_info(type(error)).code, str(error)))
+
+
+def _error_detail(request: Request, code: str, message: str) -> ErrorDetail:
+    """The error with the id of its request."""
+    text = message.encode(errors="backslashreplace").decode()  # JSON may contain lone surrogates, UTF-8 can't
+    return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
+
+
+def _log_cause(request: Request, error: Exception) -> None:
+    """Log the cause of a server error, such as a network that fails: the response doesn't reveal it.
+
+    A full disk is no fault of the program: it gets one line, since the log may be on the same disk.
+    """
+    if isinstance(error, StorageFullError):
+        logger.error("request %s failed: %s", request.scope.get("request_id"), error)
+    elif error_info(type(error)).status >= 500 and error.__cause__ is not None:
+        logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
 
 
 def _error_headers(info: ErrorInfo, error: Exception) -> dict[str, str]:

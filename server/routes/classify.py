@@ -14,7 +14,7 @@ from server.dependencies import ContextDep, UploadDep, parameters_of
 from server.parameters import Crops, Parameters
 from server.request_body.uploads import describe_body
 from server.request_context import RequestContext
-from server.responses.errors import UPLOAD_RESPONSES
+from server.responses.openapi import UPLOAD_RESPONSES
 from server.responses.schemas import ClassifyResponse, ErrorResponse, ImageInfo, ModelRef, Prediction
 from server.routes.image_answers import answer_each
 

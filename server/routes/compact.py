@@ -10,7 +10,7 @@ from pydantic import Field
 from index.protocol import require_compaction
 from server.dependencies import ContextDep, require_admin
 from server.jobs.index_job import JobStatus, State, require_writable
-from server.responses.errors import ADMITTED_RESPONSES, WRITE_RESPONSES
+from server.responses.openapi import ADMITTED_RESPONSES, WRITE_RESPONSES
 from server.responses.schemas import Schema
 
 router = APIRouter(tags=["index"])

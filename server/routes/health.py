@@ -12,7 +12,7 @@ from model.network.registry import build_spec
 from server.dependencies import ApiKeyDep, LoadedModelDep, ServiceDep, require_admin, require_read
 from server.exceptions import DeadlineExceededError, InvalidHeaderError, ReloadError
 from server.limits.deadlines import TIMEOUT_HEADER, parse_deadline, run_until_deadline
-from server.responses.errors import Responses, file_response, responses_for
+from server.responses.openapi import Responses, file_response, responses_for
 from server.responses.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
 
 router = APIRouter(tags=["operation"])

@@ -9,7 +9,7 @@ from model.exceptions import InvalidImageError
 from server.exceptions import InferenceError
 from server.limits.deadlines import gather_all
 from server.request_context import RequestContext
-from server.responses.errors import image_error
+from server.responses.error_handlers import image_error
 from server.responses.schemas import ErrorResponse, Schema
 
 Answer = TypeVar("Answer", bound=Schema)

@@ -33,13 +33,13 @@ from server.parameters import MAX_SELECTED, LookupLabel, Parameters, StoredId, S
 from server.request_body.json_body import UniqueNamesRoute
 from server.request_body.uploads import Upload, describe_body
 from server.request_context import RequestContext
-from server.responses.errors import (
+from server.responses.error_handlers import image_error
+from server.responses.openapi import (
     ADMITTED_RESPONSES,
     INDEX_RESPONSES,
     UPLOAD_RESPONSES,
     WRITE_RESPONSES,
     file_response,
-    image_error,
     merge_responses,
     responses_for,
 )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from model.artifacts.kernels import draw_sheet
 from server.dependencies import ContextDep
 from server.exceptions import NoKernelsError
-from server.responses.errors import ADMITTED_RESPONSES, file_response, merge_responses, responses_for
+from server.responses.openapi import ADMITTED_RESPONSES, file_response, merge_responses, responses_for
 from server.responses.png import png_response
 from server.responses.schemas import ClassRef, HistoryResponse
 

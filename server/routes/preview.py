@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from server.dependencies import ContextDep, ImageId, UploadDep
 from server.request_body.uploads import describe_body
 from server.request_context import RequestContext
-from server.responses.errors import (
+from server.responses.openapi import (
     ADMITTED_RESPONSES,
     DECODING_RESPONSES,
     INDEX_RESPONSES,

@@ -22,7 +22,7 @@ from server.limits.deadlines import gather_all
 from server.parameters import LookupLabel, Parameters, StoredId, StoredText
 from server.request_body.uploads import describe_body
 from server.request_context import RequestContext
-from server.responses.errors import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
+from server.responses.openapi import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
 from server.responses.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
 from server.routes.search_cursor import decode_cursor, encode_cursor, query_fingerprint
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from index.sync import SyncReport
 from server.dependencies import WRITE, ContextDep
 from server.jobs.index_job import JobStatus, State
-from server.responses.errors import ADMITTED_RESPONSES, WRITE_RESPONSES
+from server.responses.openapi import ADMITTED_RESPONSES, WRITE_RESPONSES
 from server.responses.schemas import Schema
 
 router = APIRouter(tags=["index"])

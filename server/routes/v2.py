@@ -27,7 +27,7 @@ from server.open_inference.infer_response import EncodedResponse, encode_infer_r
 from server.open_inference.model_description import EXTENSIONS, model_metadata, requested_model
 from server.open_inference.tensors import Tensor
 from server.request_context import RequestContext
-from server.responses.errors import UPLOAD_ERRORS, Responses, responses_for
+from server.responses.openapi import UPLOAD_ERRORS, Responses, responses_for
 from server.responses.schemas import ProtocolError
 from server.workers.inference import InferenceResult, Pixels
 

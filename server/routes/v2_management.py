@@ -14,7 +14,7 @@ from server.dependencies import LoadedModelDep, ServiceDep, require_read
 from server.exceptions import UnknownModelError, UnsupportedOperationError
 from server.open_inference.infer_request import NO_SHARED_MEMORY
 from server.open_inference.model_description import LOG_SETTINGS, TRACE_SETTINGS, model_config
-from server.responses.errors import responses_for
+from server.responses.openapi import responses_for
 from server.responses.schemas import ProtocolError
 from server.routes.v2 import MODEL, MODEL_RESPONSES, TAG, VERSIONED, ModelName
 

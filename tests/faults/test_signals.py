@@ -89,7 +89,7 @@ def test_busy_threads_do_not_keep_a_server_alive(artifact: Artifact, tmp_path: P
     A request that waits for them is answered when the shutdown timeout is over, unless a second signal comes before.
     """
     port = free_port()
-    patch = "time; import server.process.shutdown as s; s.CLOSE_SECONDS = 1; import server.service as v;"
+    patch = "time; import server.process.server as s; s.CLOSE_SECONDS = 1; import server.service as v;"
     patch += "v.Service.busy = lambda self: [self.decoder._threads.submit(time.sleep, 600) for _ in range(99)];"
     patch += "i = v.Service.__init__; v.Service.__init__ = lambda self, x: (i(self, x), self.busy())[0]"
     command = [sys.executable, "-c", SERVE.format(patch), str(artifact.path), str(port)]

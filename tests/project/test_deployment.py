@@ -20,7 +20,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
-from server.process.shutdown import CLOSE_SECONDS
+from server.process.server import CLOSE_SECONDS
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.server import served_in_thread

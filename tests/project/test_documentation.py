@@ -15,8 +15,8 @@ from typer.main import get_command
 
 from alexnet.cli import app as cli
 from model.shell_command import option_name
-from server.exceptions import all_errors
 from tests.helpers.documents import DOCUMENTS, ROOT, commands, inline_commands
+from tests.helpers.errors import all_errors
 from training.config import EPOCH_FIELDS
 from training.recipes import RECIPES
 

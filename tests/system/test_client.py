@@ -30,8 +30,8 @@ from alexnet_client.retries import RETRY_STATUSES
 
 from alexnet.classifier import Classifier
 from model.artifacts.artifact import Artifact
-from server.exceptions import all_errors
 from tests.helpers.drawings import draw, draw_images, encode
+from tests.helpers.errors import all_errors
 from tests.helpers.server import served
 
 KEY = "a-key-for-the-tests"

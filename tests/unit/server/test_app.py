@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 
 from model.exceptions import InvalidRequestError
 from server.app import check_root_path
-from server.exceptions import all_errors
 from server.page import WEB
+from tests.helpers.errors import all_errors
 
 
 def test_the_page_needs_no_other_host_and_is_small(client: TestClient) -> None:

@@ -9,8 +9,9 @@ from collections import Counter
 from model import exceptions as lower
 from model.exceptions import AlexNetError, ArtifactError, ImageTooLargeError, UnsupportedImageError
 from server import exceptions
-from server.exceptions import DOMAIN_ERRORS, INTERNAL_ERROR, ServerError, all_errors, error_info
+from server.exceptions import DOMAIN_ERRORS, INTERNAL_ERROR, ServerError, error_info
 from server.page import WEB
+from tests.helpers.errors import all_errors
 
 
 def test_every_server_error_has_attributes_of_its_own() -> None:

@@ -24,7 +24,7 @@ def lines_at_start(**settings: object) -> list[str]:
 
 
 def test_a_prefix_like_an_own_path_is_refused_before_anything_is_loaded(artifact: Artifact, tmp_path: Path) -> None:
-    command = [ALEXNET, "serve", "--artifact", artifact.path, "--port", "0", "--root-path", "/images"]
+    command = [str(ALEXNET), "serve", "--artifact", str(artifact.path), "--port", "0", "--root-path", "/images"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("error: --root-path /images begins like the server's own path /images: choose")

@@ -1,4 +1,4 @@
-"""Shutdown: SIGTERM drains and stops the server without losing a request, in bounded time."""
+"""uvicorn's server, which reloads on SIGHUP, and on SIGTERM stops in bounded time without losing a request."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""Error responses: the JSON of an error, and the `responses=` of the OpenAPI document, from the table of exceptions."""
+"""`responses=` of routes, for the OpenAPI document: those of errors, from the table of exceptions, and files."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from pydantic import BaseModel
-from starlette.requests import Request
 
 from model.exceptions import (
     AlexNetError,
@@ -38,9 +36,7 @@ from server.exceptions import (
     UnsupportedEncodingError,
     error_info,
 )
-from server.responses.schemas import ErrorDetail, ErrorResponse
-
-logger = logging.getLogger(__name__)
+from server.responses.schemas import ErrorResponse
 
 Responses = dict[int | str, dict[str, Any]]
 """What FastAPI takes as `responses=`."""
@@ -102,26 +98,3 @@ WRITE_RESPONSES = merge_responses(
     INDEX_RESPONSES, ADMITTED_RESPONSES, responses_for(IndexLockedError, StorageFullError)
 )
 """Responses to every change of the index."""
-
-
-def error_detail(request: Request, code: str, message: str) -> ErrorDetail:
-    """The error with the id of its request."""
-    text = message.encode(errors="backslashreplace").decode()  # JSON may contain lone surrogates, UTF-8 can't
-    return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
-
-
-def log_cause(request: Request, error: Exception) -> None:
-    """Log the cause of a server error, such as a network that fails: the response doesn't reveal it.
-
-    A full disk is no fault of the program: it gets one line, since the log may be on the same disk.
-    """
-    if isinstance(error, StorageFullError):
-        logger.error("request %s failed: %s", request.scope.get("request_id"), error)
-    elif error_info(type(error)).status >= 500 and error.__cause__ is not None:
-        logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-
-
-def image_error(request: Request, error: AlexNetError) -> ErrorResponse:
-    """The entry for a failed image among several in a request."""
-    log_cause(request, error)
-    return ErrorResponse(error=error_detail(request, error_info(type(error)).code, str(error)))

@@ -13,7 +13,7 @@ import uvicorn
 from model.artifacts.artifact import Artifact
 from server.app import create_app
 from server.exceptions import ReloadError
-from server.process.shutdown import CLOSE_SECONDS, DrainingServer, close_service
+from server.process.server import CLOSE_SECONDS, DrainingServer, close_service
 from server.process.signals import Signals
 from server.service import Service
 from server.settings import Settings
