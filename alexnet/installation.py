@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 DISTRIBUTION = "alexnet-server"
+"""As in `model.requirements`, which may be somebody else's."""
 PACKAGES = ("index", "model", "server", "training")
 ROOT = Path(__file__).resolve().parents[1]
 AGAIN = "reinstall alexnet-server in its own environment (uv tool, pipx, or a new venv)"

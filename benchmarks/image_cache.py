@@ -26,13 +26,13 @@ from benchmarks.memory import measure_private_memory
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.sampling import sample_repeatedly
 from benchmarks.timing import median_ratio
+from model.cpus import available_cpus
 from model.exceptions import InvalidImageError
 from model.images.preprocess import decode_image
-from model.runtime import available_cpus
+from model.malloc import keep_freed_memory
 from training.data.cache import CacheFormat, build_cache
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
-from training.loop.runtime import disable_malloc_trim
 
 DECODER = "decoder alone"
 SAMPLE_INTERVAL = 1.0
@@ -101,7 +101,7 @@ def main(
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, and write a dated result."""
-    disable_malloc_trim()  # as training/run.py does
+    keep_freed_memory()  # as training/run.py does
     dataset = load_dataset(data, archive=archive)
     decode_all(replace(dataset, train=dataset.train[:WARM_UP_IMAGES], validation=(), test=()))
     dataset = replace(dataset, train=dataset.train * repeats)

@@ -43,11 +43,12 @@ from benchmarks.timing import GFLOP_PER_CROP, measure_matrix_tflops, median_rati
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_folded_weights, read_spec
+from model.cpus import available_cpus
 from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image
 from model.network.onnx_graph import build_graph
 from model.network.temperature import read_temperature
-from model.runtime import OnnxModel, available_cpus
+from model.runtime import OnnxModel
 from training.data.loading import load_dataset
 
 PAUSE = 0.3

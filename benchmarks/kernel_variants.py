@@ -25,9 +25,9 @@ from onnx import TensorProto, helper
 from benchmarks.command import run_main
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import time_in_turns
+from model.cpus import available_cpus
 from model.lrn import formula
 from model.network.onnx_builder import GraphBuilder
-from model.runtime import available_cpus
 
 Array = NDArray[np.float32]
 Variant = Callable[[Array], Array]

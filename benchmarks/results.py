@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from model.cpus import available_cpus
 from model.files import atomic_write
-from model.runtime import available_cpus
 from training.publish.provenance import commit, processor
 
 ROOT = Path(__file__).parents[1]

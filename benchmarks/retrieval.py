@@ -36,7 +36,7 @@ from index.features import FeatureFile
 from index.scanning.nearest import nearest, nearest_batch
 from index.scanning.quantized_scanner import QuantizedScanner
 from index.scanning.scanners import FeatureMatrix, SearchPool
-from model.runtime import available_cpus
+from model.cpus import available_cpus
 
 NUM_NEIGHBORS = 10
 READ_ROWS = 64

@@ -29,18 +29,19 @@ from benchmarks.command import run_main
 from benchmarks.data_loading import create_engine, create_images, measure_loading
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import GFLOP_PER_IMAGE, measure_matrix_tflops, median_ratio, time_call
+from model.cpus import available_cpus
 from model.huge_pages import use_huge_pages
 from model.lrn.functional import local_response_norm
+from model.malloc import keep_freed_memory
 from model.network.initialization import initialize
 from model.network.registry import build_spec
 from model.network.torch_module import AlexNet
-from model.runtime import available_cpus
 from training.config import TrainingDevice, TrainingPrecision
 from training.data.augment import Augmentation
 from training.data.crop_kernels import cut_crops
 from training.loop.distributed import DistributedContext
 from training.loop.frozen_features import num_frozen_layers
-from training.loop.runtime import disable_malloc_trim, pick_device, pick_precision
+from training.loop.runtime import pick_device, pick_precision
 from training.loop.trainer import HUGE_PAGES_STEP
 from training.optim.dropout import dropout_masks
 from training.optim.sgd import MomentumSGD, scheduled_learning_rates
@@ -74,7 +75,7 @@ def _run_steps(
 ) -> None:
     """In a separate process: one timed step for each message, until there are no more."""
     if keeps_memory:
-        disable_malloc_trim()
+        keep_freed_memory()
     torch.set_num_threads(available_cpus())
     step = create_step(*arguments)
     if huge_pages:
@@ -284,7 +285,7 @@ def main(
     """Measure, print, and write a dated result."""
     torch_device = torch.device(pick_device(device))
     torch.set_num_threads(available_cpus())
-    disable_malloc_trim()
+    keep_freed_memory()
     precisions = choose_precisions(torch_device)
     if "bfloat16" not in precisions:
         typer.echo("bfloat16 is left out: this machine has no instructions for it")

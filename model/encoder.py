@@ -9,10 +9,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import ENCODER, Artifact
+from model.cpus import available_cpus
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 from model.graph_check import check_graph
-from model.runtime import available_cpus
 
 
 class Encoder:

@@ -9,6 +9,8 @@ from shlex import quote
 
 from model.shell_command import shell_command
 
+DISTRIBUTION = "alexnet-server"
+"""The name of this program's package."""
 PACKAGES = {
     "cv2": ("opencv-python-headless", "caffe"),
     "elpv_dataset": ("elpv-dataset", "demo"),
@@ -37,9 +39,9 @@ INSTALL_GPU = (
 
 def install_extra(extra: str) -> str:
     """The command that adds an extra to this installation, whether pip, pipx or uv made it."""
-    package, environment = f"'alexnet-server[{extra}]'", Path(sys.prefix)
+    package, environment = f"'{DISTRIBUTION}[{extra}]'", Path(sys.prefix)
     if (environment / "pipx_metadata.json").is_file():
-        return f"pipx runpip alexnet-server install {package}"
+        return f"pipx runpip {DISTRIBUTION} install {package}"
     if environment.parent.name.startswith("archive-v"):  # uv's cache, from which uvx runs
         return f"in the clone, uvx --from '.[{extra}]' alexnet ..."
     if find_spec("pip") is None:

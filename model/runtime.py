@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -13,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from model.cpus import available_cpus
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.graph_check import check_graph
 from model.images.contract import IMAGE_SIZE
@@ -36,18 +36,6 @@ OUTPUTS = {"probabilities": ("tensor(float)", 2), "features": ("tensor(float)", 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
 """float32 is float32 on a GPU, too: with TF32, features would differ from those of an index made on the CPU."""
-
-
-def available_cpus() -> int:
-    """Number of processors that this process may use: its affinity, limited by the quota of its control group."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            count = min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # no control groups, or another version of them
-    return count
 
 
 class OnnxModel:

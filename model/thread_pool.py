@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from model.runtime import available_cpus
+from model.cpus import available_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from model.exceptions import InvalidRequestError
+from model.requirements import DISTRIBUTION
 from server.api_reference.page import add_api_reference
 from server.dependencies import require_read, require_same_origin
 from server.gauges import GaugeCollector
@@ -82,9 +83,9 @@ def create_app(service: Service) -> ASGIApp:
         await close_service(service)
 
     app = FastAPI(
-        title="alexnet-server",
+        title=DISTRIBUTION,
         summary="Classify images and find similar ones with the network of Krizhevsky, Sutskever and Hinton (2012).",
-        version=version("alexnet-server"),
+        version=version(DISTRIBUTION),
         lifespan=lifespan,
         dependencies=[Depends(require_same_origin)],
         redirect_slashes=False,

@@ -17,6 +17,7 @@ import uvicorn
 
 from model.exceptions import InvalidRequestError
 from model.images.crops import TEN_CROP
+from model.malloc import map_large_blocks
 from model.shell_command import Command
 from server.app import check_root_path, create_app
 from server.connections.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol, TimeoutH11ProtocolWithGrpc
@@ -26,7 +27,6 @@ from server.limits.fairness import limit_for_share
 from server.observability.log_output import configure_logging
 from server.open_inference.grpc.extra import check_grpc
 from server.parameters import unknown_name_error
-from server.process.malloc import return_memory_to_os
 from server.process.server import DrainingServer, exit_immediately
 from server.process.signals import Signals
 from server.service import Service
@@ -87,7 +87,7 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
     """
     signals = Signals()
     signals.install()
-    return_memory_to_os()
+    map_large_blocks()
     check_grpc(settings)
     check_limits(settings)
     check_root_path(settings.root_path)

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from model.cpus import available_cpus
 from model.images.crops import TEN_CROP
 from model.images.limits import ImageLimits
 from model.plurals import count_of
-from model.runtime import available_cpus
 from server.exceptions import ReloadError
 from server.jobs.folder_sync import FolderSync
 from server.jobs.index_job import IndexJob

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
+from model.cpus import MAX_THREADS
+from model.images.limits import DEFAULT_LIMITS
 from server.addresses import UNIX_SOCKET, normalize_prefix
 from server.observability.log_output import LogLevel
 
@@ -80,7 +82,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None,
         ge=1,
-        le=1024,
+        le=MAX_THREADS,
         description="Threads for the network (default: one per processor available to the process).",
     )
     keys: str = Field(
@@ -141,7 +143,7 @@ class Settings(BaseSettings):
     )
     max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request (422 if exceeded).")
     max_pixels: int = Field(
-        64_000_000,
+        DEFAULT_LIMITS.max_pixels,
         ge=1,
         le=1_000_000_000,
         description="Maximum pixels of a decoded image, up to 8 bytes each (413 if exceeded).",

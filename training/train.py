@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import AlexNetError, StoppedError, TrainingError
+from model.malloc import keep_freed_memory
 from model.plurals import count_of
 from model.shell_command import Command
 from training.config import TrainConfig
@@ -18,7 +19,7 @@ from training.loop.distributed import DistributedContext, init_distributed, shut
 from training.loop.graceful_stop import interrupt_on_sigterm
 from training.loop.metrics import MetricsLog, read_metrics
 from training.loop.run_directory import RunDirectory
-from training.loop.runtime import disable_malloc_trim, pick_device
+from training.loop.runtime import pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.publish.earlier_versions import better_version_note
@@ -40,7 +41,7 @@ def train_run(config: TrainConfig, resume: Path | None = None, finish: bool = Fa
     `finish`: publish that run without training it further. Raises AlexNetError; StoppedError after SIGINT or SIGTERM,
     with the command that resumes the run.
     """
-    disable_malloc_trim()
+    keep_freed_memory()
     device = pick_device(config.environment.device)
     if config.environment.compile and device == "cpu":
         raise TrainingError("--compile needs a GPU: the loops for the CPU are already compiled")

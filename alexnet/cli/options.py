@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alexnet.cli.output import log_to_stderr
+from model.images.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from index.backends import IndexUri
@@ -126,8 +127,7 @@ ListSkippedOption = Annotated[
         show_default=False,
     ),
 ]
-MAX_PIXELS = 64_000_000
-"""Default of `model.images.limits.ImageLimits.max_pixels`; repeated so that help needn't import image decoders."""
+MAX_PIXELS = DEFAULT_LIMITS.max_pixels
 MaxImagesOption = Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of images.")]
 MaxPixelsOption = Annotated[
     int,

@@ -18,6 +18,7 @@ from alexnet.cli.options import (
     MaxPixelsOption,
 )
 from alexnet.cli.recipe_options import RECIPE
+from model.cpus import MAX_THREADS
 
 if TYPE_CHECKING:
     from training.config import Environment, RunOptions
@@ -76,7 +77,11 @@ def environment_options(
     threads: Annotated[
         int,
         typer.Option(
-            min=0, max=1024, metavar="N", help="CPU threads; 0: chosen by a short trial.", rich_help_panel=MACHINE
+            min=0,
+            max=MAX_THREADS,
+            metavar="N",
+            help="CPU threads; 0: chosen by a short trial.",
+            rich_help_panel=MACHINE,
         ),
     ] = 0,
     compile_: Annotated[

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from model.cpus import available_cpus
 from model.images.crops import TEN_CROP, crop_coordinates
 from model.network import onnx_builder
 from model.network.temperature import TEMPERATURE
-from model.runtime import available_cpus
 
 Array = NDArray[np.float32]
 Forward = Callable[[Array], Array]

@@ -23,9 +23,9 @@ from benchmarks.timing import time_call
 from index.scanning.distances import NearestRows, nearest_candidates
 from index.scanning.nearest import OVERFETCH, nearest
 from index.scanning.scanners import FullScanner, GpuScanner, Mask, Scanner, SearchPool
+from model.cpus import available_cpus
 from model.exceptions import DeviceError
 from model.requirements import INSTALL_GPU
-from model.runtime import available_cpus
 
 NUM_CANDIDATES = NUM_NEIGHBORS + 10 * OVERFETCH
 """Candidates that a float16 search fetches: its rounding changes the order of rows at nearly the same distance."""

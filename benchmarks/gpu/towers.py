@@ -17,8 +17,8 @@ from torch.multiprocessing.spawn import spawn
 
 from benchmarks.data_loading import NUM_IMAGES, create_engine, measure_loading, open_images, train_steps
 from benchmarks.gpu.rows import PartOptions, RowWriter
+from model.cpus import available_cpus
 from model.network.tower_parallel import DistributedExchange, gather_state
-from model.runtime import available_cpus
 from training.config import NetworkOptions, TrainingPrecision
 from training.loop.distributed import DistributedContext
 

@@ -16,10 +16,10 @@ from benchmarks.data_loading import SyntheticImages, create_engine, create_image
 from benchmarks.gpu.peaks import measure_peak_tflops, tf32
 from benchmarks.gpu.rows import PartOptions, RowWriter
 from benchmarks.timing import GFLOP_PER_IMAGE
-from model.runtime import available_cpus
+from model.cpus import available_cpus
+from model.malloc import keep_freed_memory
 from training.config import DeviceCache, NetworkOptions, TrainingPrecision
 from training.loop.distributed import DistributedContext
-from training.loop.runtime import disable_malloc_trim
 
 StepPrecision = Literal["float32", "TF32", "bfloat16"]
 MAX_LOSS_DIFFERENCES: dict[StepPrecision, float] = {"float32": 0.01, "TF32": 0.02, "bfloat16": 0.05}
@@ -121,7 +121,7 @@ def compare_losses(options: PartOptions, rows: RowWriter) -> None:
 def measure(options: PartOptions, rows: RowWriter) -> None:
     """Measure speed without torch.compile, then the losses, then speed with torch.compile."""
     torch.set_num_threads(available_cpus())
-    disable_malloc_trim()
+    keep_freed_memory()
     precisions = {setting.precision for setting in settings(options)}
     peaks = {precision: measure_peak_tflops(precision, options) for precision in precisions}
     with create_images(*((64, NUM_CLASSES) if options.is_quick else ())) as images:

@@ -14,9 +14,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from model.cpus import available_cpus
 from model.exceptions import DeviceError
 from model.requirements import INSTALL_GPU
-from model.runtime import available_cpus
 
 FeatureMatrix = NDArray[np.floating[Any]]
 """(N, dim) features, float32 or float16."""

@@ -1,1 +1,1 @@
-"""The process: signals, shutdown, and memory."""
+"""The process: its server and its signals."""

@@ -17,6 +17,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
+from model.requirements import DISTRIBUTION
 from model.runtime import top_k
 from server.dependencies import BodyDep, ContextDep, LoadedModelDep, ServiceDep, require_read
 from server.exceptions import UnknownModelError
@@ -68,7 +69,7 @@ ModelName = Annotated[str, Depends(check_model)]
 @authenticated_router.get("", summary="Server metadata")
 @authenticated_router.get("/", include_in_schema=False)
 async def server_metadata() -> dict[str, Any]:
-    return {"name": "alexnet-server", "version": version("alexnet-server"), "extensions": EXTENSIONS}
+    return {"name": DISTRIBUTION, "version": version(DISTRIBUTION), "extensions": EXTENSIONS}
 
 
 @router.get("/health/live", responses={503: {}}, summary="Liveness")

@@ -7,11 +7,11 @@ import threading
 from concurrent.futures import Future
 from functools import partial
 
+from model.cpus import available_cpus
 from model.images.contract import ImageContract
 from model.images.info import DecodedImage
 from model.images.limits import ImageLimits
 from model.images.preprocess import decode_image
-from model.runtime import available_cpus
 from server.workers.memory_budget import MemoryBudget
 from server.workers.threads import ThreadPool
 

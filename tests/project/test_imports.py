@@ -31,6 +31,10 @@ def test_no_torch() -> None:
     assert set(TORCH_FREE) <= loaded
 
 
+def test_threads_need_no_onnxruntime() -> None:
+    assert "onnxruntime" not in loaded_after("import model.thread_pool")
+
+
 def test_training_on_a_cpu_does_not_wait_for_torch_s_compiler() -> None:
     """Importing the compiler takes two seconds."""
     loaded = loaded_after("import training.train")

@@ -1,15 +1,11 @@
-"""Device, precision and memory allocator of a training process."""
+"""Device and precision of a training process."""
 
 from __future__ import annotations
-
-import ctypes
 
 import torch
 
 from model.exceptions import TrainingError
 from training.config import TrainingDevice, TrainingPrecision
-
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def pick_device(device: TrainingDevice) -> str:
@@ -34,18 +30,3 @@ def pick_precision(precision: TrainingPrecision, device: torch.device) -> str:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "float32"
-
-
-def disable_malloc_trim() -> None:
-    """Tell glibc to keep freed memory for the next step instead of returning it to the system.
-
-    Each step allocates the same large tensors. By default each gets a mapping of its own, whose pages are faulted in
-    and cleared every time: a quarter of a step's time on the CPU. Without glibc nothing is changed.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(M_TOP_PAD, 64 << 20)

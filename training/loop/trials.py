@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.runtime import available_cpus
+from model.cpus import available_cpus
 from training.data.augment import shuffle_rows
 from training.loop.status import stage
 from training.loop.trainer import Trainer

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from model.runtime import available_cpus
+from model.cpus import available_cpus
+from model.requirements import DISTRIBUTION
 
-DISTRIBUTION = "alexnet-server"
 SOURCE = "training/publish/provenance.py"
 """This file, below the root of its repository."""
 

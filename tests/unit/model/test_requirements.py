@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from model.requirements import INSTALL_GPU, PACKAGES, install_extra, missing_package
+from alexnet import installation
+from model.requirements import DISTRIBUTION, INSTALL_GPU, PACKAGES, install_extra, missing_package
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -17,6 +18,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=; ]", requirement)[0] for requirement in requirements}
+
+
+def test_the_package_has_its_name() -> None:
+    assert PROJECT["name"] == DISTRIBUTION == installation.DISTRIBUTION
 
 
 def test_each_extra_brings_its_packages() -> None:

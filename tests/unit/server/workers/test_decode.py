@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from model.cpus import available_cpus
 from model.exceptions import InvalidImageError
 from model.images.contract import DEFAULT_CONTRACT
 from model.images.limits import ImageLimits
-from model.runtime import available_cpus
 from server.workers.decode import DecodePool
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.runtime import available_cpus
+from model.cpus import available_cpus
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, TrainConfig
 from training.data.cache import build_cache
