@@ -61,7 +61,7 @@ class LoadedModel:
         self._holders, self._retired, self._closing = 0, False, False
         self.index: Index | None = None
         self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)
-        try:
+        try:  # a failure from here on closes the worker and the index
             self.index = self._open_index(settings, previous)
             self._warm_up()
             if self.model.device == "cpu":  # during the first requests, which are only slower until it is done
