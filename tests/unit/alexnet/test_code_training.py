@@ -38,3 +38,11 @@ def test_images_without_a_label_are_counted(artifact: Artifact, tmp_path: Path) 
     logged = train(artifact, tmp_path, ["cat", "dog", *[None] * 408])
     assert logged[0] == "408 of 410 images have no label: the label loss ignores them"
     assert (tmp_path / "a" / "1" / ENCODER).is_file()
+
+
+def test_codes_of_a_large_index_are_trained_on_a_sample(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexnet.code_training.MAX_TRAINING_FEATURES", 405)
+    logged = train(artifact, tmp_path, ["cat", *[None] * 409])
+    assert " of 405 images have no label: the label loss ignores them" in logged[0]

@@ -83,6 +83,19 @@ def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encode
     )
 
 
+def test_a_shortlist_by_several_threads_is_that_of_one(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, queries = Codes(encoder, clusters(3000, 1), tmp_path / "codes.u8"), clusters(5, 2)
+    distances = np.unpackbits(codes.matrix()[None] ^ encoder.encode(queries)[:, None], axis=2).sum(2)
+    monkeypatch.setattr("index.codes.MIN_CODES_PER_THREAD", 1000)
+    with SearchPool() as pool:
+        pool.num_threads = 3
+        for query, expected in zip(queries, distances, strict=True):
+            shortlist = codes.shortlist(query, 50, len(codes), pool, None)
+            np.testing.assert_array_equal(expected[shortlist], np.sort(expected)[:50])
+
+
 @pytest.mark.slow
 def test_codes_without_features_yet_are_not_searched(encoder: Encoder, tmp_path: Path) -> None:
     """An addition appends codes before features, and a search that has begun must not get rows that it doesn't know."""
@@ -129,6 +142,16 @@ def test_hash_lookup_ranks_all_images_whose_codes_differ_in_two_bits_at_most(
         exact = [neighbor for neighbor in index.search(Query(query, 300)) if neighbor.entry.id in near]
         assert index.search(Query(query, 20, mode="hash_lookup")) == exact
         assert len(exact) >= 3
+
+
+def test_hash_lookup_finds_what_was_added_since_the_last_one(index: FolderIndex, encoder: Encoder) -> None:
+    index.set_encoder(encoder)
+    (added,) = clusters(1, 5)
+    before = {neighbor.entry.id for neighbor in index.search(Query(added, 20, mode="hash_lookup"))}
+    index.add(added[None], [make_entry(300)])
+    after = index.search(Query(added, 20, mode="hash_lookup"))
+    assert after[0].entry.id == 301
+    assert {neighbor.entry.id for neighbor in after} == before | {301}
 
 
 def test_codes_follow_the_index(index: FolderIndex, encoder: Encoder, artifact: Artifact) -> None:
@@ -213,6 +236,15 @@ def test_an_addition_that_is_interrupted_has_its_codes(
     index.add(clusters(1, 6), [make_entry(301)])
     for seed, image_id in ((5, 301), (6, 302)):
         assert index.search(Query(clusters(1, seed)[0], 1, mode="binary"))[0].entry.id == image_id
+
+
+def test_codes_left_after_the_last_row_are_not_taken_for_those_of_later_rows(encoder: Encoder, tmp_path: Path) -> None:
+    """As in a folder whose catalog and features were restored from a backup, and whose codes are newer."""
+    path, rows, others = tmp_path / "codes.u8", clusters(20, 1), clusters(20, 2)
+    Codes(encoder, rows[:10], path).append(encoder.encode(rows[10:]))
+    Codes(encoder, rows[:10], path).append(encoder.encode(others[10:11]))
+    stored = np.concatenate([rows[:10], others[10:]])
+    np.testing.assert_array_equal(Codes(encoder, stored, path).matrix(), encoder.encode(stored))
 
 
 def test_a_full_disk_stores_no_codes_and_loses_nothing(index: FolderIndex, encoder: Encoder, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,49 @@ def test_the_objective_of_the_paper_is_reconstruction_alone() -> None:
     assert np.abs(train() - alone).max() > 1e-4
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("num_neighbors", 1),
+        ("temperature", 0.01),
+        ("reconstruction", 9.0),
+        ("balance", 9.0),
+        ("noise", 0.0),
+        ("mixup", 0.0),
+    ],
+)
+def test_every_setting_changes_the_code(setting: str, value: float) -> None:
+    features, config = clusters(200, 0), CodeConfig(hidden=8, steps=5, batch_size=50)
+    other = replace(config, **{setting: value})
+    first, second = (train_autoencoder(features, 8, each).projection for each in (config, other))
+    assert np.abs(first - second).max() > 1e-5
+
+
+def test_training_starts_from_itq() -> None:
+    features = clusters(200, 0)
+    start = train_autoencoder(features, 8, CodeConfig(components=8, hidden=8, steps=1, learning_rate=0.0))
+    assert np.unpackbits(start.encode(features) ^ itq(features, 8).encode(features)).mean() < 1e-3
+
+
+def test_a_loss_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"the loss of the autoencoder is .* at step .*: try another --seed"):
+        train_autoencoder(clusters(200, 0), 8, CodeConfig(hidden=8, steps=5, batch_size=50, learning_rate=1e30))
+
+
+def test_images_with_the_same_label_get_similar_codes() -> None:
+    """However little of the features says which label an image has."""
+    draw = np.random.default_rng(0)
+    labels = draw.permutation(np.arange(300) % 2)
+    features = draw.normal(0, 1, (300, 16)).astype(np.float32)
+    features[:, 0] = labels
+    features[:, 1] *= 0.1  # the component of least variance isn't seen
+    config = CodeConfig(hidden=8, steps=60, batch_size=100, learning_rate=0.03, supervised=20.0)
+    bits = np.unpackbits(train_autoencoder(features, 8, config, labels).encode(features), axis=1).astype(np.int64)
+    means = np.stack([bits[labels == label].mean(0) for label in (0, 1)])
+    nearest = np.abs(bits[:, None] - means).sum(2).argmin(1)
+    assert (nearest == labels).mean() > 0.9
+
+
 def test_codes_with_labels_and_the_same_seed() -> None:
     features, labels = clusters(200, 0), np.arange(200) % 3
     config = CodeConfig(hidden=8, steps=5, batch_size=50, supervised=0.5)
@@ -93,6 +137,8 @@ def test_codes_with_labels_and_the_same_seed() -> None:
         train_autoencoder(features, 8, config)
     with pytest.raises(TrainingError, match="codes of 32 bits need more than 32 images and feature dimensions"):
         itq(features[:20], 32)
+    with pytest.raises(TrainingError, match="got 32 images and 64 dimensions"):
+        itq(features[:32], 32)
 
 
 def test_images_without_a_label_are_no_class() -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import Artifact
-from model.exceptions import TrainingError
+from model.exceptions import InvalidRequestError, TrainingError
 from training.hashing import train_codes
 from training.hashing.autoencoder import CodeConfig
 from training.hashing.binary_encoder import Array, BinaryEncoder
@@ -29,6 +29,13 @@ def test_too_few_images(artifact: Artifact, num_images: int, message: str) -> No
     with pytest.raises(TrainingError, match=message):
         add_encoder(artifact.path, features, 512, CodeConfig(), None, lambda _: None)
     assert "encoder.onnx" not in {file.name for file in artifact.path.iterdir()}
+
+
+@pytest.mark.parametrize("bits", [7, 1025])
+def test_codes_have_8_to_1024_bits(artifact: Artifact, bits: int) -> None:
+    features = np.zeros((2000, 1200), np.float32)
+    with pytest.raises(InvalidRequestError, match=f"invalid --bits {bits}: codes have 8 to 1024 bits"):
+        add_encoder(artifact.path, features, bits, CodeConfig(), None, lambda _: None)
 
 
 def test_images_that_measure_are_not_trained_on_before(
