@@ -1,4 +1,4 @@
-"""RowTable: what changes while others read it."""
+"""RowTable: what a catalog holds, row by row, and what changes while others read it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,42 @@ from typing import Any
 import numpy as np
 import pytest
 
+from index.catalog.rows import LabelGroup, RowRecord
 from index.row_table import MIN_CAPACITY, RowTable
+from model.exceptions import InvalidRequestError
+
+
+def make_table() -> RowTable:
+    """The images 1 to 4: without a label, and with the labels a, b and a, of which the last is removed."""
+    return RowTable.from_groups(
+        [LabelGroup.parse(None, "1", "0"), LabelGroup.parse("a", "2,4", "0,1"), LabelGroup.parse("b", "3", "0")]
+    )
+
+
+def test_images_by_label_become_rows_by_id() -> None:
+    table = make_table()
+    masks = []
+    for label in (None, "a", "b"):
+        ids, mask = table.select(4, label)
+        assert ids.tolist() == [1, 2, 3, 4]
+        assert mask is not None
+        masks.append(mask.tolist())
+    assert masks == [[True, True, True, False], [False, True, False, False], [False, False, True, False]]
+    assert table.label_counts() == {"a": 1, "b": 1}
+
+
+def test_a_label_that_no_image_has_any_longer_is_unknown() -> None:
+    table = make_table()
+    table.set_label(3, "a")
+    with pytest.raises(InvalidRequestError, match="no image in the index has the label 'b'"):
+        table.select(4, "b")
+
+
+def test_an_entry_with_a_damaged_id_hides_no_other_image() -> None:
+    records = [RowRecord(1, 0, None, False), RowRecord(99, 1, None, False, intact=False), RowRecord(3, 2, None, False)]
+    table = RowTable.from_records(records)
+    assert table.rows_of(np.array([1, 3])).tolist() == [0, 2]
+    assert table.num_active == 2
 
 
 def test_an_image_found_damaged_while_others_are_added_stays_inactive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from model.exceptions import ArtifactError
 from model.pretrained.caffe_mean import read_mean
+from model.protobuf_wire import bytes_field, varint
 from tests.helpers import pretrained_files
 from tests.helpers.numpy_files import npy
 
@@ -32,9 +33,23 @@ TWO_IMAGES = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 256, 256
             pretrained_files.binaryproto(np.full((3, 256, 256), -9, np.float32)),
             "has values outside of 0 to 255",
         ),
+        (
+            "mean.binaryproto",
+            pretrained_files.binaryproto(np.full((3, 256, 256), 256, np.float32)),
+            "has values outside of 0 to 255",
+        ),
     ],
 )
 def test_what_is_no_mean_image(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtifactError, match=message):
         read_mean(tmp_path / name)
+
+
+def test_a_mean_image_of_newer_caffe_has_a_shape_of_its_own(tmp_path: Path) -> None:
+    """Instead of the number of images, channels, rows and columns."""
+    values = np.random.default_rng(0).uniform(0, 255, (3, 256, 256)).astype(np.float32)
+    shape = bytes_field(1, b"".join(varint(side) for side in (1, 3, 256, 256)))
+    path = tmp_path / "mean.binaryproto"
+    path.write_bytes(bytes_field(5, values.tobytes()) + bytes_field(7, shape))
+    np.testing.assert_array_equal(read_mean(path), values[::-1].transpose(1, 2, 0))

@@ -40,3 +40,8 @@ def test_what_is_pruned_already_stays_so() -> None:
     weight[:2] = 1.0
     (mask,) = pruning_masks({"fc6.weight": weight}, SPEC, {"fc6": 0.5}, 1).values()
     assert mask.sum() == 16
+
+
+def test_a_layer_keeps_at_least_one_weight() -> None:
+    (mask,) = pruning_masks({"fc6.weight": torch.rand(8, 8)}, SPEC, {"fc6": 0.001}, 1).values()
+    assert mask.sum() == 1

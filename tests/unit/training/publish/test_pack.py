@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,44 @@ def test_images_as_at_the_end_of_the_run_and_every_layer_learns(
     assert (tuned.recipe.color_end_epoch < trained.epoch) == (recipe == "source")
     before, after = (trainer.engine.network.get_parameter("conv1.weight") for trainer in (trained, tuned))
     assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "density", "expected"),
+    [
+        ("small", None, (["fc6.weight", "fc7.weight"], 0.12, 8)),
+        ("photos", 0.25, (["fc6.weight", "fc7.weight"], 0.25, 8)),
+        ("photos", None, (["fc6.weight", "fc7.weight", "fc8.weight"], 0.10, 0)),
+    ],
+)
+def test_a_network_that_its_recipe_pruned_is_packed_as_it_is(
+    few: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+    density: float | None,
+    expected: tuple[list[str], float, int],
+) -> None:
+    """Unless a density is given; other networks are pruned, and trained for eight more epochs."""
+    config = TrainConfig.create(
+        RecipeOptions(recipe, epochs=1, batch_size=4),
+        NARROW,
+        RunOptions(name="few"),
+        Environment(data=str(few), precision="float32", device="cpu", home=tmp_path, keep_checkpoint=True),
+    )
+    train_run(config)
+    (run,) = (tmp_path / "runs").iterdir()
+    started: list[tuple[list[str], float, int]] = []
+
+    def start(trained: Trainer, folder: RunDirectory, state: dict[str, Any], rate: float, epochs: int) -> Trainer:
+        masks = state["pruning_masks"]
+        started.append((sorted(masks), float(masks["fc6.weight"].mean()), epochs))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.publish.pack.fine_tune", start)
+    with pytest.raises(KeyboardInterrupt):
+        pack_run(run, tmp_path / "packed", density, None, 0.001, print)
+    assert started == [(expected[0], pytest.approx(expected[1], abs=0.005), expected[2])]
 
 
 @pytest.mark.slow
