@@ -97,7 +97,7 @@ def test_images_as_at_the_end_of_the_run_and_every_layer_learns(
     ("recipe", "density", "expected"),
     [
         ("small", None, (["fc6.weight", "fc7.weight"], 0.12, 8)),
-        ("photos", 0.25, (["fc6.weight", "fc7.weight"], 0.25, 8)),
+        ("photos", 0.05, (["fc6.weight", "fc7.weight"], 0.05, 8)),
         ("photos", None, (["fc6.weight", "fc7.weight", "fc8.weight"], 0.10, 0)),
     ],
 )
