@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from index.codes import Codes
 from index.folder.store import FolderIndex
 from index.scanning.scanners import SearchPool
-from index.search import Position, Query
+from index.search import Position, Query, SearchMode
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
@@ -152,6 +152,15 @@ def test_hash_lookup_finds_what_was_added_since_the_last_one(index: FolderIndex,
     after = index.search(Query(added, 20, mode="hash_lookup"))
     assert after[0].entry.id == 301
     assert {neighbor.entry.id for neighbor in after} == before | {301}
+
+
+def test_queries_of_all_modes_together_equal_single_ones(index: FolderIndex, encoder: Encoder) -> None:
+    index.set_encoder(encoder)
+    modes: tuple[SearchMode, ...] = ("exact", "binary", "hash_lookup")
+    queries = [Query(row, 300, mode=mode) for row in clusters(300, 1)[:3] for mode in modes]
+    together = index.search_many(queries)
+    assert together == [index.search(query) for query in queries]
+    assert len(together[2]) < len(together[1]) == 300
 
 
 def test_codes_follow_the_index(index: FolderIndex, encoder: Encoder, artifact: Artifact) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index.folder.store import FolderIndex
-from index.search import SEARCHERS, Position, Query, SearchMode, attach_entries, parse_search_mode
+from index.search import SEARCHERS, Position, Query, SearchMode, attach_entries, parse_search_mode, shortlist_size
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
 from tests.helpers.indexes import features_at, make_entry
@@ -164,6 +164,14 @@ def test_document_and_help_name_the_search_modes() -> None:
     for mode in SEARCHERS:
         assert f"| `{mode}` |" in (root / "docs" / "retrieval.md").read_text()
         assert mode in (root / "alexnet" / "cli" / "similar.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_needed", "size"),
+    [(500, 6, 1000), (500_000, 6, 5000), (5_000_000, 6, 10_000), (500, 1001, 4004), (5_000_000, 3000, 12_000)],
+)
+def test_a_shortlist_grows_with_the_index_and_with_what_is_needed(num_images: int, num_needed: int, size: int) -> None:
+    assert shortlist_size(num_images, num_needed) == size
 
 
 def test_modes_that_need_codes(index: FolderIndex) -> None:

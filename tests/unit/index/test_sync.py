@@ -172,6 +172,16 @@ def test_another_label_for_the_same_file(index: FolderIndex, model: OnnxModel, p
     assert run(index, model, photos).unchanged == 8
 
 
+def test_a_label_set_by_hand_after_the_folder_s_has_changed_is_kept(
+    index: FolderIndex, model: OnnxModel, photos: Path
+) -> None:
+    (photos / "synset_words.txt").write_text("cat domestic cat\n")
+    run(index, model, photos)
+    index.update(1, "my cat")
+    assert run(index, model, photos).changes == ()
+    assert index.entry(1).label == "my cat"
+
+
 def test_a_table_without_labels_changes_none(
     index: FolderIndex, model: OnnxModel, photos: Path, tmp_path: Path
 ) -> None:
@@ -288,6 +298,15 @@ def test_images_from_elsewhere_are_left_alone(
     assert [str(change) for change in run(index, model, photos).changes] == [
         f"moved: cat/9.jpg (from {other}/fox/9.jpg, fox -> cat)"
     ]
+
+
+def test_a_folder_whose_name_only_begins_alike_is_elsewhere(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
+    other = write(photos.with_name("photos of last year") / "fox" / "8.jpg", 8)
+    build(index, model, find_images(other.parents[1]))
+    shutil.copy2(other, photos / "cat")
+    report = run(index, model, photos)
+    assert (report.changes, report.copies) == ((), 1)
+    assert index.entry(9).source == other
 
 
 def test_an_image_that_comes_from_elsewhere_keeps_the_label_that_was_set_by_hand(

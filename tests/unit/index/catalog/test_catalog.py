@@ -315,3 +315,22 @@ def test_a_thumbnail_that_is_gone_is_damage(path: Path) -> None:
         index.catalog.thumbnail(2)
     assert index.verify() == {2: "its thumbnail doesn't match its checksum"}
     index.close()
+
+
+def test_a_page_shorter_than_its_limit_repeats_no_image(artifact: Artifact, tmp_path: Path) -> None:
+    with closing(FolderIndex.create(tmp_path / "i", artifact)) as index:
+        index.add(np.ones((6, 64), np.float32), [make_entry(n) for n in range(6)])
+        for image_id in range(1, 5):
+            index.remove(image_id)
+        assert [entry.id for entry in index.catalog.page(0, 3)] == [5, 6]
+
+
+def test_a_compaction_that_would_leave_an_image_without_a_row_changes_nothing(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    with closing(FolderIndex.create(tmp_path / "i", artifact)) as index:
+        index.add(np.ones((3, 64), np.float32), [make_entry(n) for n in range(3)])
+        with pytest.raises(IndexStoreError, match="is damaged: build the index again"):
+            index.catalog.compact([1], [(0, 3)], 2)
+        assert [entry.id for entry in index.catalog.page(0, 5)] == [1, 2, 3]
+        assert index.catalog.metadata()["generation"] == "1"
