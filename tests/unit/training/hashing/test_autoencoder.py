@@ -86,20 +86,20 @@ def test_the_objective_of_the_paper_is_reconstruction_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
+    "setting",
     [
-        ("num_neighbors", 1),
-        ("temperature", 0.01),
-        ("reconstruction", 9.0),
-        ("balance", 9.0),
-        ("noise", 0.0),
-        ("mixup", 0.0),
+        {"num_neighbors": 1},
+        {"temperature": 0.01},
+        {"reconstruction": 9.0},
+        {"balance": 9.0},
+        {"noise": 0},
+        {"mixup": 0},
     ],
+    ids=str,
 )
-def test_every_setting_changes_the_code(setting: str, value: float) -> None:
+def test_every_setting_changes_the_code(setting: dict[str, Any]) -> None:
     features, config = clusters(200, 0), CodeConfig(hidden=8, steps=5, batch_size=50)
-    other = replace(config, **{setting: value})
-    first, second = (train_autoencoder(features, 8, each).projection for each in (config, other))
+    first, second = (train_autoencoder(features, 8, each).projection for each in (config, replace(config, **setting)))
     assert np.abs(first - second).max() > 1e-5
 
 
