@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from model.artifacts.artifact import NETWORK_FILES, Artifact
-from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
+from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError
 from model.images.contract import ImageContract
 from model.images.crops import TEN_CROP
 
@@ -22,13 +22,6 @@ WORDS = {
     "image_contract": "image contract",
 }
 """What messages call the fields of `FeatureSpace.to_texts`."""
-
-
-def parse_dtype(name: str) -> RowDType:
-    """Parse the name of the dtype of an index's features. Raises InvalidRequestError."""
-    if name not in get_args(RowDType):
-        raise InvalidRequestError(f"unknown dtype {name!r}: use {' or '.join(get_args(RowDType))}")
-    return cast(RowDType, name)
 
 
 @dataclass(frozen=True)
@@ -56,13 +49,15 @@ class FeatureSpace:
         try:
             ImageContract.parse(stored["image_contract"])
             crops = tuple(int(crop) for crop in stored["crops"].split(","))
-            dim, dtype = int(stored["feature_dim"]), parse_dtype(stored["dtype"])
-            if not (0 < dim <= MAX_DIM and crops and set(crops) <= set(TEN_CROP)):
+            dim, dtype = int(stored["feature_dim"]), stored["dtype"]
+            if not (0 < dim <= MAX_DIM and set(crops) <= set(TEN_CROP) and dtype in get_args(RowDType)):
                 raise ValueError("features of no network")
-            return cls(stored["network_sha256"], crops, dim, dtype, stored["image_contract"])
+            return cls(stored["network_sha256"], crops, dim, cast(RowDType, dtype), stored["image_contract"])
         except ArtifactError as error:
-            raise unknown_contract_error(uri, error) from error
-        except (KeyError, ValueError, InvalidRequestError) as error:
+            raise IndexStoreError(
+                f"the index at {uri} isn't supported by this version: {error}; build it again"
+            ) from error
+        except (KeyError, ValueError) as error:
             raise damaged_metadata_error(uri) from error
 
     def to_texts(self) -> dict[str, str]:
@@ -112,7 +107,3 @@ def no_index_error(uri: str) -> IndexNotFoundError:
 
 def damaged_metadata_error(uri: str) -> IndexStoreError:
     return IndexStoreError(f"the metadata of the index at {uri} is damaged: build the index again")
-
-
-def unknown_contract_error(uri: str, error: ArtifactError) -> IndexStoreError:
-    return IndexStoreError(f"the index at {uri} isn't supported by this version: {error}; build it again")

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.entries import Entry, NewEntry
-from index.feature_space import FeatureSpace, no_index_error, unknown_contract_error
+from index.feature_space import FeatureSpace, no_index_error
 from model.datasets.attribution import Attribution
-from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
-from model.images.contract import ImageContract
+from model.exceptions import IndexStoreError, InvalidRequestError
 from model.requirements import install_extra
 
 if TYPE_CHECKING:
@@ -31,7 +30,8 @@ DETAILS = "details"
 FIELDS = ("id", "sha256", "key", "label", DETAILS, "thumbnail", "removed", "feature")
 MAX_INSERT_BYTES = 16 * 2**20
 """Milvus allows 64 MB at most."""
-MAX_TEXT_LENGTH = 65_535
+MAX_VARCHAR_BYTES = 65_535
+"""Maximum length of a text field of Milvus."""
 EMBEDDED_COLLECTION = "images"
 """Name of the collection in a Milvus file."""
 START_TIMEOUT = 60.0
@@ -93,21 +93,24 @@ def read_space(client: MilvusClient, address: MilvusAddress) -> FeatureSpace:
     """The feature space of a collection, from its description. Raises IndexNotFoundError or IndexStoreError."""
     if not client.has_collection(address.collection):
         raise no_index_error(str(address))
+    return parse_description(client.describe_collection(address.collection)["description"], str(address))
+
+
+def parse_description(description: str, uri: str) -> FeatureSpace:
+    """Parse what `describe` returned. Raises IndexStoreError."""
     try:
-        stored = json.loads(client.describe_collection(address.collection)["description"])
+        stored = json.loads(description)
         if stored["format"] != FORMAT:
             raise IndexStoreError(
-                f"the index at {address} has format {stored['format']}, but only {FORMAT} is supported: build it again"
+                f"the index at {uri} has format {stored['format']}, but only {FORMAT} is supported: build it again"
             )
-        contract = ImageContract.parse(stored["image_contract"])
-        crops = tuple(map(int, stored["crops"]))
-        return FeatureSpace(stored["network_sha256"], crops, int(stored["feature_dim"]), "float32", contract.name)
-    except ArtifactError as error:
-        raise unknown_contract_error(str(address), error) from error
+        texts = {name: str(value) for name, value in stored.items()}
+        texts |= {"crops": ",".join(map(str, stored["crops"])), "dtype": "float32"}
     except (KeyError, TypeError, ValueError) as error:
         raise IndexStoreError(
-            f"the collection at {address} was not made by `alexnet index add`: choose another name"
+            f"the collection at {uri} was not made by `alexnet index add`: choose another name"
         ) from error
+    return FeatureSpace.parse(texts, uri)
 
 
 def connect(address: MilvusAddress) -> MilvusClient:
@@ -141,7 +144,7 @@ def create_collection(address: MilvusAddress, space: FeatureSpace) -> None:
 
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=description)
         schema.add_field("id", DataType.INT64, is_primary=True)
-        lengths = {"sha256": 64, "key": 1024, "label": 1024, DETAILS: MAX_TEXT_LENGTH, "thumbnail": MAX_TEXT_LENGTH}
+        lengths = {"sha256": 64, "key": 1024, "label": 1024, DETAILS: MAX_VARCHAR_BYTES, "thumbnail": MAX_VARCHAR_BYTES}
         for name, length in lengths.items():
             schema.add_field(name, DataType.VARCHAR, max_length=length)
         schema.add_field("removed", DataType.BOOL)
