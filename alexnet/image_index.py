@@ -221,8 +221,10 @@ class Index:
 
 def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> list[str | None]:
     """A label per image. Raises InvalidRequestError unless given one label, or one per image, that can be stored."""
-    single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
-    each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
+    if labels is None or isinstance(labels, str) or not isinstance(labels, Iterable):
+        each = [labels] * count
+    else:
+        each = list(labels)
     _check_texts("label", each, count, "one label, or one per image")
     return [compose(label) for label in each]
 

@@ -138,10 +138,11 @@ def format_table(result: Evaluation) -> str:
     if result.num_unmatched:
         lines.append(f"queries whose label no other indexed image has: {result.num_unmatched:,}, counted as 0")
     lines += [f"precision at {k:2}: {100 * share:6.2f} %" for k, share in result.precision.items()]
-    lines.append(f"{'search mode':12} {'recall at 6':>12} {'recall at 10':>13} {'per query':>10}")
+    columns = [f"  recall at {k}" for k in RECALL_AT]
+    lines.append(f"{'search mode':12}{''.join(columns)}  per query")
     for mode, shares in result.recall.items():
-        at_6, at_10 = (100 * shares[k] for k in RECALL_AT)
-        lines.append(f"{mode:12} {at_6:10.2f} % {at_10:11.2f} % {result.milliseconds[mode]:7.1f} ms")
+        cells = [f"{100 * shares[k]:{len(column) - 2}.2f} %" for k, column in zip(RECALL_AT, columns, strict=True)]
+        lines.append(f"{mode:12}{''.join(cells)} {result.milliseconds[mode]:7.1f} ms")
     return "\n".join(lines)
 
 

@@ -92,7 +92,8 @@ def _check_mergeable(index: Index, first: Index) -> None:
             "be compared: build them with the same artifact and options"
         )
     damaged = index.verify() if isinstance(index, SupportsCompaction) else {}
-    for image_id, fault in damaged.items():
+    if damaged:
+        image_id, fault = next(iter(damaged.items()))
         raise IndexStoreError(
             f"{index.uri} has {count_of(len(damaged), 'damaged image')}, such as {image_id} ({fault}): delete them "
             "with `alexnet index compact`, and add their files again"

@@ -261,7 +261,10 @@ class _Sync:
         if image.removed:
             self._note("restored", path, label or "")
         elif stays_elsewhere:
-            self.copies, self.unchanged = self.copies + is_utf8(path), self.unchanged + (not is_utf8(path))
+            if is_utf8(path):
+                self.copies += 1
+            else:
+                self.unchanged += 1
         elif own is None:
             change = "" if label == image.label else f", {image.label or 'no label'} -> {label or 'no label'}"
             self._note("moved", path, f"from {show_path(self._below(image.source))}{change}")

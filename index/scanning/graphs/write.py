@@ -7,8 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-OPSET, IR_VERSION = 17, 8
-"""From 2022, so that every supported onnxruntime runs them."""
+from model.network.onnx_graph import IR_VERSION, OPSET
 
 
 def create_graph(of_dims: bool) -> onnx.ModelProto:
