@@ -27,7 +27,7 @@ from benchmarks.synthetic_features import CHUNK_ROWS, Array, iter_mixed_features
 from benchmarks.synthetic_index import create_index
 from benchmarks.timing import summarize_latencies
 from index.folder.store import FolderIndex
-from index.scanning.quantized_scanner import COPY_THREAD
+from index.scanning.quantized_copies import COPY_THREAD
 from index.search import Query, SearchMode
 from model.encoder import Encoder
 from training.hashing.autoencoder import CodeConfig, train_autoencoder

@@ -34,8 +34,7 @@ from benchmarks.synthetic_features import (
 )
 from index.features import FeatureFile
 from index.scanning.nearest import nearest, nearest_batch
-from index.scanning.quantized_scanner import QuantizedScanner
-from index.scanning.scanners import FeatureMatrix, SearchPool
+from index.scanning.scanners import FeatureMatrix, SearchedRows, SearchPool
 from model.cpus import available_cpus
 
 NUM_NEIGHBORS = 10
@@ -68,14 +67,15 @@ def create_reading(features: FeatureMatrix, pool: SearchPool) -> Method:
 def create_ours(file: FeatureFile, rows: int, pool: SearchPool) -> Method:
     """This program's search in the first `rows` rows."""
     features = file.matrix()[:rows]
-    if isinstance(file.scanner, QuantizedScanner):
-        file.scanner.prepare(features)
-    return lambda query: nearest(features, query, NUM_NEIGHBORS, pool, None, file.scanner).rows
+    if file.copies is not None:
+        file.copies.prepare(features)
+    searched = SearchedRows(features, pool)
+    return lambda query: nearest(searched, query, NUM_NEIGHBORS, copies=file.copies).rows
 
 
 def create_full_scan(features: FeatureMatrix, pool: SearchPool) -> Method:
     """This program's search in rows that have no 8-bit copies yet."""
-    return lambda query: nearest(features, query, NUM_NEIGHBORS, pool).rows
+    return lambda query: nearest(SearchedRows(features, pool), query, NUM_NEIGHBORS).rows
 
 
 def create_faiss_flat(features: FeatureMatrix) -> Method:
@@ -140,14 +140,14 @@ def measure(methods: dict[str, Method], queries: FeatureMatrix) -> dict[str, dic
 
 def measure_batch(file: FeatureFile, rows: int, queries: FeatureMatrix, pool: SearchPool) -> dict[str, float]:
     """Milliseconds for all queries, one by one and as one batch: medians of five repeats after a warm-up."""
-    features = file.matrix()[:rows]
+    searched = SearchedRows(file.matrix()[:rows], pool)
     repeats = []
     for _ in range(1 + BATCH_REPEATS):
         start = time.perf_counter()
         for query in queries:
-            nearest(features, query, NUM_NEIGHBORS, pool, None, file.scanner)
+            nearest(searched, query, NUM_NEIGHBORS, copies=file.copies)
         middle = time.perf_counter()
-        nearest_batch(features, file.squared_norms, queries, NUM_NEIGHBORS, pool, None, file.scanner)
+        nearest_batch(searched, file.squared_norms, queries, NUM_NEIGHBORS, file.copies)
         repeats.append((middle - start, time.perf_counter() - middle))
     single, batch = (1000 * statistics.median(column) for column in zip(*repeats[1:], strict=True))
     return {"rows": rows, "queries": len(queries), "one_by_one_ms": single, "batch_ms": batch, "ratio": single / batch}

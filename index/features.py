@@ -18,8 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from index.feature_space import RowDType
 from index.files import check_regular, check_same, descriptor_id, open_regular, replaced_error, storage_error
-from index.scanning.quantized_scanner import QuantizedScanner
-from index.scanning.scanners import FeatureMatrix, GpuScanner, Scanner
+from index.scanning.quantized_copies import QuantizedCopies
+from index.scanning.scanners import FULL_SCANNER, FeatureMatrix, GpuScanner, Scanner
 from model.exceptions import DeviceError
 
 COPY_ROWS = 1024
@@ -32,7 +32,7 @@ def round_to_dtype(features: NDArray[np.float32], dtype: RowDType) -> NDArray[np
 
 
 class FeatureFile:
-    """`count` rows of `dim` numbers in `path`, and the scanner that searches them.
+    """`count` rows of `dim` numbers in `path`, and what searches them: a scanner, with 8-bit copies on a CPU.
 
     Any bytes after these rows are left from an interrupted addition. Only one thread may change the file; any may
     read it.
@@ -40,7 +40,8 @@ class FeatureFile:
 
     def __init__(self, path: Path, dim: int, count: int, dtype: DTypeLike) -> None:
         self.path, self.dim, self.count, self.dtype = path, dim, count, np.dtype(dtype)
-        self.scanner: Scanner | QuantizedScanner = QuantizedScanner()
+        self.scanner: Scanner = FULL_SCANNER
+        self.copies: QuantizedCopies | None = QuantizedCopies()
         self._matrix: FeatureMatrix = np.empty((0, dim), self.dtype)
         self._squared_norms, self._norms_lock = np.empty(0, np.float32), threading.Lock()
         self._file = self._open()  # stays readable when compacting unlinks it
@@ -57,7 +58,7 @@ class FeatureFile:
         """Scan on a GPU from now on. Raises DeviceError, also for float16."""
         if self.dtype != np.float32:
             raise DeviceError(f"searching on a GPU needs features in float32, but these are in {self.dtype}")
-        self.scanner = GpuScanner(self.dim)
+        self.scanner, self.copies = GpuScanner(self.dim), None
 
     def append(self, features: FeatureMatrix) -> None:
         """Append (N, dim) features to the file and sync it to the disk. `commit` makes them visible to searches.
@@ -116,8 +117,8 @@ class FeatureFile:
         self.count += count
 
     def close(self) -> None:
-        if isinstance(self.scanner, QuantizedScanner):
-            self.scanner.stop()
+        if self.copies is not None:
+            self.copies.stop()
         if self._file is not None:
             self._file.close()
         self._matrix = np.empty((0, self.dim), self.dtype)  # unmapped when the last search has ended

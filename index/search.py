@@ -23,7 +23,7 @@ from index.features import FeatureFile
 from index.row_table import RowTable, unknown_label_error
 from index.scanning.distances import NearestRows, nearest_candidates, rerank
 from index.scanning.nearest import MIN_BATCH_QUERIES, nearest, nearest_batch
-from index.scanning.scanners import FeatureMatrix, GpuScanner, Mask, SearchPool
+from index.scanning.scanners import FeatureMatrix, GpuScanner, SearchedRows, SearchPool
 from model.exceptions import InvalidRequestError
 
 SearchMode = Literal["exact", "binary", "hash_lookup"]
@@ -150,13 +150,13 @@ class EntryLookup(Protocol):
 class Searcher:
     """A search mode.
 
-    `run`: runs one query over the rows that the mask selects. It is passed the rows of `snapshot.features` as a matrix,
-    because rows may be appended during the search. `needs_codes`: whether it needs binary codes. `max_code_bits`: the
+    `run`: runs one query over rows of `snapshot.features`. It is passed these rows, because others may be appended
+    during the search. `needs_codes`: whether it needs binary codes. `max_code_bits`: the
     maximum length of a code in bits.
     """
 
     help: str
-    run: Callable[[Snapshot, FeatureMatrix, Query, Mask | None, SearchPool], NearestRows]
+    run: Callable[[Snapshot, SearchedRows, Query], NearestRows]
     needs_codes: bool = False
     max_code_bits: int | None = None
 
@@ -167,16 +167,13 @@ class Searcher:
         return self.max_code_bits is None or code_bits <= self.max_code_bits
 
 
-def _search_exact(
-    snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
-) -> NearestRows:
-    return nearest(matrix, query.feature, query.num_needed, pool, mask, snapshot.features.scanner)
+def _search_exact(snapshot: Snapshot, searched: SearchedRows, query: Query) -> NearestRows:
+    file = snapshot.features
+    return nearest(searched, query.feature, query.num_needed, file.scanner, file.copies)
 
 
-def _search_binary(
-    snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
-) -> NearestRows:
-    codes = _require_codes(snapshot, query)
+def _search_binary(snapshot: Snapshot, searched: SearchedRows, query: Query) -> NearestRows:
+    codes, (matrix, pool, mask) = _require_codes(snapshot, query), searched
     count = shortlist_size(len(matrix), query.num_needed)
     rows = codes.shortlist(query.feature, count, len(matrix), pool, mask)
     return rerank(matrix, rows, query.feature, query.num_needed, pool)
@@ -188,9 +185,8 @@ def shortlist_size(num_images: int, num_needed: int) -> int:
     return max(MIN_SHORTLIST, SHORTLIST_PER_NEIGHBOR * num_needed, scaled)
 
 
-def _search_by_lookup(
-    snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
-) -> NearestRows:
+def _search_by_lookup(snapshot: Snapshot, searched: SearchedRows, query: Query) -> NearestRows:
+    matrix, pool, mask = searched
     rows = _require_codes(snapshot, query).radius_search(query.feature, LOOKUP_RADIUS, len(matrix), mask)
     return rerank(matrix, rows, query.feature, query.num_needed, pool)
 
@@ -222,14 +218,17 @@ def run_queries(
     `matrix`: the snapshot's rows when the search begins. Raises InvalidRequestError.
     """
     ids, mask = snapshot.rows.select(len(matrix), None)
-    batched = _run_batch(snapshot, matrix, queries, mask, pool)
+    all_rows = SearchedRows(matrix, pool, mask)
+    batched = _run_batch(snapshot, all_rows, queries)
     results = []
     for number, query in enumerate(queries):
         result = batched.get(number)
-        query_mask = mask if query.label is None else snapshot.rows.select(len(matrix), query.label)[1]
+        searched = all_rows
+        if query.label is not None:
+            searched = all_rows._replace(mask=snapshot.rows.select(len(matrix), query.label)[1])
 
-        def search(current: Query, query_mask: Mask | None = query_mask) -> NearestIds:
-            rows, distances = SEARCHERS[current.mode].run(snapshot, matrix, current, query_mask, pool)
+        def search(current: Query, searched: SearchedRows = searched) -> NearestIds:
+            rows, distances = SEARCHERS[current.mode].run(snapshot, searched, current)
             return NearestIds(ids[rows], distances)
 
         first = search(query) if result is None else NearestIds(ids[result.rows], result.distances)
@@ -284,24 +283,22 @@ def attach_entries(
     ]
 
 
-def _run_batch(
-    snapshot: Snapshot, matrix: FeatureMatrix, queries: Sequence[Query], mask: Mask | None, pool: SearchPool
-) -> dict[int, NearestRows]:
+def _run_batch(snapshot: Snapshot, searched: SearchedRows, queries: Sequence[Query]) -> dict[int, NearestRows]:
     """Run the exact queries without a label in one pass, if that is faster. Returns query number -> result."""
     numbers = [number for number, query in enumerate(queries) if query.mode == "exact" and query.label is None]
-    num_excluded = 0 if mask is None else len(mask) - int(mask.sum())
+    features = searched.features
     if (
         len(numbers) < MIN_BATCH_QUERIES
-        or not len(matrix)
-        or num_excluded > MAX_EXCLUDED_IN_BATCH
-        or matrix.dtype != np.float32
+        or not len(features)
+        or len(features) - searched.num_selected > MAX_EXCLUDED_IN_BATCH
+        or features.dtype != np.float32
         or isinstance(snapshot.features.scanner, GpuScanner)
     ):
         return {}
     stacked = np.stack([queries[number].feature for number in numbers])
     k = max(queries[number].num_needed for number in numbers)
     file = snapshot.features
-    results = nearest_batch(matrix, file.squared_norms, stacked, k, pool, mask, file.scanner)
+    results = nearest_batch(searched, file.squared_norms, stacked, k, file.copies)
     return dict(zip(numbers, results, strict=True))
 
 

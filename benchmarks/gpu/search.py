@@ -21,8 +21,8 @@ from benchmarks.retrieval import NUM_NEIGHBORS
 from benchmarks.synthetic_features import CHUNK_ROWS, DIM, NUM_CLUSTERS
 from benchmarks.timing import time_call
 from index.scanning.distances import NearestRows, nearest_candidates
-from index.scanning.nearest import OVERFETCH, nearest
-from index.scanning.scanners import FullScanner, GpuScanner, Mask, Scanner, SearchPool
+from index.scanning.nearest import nearest
+from index.scanning.scanners import OVERFETCH, FullScanner, GpuScanner, Mask, Scanner, SearchedRows, SearchPool
 from model.cpus import available_cpus
 from model.exceptions import DeviceError
 from model.requirements import INSTALL_GPU
@@ -149,7 +149,7 @@ def measure(options: PartOptions, rows: RowWriter) -> None:
     with SearchPool() as pool:
 
         def search_exactly(scanner: Scanner, mask: Mask | None, query: NDArray[np.float32]) -> NearestRows:
-            return nearest(features, query, NUM_NEIGHBORS, pool, mask, scanner)
+            return nearest(SearchedRows(features, pool, mask), query, NUM_NEIGHBORS, scanner)
 
         expected, times = run_queries(partial(search_exactly, FullScanner(), None), queries)
         rows.measure("CPU, one scan", lambda: {"rows": count} | times)

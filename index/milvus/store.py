@@ -26,7 +26,7 @@ from index.milvus import collection
 from index.milvus.catalog import NOT_REMOVED, MilvusCatalog
 from index.milvus.collection import FIELDS, MilvusAddress, quote
 from index.row_table import unknown_label_error
-from index.scanning.nearest import OVERFETCH
+from index.scanning.scanners import OVERFETCH
 from index.search import NearestIds, Query, rank_candidates
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact

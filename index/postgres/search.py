@@ -11,8 +11,7 @@ from index.feature_space import FeatureSpace
 from index.postgres.codes import PostgresCodes
 from index.postgres.connections import Cursor, Database
 from index.postgres.vectors import to_bits, to_features, to_query
-from index.scanning.nearest import OVERFETCH
-from index.scanning.scanners import UNIT_ROUNDOFF
+from index.scanning.scanners import OVERFETCH, UNIT_ROUNDOFF
 from index.search import LOOKUP_RADIUS, Query, SearchMode
 
 MAX_EF_SEARCH = 1000

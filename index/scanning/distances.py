@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.scanning.scanners import UNIT_ROUNDOFF, FeatureMatrix, Mask, SearchPool
+from index.scanning.scanners import UNIT_ROUNDOFF, FeatureMatrix, SearchedRows, SearchPool
 
 CHUNK_ROWS = 4096
 GATHER_ROWS = 256
@@ -58,10 +58,9 @@ def rerank(
     return nearest_candidates(features, rows[squared <= bound], query, k)
 
 
-def rows_within(
-    features: FeatureMatrix, query: NDArray[np.float32], bound: float, pool: SearchPool, mask: Mask | None
-) -> NDArray[np.int64]:
-    """All rows whose squared distance is at most `bound`."""
+def rows_within(searched: SearchedRows, query: NDArray[np.float32], bound: float) -> NDArray[np.int64]:
+    """All searched rows whose squared distance is at most `bound`."""
+    features, pool, mask = searched
     squared = np.empty(len(features), np.float32)
 
     def measure_part(start: int) -> None:

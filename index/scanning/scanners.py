@@ -32,6 +32,8 @@ CONVERTED_ROWS = 2048
 """float16 rows that a thread converts at once; a multiple of 8."""
 MAX_GPU_NEIGHBORS = 2048
 """Maximum neighbors that FAISS finds at once on a GPU."""
+OVERFETCH = 16
+"""Candidates to find beyond k, so that rounding seldom leaves one of the k nearest out."""
 
 
 class SearchPool(ThreadPoolExecutor):
@@ -53,6 +55,19 @@ class SearchPool(ThreadPoolExecutor):
         return starts, [*starts[1:], num_rows]
 
 
+class SearchedRows(NamedTuple):
+    """The rows of (N, dim) `features` that `mask` selects (None: all), to be searched by the threads of `pool`."""
+
+    features: FeatureMatrix
+    pool: SearchPool
+    mask: Mask | None = None
+
+    @property
+    def num_selected(self) -> int:
+        """Number of rows that the mask selects."""
+        return len(self.features) if self.mask is None else int(self.mask.sum())
+
+
 class ScanResult(NamedTuple):
     """Candidates, nearest first.
 
@@ -66,19 +81,16 @@ class ScanResult(NamedTuple):
 
 
 class Scanner(Protocol):
-    """Finds the k nearest of the rows that `mask` selects (None: all), or all of them if there are fewer."""
+    """Finds the k nearest of the searched rows, or all of them if there are fewer."""
 
-    def scan(
-        self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
-    ) -> ScanResult: ...
+    def scan(self, searched: SearchedRows, query: NDArray[np.float32], k: int) -> ScanResult: ...
 
 
 class FullScanner:
     """Scans the features in place, each thread a part of them; float16 features are converted chunk by chunk."""
 
-    def scan(
-        self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
-    ) -> ScanResult:
+    def scan(self, searched: SearchedRows, query: NDArray[np.float32], k: int) -> ScanResult:
+        features, pool, mask = searched
         bitmap = None if mask is None else np.packbits(mask, bitorder="little")
 
         def scan_part(start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -96,6 +108,9 @@ class FullScanner:
         return ScanResult(*merge_parts(parts, starts, k), error=0.0)
 
 
+FULL_SCANNER = FullScanner()
+
+
 class GpuScanner:
     """Scans a float32 copy of the features on the first GPU, one search at a time.
 
@@ -109,14 +124,13 @@ class GpuScanner:
         self._max_squared_norm = 0.0
         self._lock = threading.Lock()  # a GPU index serves one thread at a time
 
-    def scan(
-        self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
-    ) -> ScanResult:
+    def scan(self, searched: SearchedRows, query: NDArray[np.float32], k: int) -> ScanResult:
         """Falls back to the CPU if too many rows must be left out, because FAISS can't filter on a GPU.
 
         These are rows that the mask doesn't select, and rows that a search of more features has copied meanwhile.
         """
-        num_masked = 0 if mask is None else len(features) - int(mask.sum())
+        features, _, mask = searched
+        num_masked = len(features) - searched.num_selected
         with self._lock:
             num_copied = max(self._index.ntotal, len(features))
             count = min(num_copied, k + num_masked + num_copied - len(features))
@@ -124,7 +138,7 @@ class GpuScanner:
                 self._copy(features[self._index.ntotal :])
                 (squared,), (rows,) = self._index.search(query[None], count)
         if count > MAX_GPU_NEIGHBORS:
-            return FullScanner().scan(features, query, k, pool, mask)
+            return FULL_SCANNER.scan(searched, query, k)
         valid = (rows >= 0) & (rows < len(features))
         if mask is not None:
             valid[valid] = mask[rows[valid]]

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.scanning.nearest import nearest, nearest_batch
-from index.scanning.scanners import FeatureMatrix, Mask, ScanResult, SearchPool
+from index.scanning.scanners import FULL_SCANNER, ScanResult, SearchedRows, SearchPool
 
 
 @pytest.mark.parametrize("count", [1, 5, 400, 12_000])
@@ -17,7 +17,7 @@ def test_nearest_equals_brute_force(count: int) -> None:
     features[count // 2] = features[0]  # a tie
     for query in (features[0], generator.exponential(1, 64).astype(np.float32)):
         with SearchPool() as pool:
-            rows, distances = nearest(features, query, 10, pool)
+            rows, distances = nearest(SearchedRows(features, pool), query, 10)
         expected = np.linalg.norm(features.astype(np.float64) - query, axis=1)
         order = np.argsort(expected, kind="stable")[:10]
         np.testing.assert_array_equal(rows, order)
@@ -30,7 +30,7 @@ def test_only_selected_rows_are_found(share: float) -> None:
     features = generator.exponential(1, (5000, 64)).astype(np.float32)
     mask = generator.random(5000) < share
     with SearchPool() as pool:
-        rows, _ = nearest(features, features[0], 20, pool, mask)
+        rows, _ = nearest(SearchedRows(features, pool, mask), features[0], 20)
     distances = np.linalg.norm(features.astype(np.float64) - features[0], axis=1)
     distances[~mask] = np.inf
     np.testing.assert_array_equal(rows, np.argsort(distances, kind="stable")[:20])
@@ -50,9 +50,10 @@ def test_a_batch_equals_single_queries() -> None:
         mask = np.isin(np.arange(1200), excluded, invert=True)
         for k in (10, 60):
             with SearchPool() as pool:
-                batch = nearest_batch(features, lambda _: squared_norms, queries, k, pool, mask)
+                searched = SearchedRows(features, pool, mask)
+                batch = nearest_batch(searched, lambda _: squared_norms, queries, k)
                 for query, result in zip(queries, batch, strict=True):
-                    single = nearest(features, query, k, pool, mask)
+                    single = nearest(searched, query, k)
                     np.testing.assert_array_equal(result.rows, single.rows)
                     np.testing.assert_array_equal(result.distances, single.distances)
 
@@ -64,7 +65,7 @@ def test_a_batch_is_exact_where_distances_are_small_differences_of_large_numbers
     queries = features[:8] + np.float32(0.25 * spread)
     squared_norms = np.einsum("ij,ij->i", features, features)
     with SearchPool() as pool:
-        batch = nearest_batch(features, lambda _: squared_norms, queries, 20, pool)
+        batch = nearest_batch(SearchedRows(features, pool), lambda _: squared_norms, queries, 20)
     for query, result in zip(queries, batch, strict=True):
         distances = np.linalg.norm(features.astype(np.float64) - query, axis=1)
         np.testing.assert_array_equal(result.rows, np.argsort(distances, kind="stable")[:20])
@@ -75,10 +76,8 @@ class RoughScanner:
 
     error = 5.0
 
-    def scan(
-        self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
-    ) -> ScanResult:
-        squared = np.square(features - query).sum(1)
+    def scan(self, searched: SearchedRows, query: NDArray[np.float32], k: int) -> ScanResult:
+        squared = np.square(searched.features - query).sum(1)
         squared += np.random.default_rng(3).uniform(-self.error, self.error, len(squared)).astype(np.float32)
         rows = np.argsort(squared)[:k]
         return ScanResult(rows, squared[rows], self.error)
@@ -88,12 +87,12 @@ def test_what_a_scanner_may_have_wrong_is_measured_again() -> None:
     features = np.random.default_rng(4).normal(0, 1, (3000, 64)).astype(np.float32)
     with SearchPool() as pool:
         for query in features[:4] + np.float32(0.25):
-            exact = nearest(features, query, 20, pool)
-            np.testing.assert_array_equal(nearest(features, query, 20, pool, scanner=RoughScanner()).rows, exact.rows)
+            exact, rough = (nearest(SearchedRows(features, pool), query, 20, s) for s in (FULL_SCANNER, RoughScanner()))
+            np.testing.assert_array_equal(rough.rows, exact.rows)
 
 
 def test_a_damaged_row_is_near_nothing() -> None:
     features = np.ones((3, 64), np.float32)
     features[0] = np.nan
     with SearchPool() as pool:
-        assert nearest(features, np.ones(64, np.float32), 6, pool).rows.tolist() == [1, 2]
+        assert nearest(SearchedRows(features, pool), np.ones(64, np.float32), 6).rows.tolist() == [1, 2]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from index.scanning.nearest import nearest
-from index.scanning.scanners import MAX_GPU_NEIGHBORS, GpuScanner, SearchPool
+from index.scanning.scanners import FULL_SCANNER, MAX_GPU_NEIGHBORS, GpuScanner, SearchedRows, SearchPool
 from model.exceptions import DeviceError
 
 NO_GPU = not getattr(faiss, "get_num_gpus", lambda: 0)()
@@ -21,7 +21,7 @@ def test_rows_in_float16_are_scanned_in_full(count: int) -> None:
     with SearchPool() as pool:
         for mask in (None, np.arange(count) % 3 != 1):
             expected = distances if mask is None else np.where(mask, distances, np.inf)
-            rows, _ = nearest(features, query, 3, pool, mask)
+            rows, _ = nearest(SearchedRows(features, pool, mask), query, 3)
             np.testing.assert_array_equal(rows, np.argsort(expected, kind="stable")[:3])
 
 
@@ -38,7 +38,8 @@ def test_the_gpu_scanner_equals_the_cpu() -> None:
     scanner = GpuScanner(64)
     with SearchPool() as pool:
         for mask in (None, np.arange(5000) % 1000 != 0, np.arange(5000) % 2 == 0):
-            on_gpu, on_cpu = (nearest(features, features[7], 10, pool, mask, *s) for s in ((scanner,), ()))
+            searched = SearchedRows(features, pool, mask)
+            on_gpu, on_cpu = (nearest(searched, features[7], 10, s) for s in (scanner, FULL_SCANNER))
             np.testing.assert_array_equal(on_gpu.rows, on_cpu.rows)
             np.testing.assert_array_equal(on_gpu.distances, on_cpu.distances)
 
@@ -54,8 +55,9 @@ def test_rows_that_a_later_search_copied_to_the_gpu_are_left_out(monkeypatch: py
     scanner = GpuScanner(64)
     with SearchPool() as pool:
         for later in (100, len(features)):  # the second number is too large for the GPU
-            nearest(features[:later], query, 3, pool, None, scanner)
+            nearest(SearchedRows(features[:later], pool), query, 3, scanner)
             for mask in (None, np.arange(50) % 5 != 0):
-                on_gpu, on_cpu = (nearest(features[:50], query, 10, pool, mask, *s) for s in ((scanner,), ()))
+                searched = SearchedRows(features[:50], pool, mask)
+                on_gpu, on_cpu = (nearest(searched, query, 10, s) for s in (scanner, FULL_SCANNER))
                 np.testing.assert_array_equal(on_gpu.rows, on_cpu.rows)
                 np.testing.assert_array_equal(on_gpu.distances, on_cpu.distances)

@@ -1,4 +1,4 @@
-"""QuantizedScanner: a second copy of the features in 8 bits, of which an exact search reads only a part.
+"""QuantizedCopies: the features again, in 8 bits, of which an exact search reads only a part.
 
 Each block of rows has one step: a feature x is stored as the integers u nearest to x / step, from 0 to 255. By the
 triangle inequality, the distance of two vectors differs from that of their 8-bit copies by at most the sum of both
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from index.scanning.distances import nearest_candidates, rows_within, sum_of_squares_factor
 from index.scanning.integer_products import MAX_DIM, find_nonzero_dims, multiply
-from index.scanning.scanners import UNIT_ROUNDOFF, FeatureMatrix, FullScanner, Mask, SearchPool
+from index.scanning.scanners import FULL_SCANNER, OVERFETCH, UNIT_ROUNDOFF, FeatureMatrix, SearchedRows
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,6 @@ feature. A smaller step rounds less, and clips more. The step with the smallest 
 OUTLIER_SHARE = 1 / 512
 """Share of rows with the largest errors, which would widen their block's bound: they are always measured in full."""
 SAMPLE_ROWS = 256
-OVERFETCH = 16
-"""Rows beyond k that are fetched first from the rows without a copy."""
 MAX_CANDIDATE_SHARE = 0.125
 """Maximum share of all rows to measure in full; with more, a scan of the features is faster."""
 MAX_ESTIMATES = 2**24
@@ -86,7 +84,7 @@ class _Estimates(NamedTuple):
     outliers: NDArray[np.int64]
 
 
-class QuantizedScanner:
+class QuantizedCopies:
     """Finds the rows that can be among the nearest, using blocks of 8-bit copies.
 
     A thread makes the copies, starting at the first search. Rows without a copy are scanned as they are.
@@ -97,24 +95,23 @@ class QuantizedScanner:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopped = False
-        self._full_scanner = FullScanner()
 
     def find_candidates(
-        self, features: FeatureMatrix, queries: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
+        self, searched: SearchedRows, queries: NDArray[np.float32], k: int
     ) -> list[NDArray[np.int64] | None]:
-        """For each of (Q, dim) queries, rows that include the k nearest of those that `mask` selects (None: all).
+        """For each of (Q, dim) queries, rows that include the k nearest of the searched ones.
 
         The result is None for a query for which a scan of the features is faster.
         """
-        blocks = self._blocks_of(features)
+        blocks = self._blocks_of(searched.features)
         if not blocks:
             return [None] * len(queries)
-        size = max(1, MAX_ESTIMATES // len(features))
+        size = max(1, MAX_ESTIMATES // len(searched.features))
         candidates = []
         for start in range(0, len(queries), size):
             part = queries[start : start + size]
-            estimates = _estimate(blocks, part, pool, mask)
-            candidates += [self._select(features, part, i, estimates, k, pool, mask) for i in range(len(part))]
+            estimates = _estimate(blocks, part, searched)
+            candidates += [_select(searched, query, k, estimates, number) for number, query in enumerate(part)]
         return candidates
 
     def is_ready(self, features: FeatureMatrix) -> bool:
@@ -128,34 +125,6 @@ class QuantizedScanner:
             return []
         self._start_copying(features)
         return self._blocks[: len(features) // BLOCK_ROWS]
-
-    def _select(
-        self,
-        features: FeatureMatrix,
-        queries: NDArray[np.float32],
-        number: int,
-        estimates: _Estimates,
-        k: int,
-        pool: SearchPool,
-        mask: Mask | None,
-    ) -> NDArray[np.int64] | None:
-        """The candidates of the query `number`."""
-        query, distances = queries[number], estimates.distances[number]
-        end, flat = distances.size, distances.reshape(-1)
-        rest, rest_mask = features[end:], None if mask is None else mask[end:]
-        rows, squared, _ = self._full_scanner.scan(rest, query, k + OVERFETCH, pool, rest_mask)
-        near = np.argpartition(flat, min(k, end) - 1)[:k]
-        near = near[np.isfinite(flat[near])]
-        bound = _kth_distance(features, np.concatenate([near, rows + end]), query, k)
-        if bound is None:
-            return None
-        limits = ((bound + estimates.errors[number]) * (1 + SLACK)).astype(np.float32)
-        selected = np.union1d(np.flatnonzero(distances <= limits), estimates.outliers)
-        squared_bound = bound * bound * sum_of_squares_factor(features)
-        if len(rows) == k + OVERFETCH and squared[-1] <= squared_bound:
-            rows = rows_within(rest, query, squared_bound, pool, rest_mask)
-        selected = np.concatenate([selected, rows + end])
-        return selected if len(selected) <= MAX_CANDIDATE_SHARE * len(features) else None
 
     def prepare(self, features: FeatureMatrix) -> None:
         """Make the copies of all full blocks now, and wait for them."""
@@ -235,7 +204,8 @@ def _copy_queries(queries: NDArray[np.float32], step: float) -> _QueryCopies:
     return _QueryCopies(codes if dims is None else codes[:, dims], dims, squared_norms, errors)
 
 
-def _estimate(blocks: list[Block], queries: NDArray[np.float32], pool: SearchPool, mask: Mask | None) -> _Estimates:
+def _estimate(blocks: list[Block], queries: NDArray[np.float32], searched: SearchedRows) -> _Estimates:
+    _, pool, mask = searched
     copies = {step: _copy_queries(queries, step) for step in {block.step for block in blocks}}
     products = np.zeros((len(queries), len(blocks), BLOCK_ROWS), np.int32)
     masks = None if mask is None else mask[: BLOCK_ROWS * len(blocks)].reshape(len(blocks), BLOCK_ROWS)
@@ -258,6 +228,28 @@ def _estimate(blocks: list[Block], queries: NDArray[np.float32], pool: SearchPoo
         distances[:, ~masks] = np.inf
         outliers = outliers[masks.reshape(-1)[outliers]]
     return _Estimates(distances, errors, outliers)
+
+
+def _select(
+    searched: SearchedRows, query: NDArray[np.float32], k: int, estimates: _Estimates, number: int
+) -> NDArray[np.int64] | None:
+    """The candidates of a query, which has this number in the estimates."""
+    (features, pool, mask), distances = searched, estimates.distances[number]
+    end, flat = distances.size, distances.reshape(-1)
+    rest = SearchedRows(features[end:], pool, None if mask is None else mask[end:])
+    rows, squared, _ = FULL_SCANNER.scan(rest, query, k + OVERFETCH)
+    near = np.argpartition(flat, min(k, end) - 1)[:k]
+    near = near[np.isfinite(flat[near])]
+    bound = _kth_distance(features, np.concatenate([near, rows + end]), query, k)
+    if bound is None:
+        return None
+    limits = ((bound + estimates.errors[number]) * (1 + SLACK)).astype(np.float32)
+    selected = np.union1d(np.flatnonzero(distances <= limits), estimates.outliers)
+    squared_bound = bound * bound * sum_of_squares_factor(features)
+    if len(rows) == k + OVERFETCH and squared[-1] <= squared_bound:
+        rows = rows_within(rest, query, squared_bound)
+    selected = np.concatenate([selected, rows + end])
+    return selected if len(selected) <= MAX_CANDIDATE_SHARE * len(features) else None
 
 
 def _kth_distance(features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int) -> float | None:
