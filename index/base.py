@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
-from index.entries import unknown_image_error
+from index.entries import CatalogReader, unknown_image_error
 from index.feature_space import FeatureSpace
-from index.search import EntryLookup, NearestIds, Neighbor, Query, attach_entries
+from index.search import NearestIds, Neighbor, Query, attach_entries
 from model.artifacts.artifact import Artifact
 from model.exceptions import ReadOnlyIndexError
 from model.images.contract import ImageContract
@@ -20,7 +20,7 @@ from model.images.contract import ImageContract
 class BaseIndex(ABC):
     """An index of features in `space`; see `index.protocol.Index`."""
 
-    catalog: EntryLookup
+    catalog: CatalogReader
 
     def __init__(self, uri: str, space: FeatureSpace, writable: bool) -> None:
         self.uri, self.space, self.writable = uri, space, writable
@@ -71,10 +71,11 @@ class BaseIndex(ABC):
         """Raise IndexStoreError unless this index has features of the network in `artifact`."""
         self.space.check_compatible(artifact, self.uri)
 
+    def check_writable(self) -> None:
+        """Raise ReadOnlyIndexError if this index is open for reading only."""
+        if not self.writable:
+            raise ReadOnlyIndexError("the index is open for reading only")
+
     def _change(self, image_id: int, change: BulkChange) -> None:
         if self.change_many(Selection([image_id]), change).unknown_ids:
             raise unknown_image_error(image_id)
-
-    def _require_writable(self) -> None:
-        if not self.writable:
-            raise ReadOnlyIndexError("the index is open for reading only")

@@ -143,6 +143,12 @@ class Codes:
             file.truncate()
 
 
+def check_encoder(encoder: Encoder, dim: int) -> None:
+    """Raise IndexStoreError unless the encoder is for features of this dimension."""
+    if encoder.dim != dim:
+        raise IndexStoreError(f"expected an encoder of {dim}-dimensional features, got one of {encoder.dim}")
+
+
 def code_too_long_error(bits: int) -> InvalidRequestError:
     return InvalidRequestError(
         f"hash lookup needs codes of at most {MAX_LOOKUP_BITS} bits, but these have {bits}: use the search mode binary"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -90,8 +91,16 @@ class NewEntry:
         )
 
 
-class EntryReader(ABC):
-    """Reads single entries and all entries, by means of the pages and lookups that each catalog implements."""
+class CatalogReader(ABC):
+    """Reads which images an index holds; each backend has its own catalog."""
+
+    @abstractmethod
+    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]:
+        """The indexed images with these checksums, including removed ones, by checksum."""
+
+    @abstractmethod
+    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
+        """The indexed images with these keys, including removed ones, by key."""
 
     @abstractmethod
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
@@ -102,8 +111,16 @@ class EntryReader(ABC):
         """The entries of those `ids` that exist and aren't removed."""
 
     @abstractmethod
-    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
-        """The indexed images with these keys, including removed ones, by key."""
+    def thumbnail(self, image_id: int) -> bytes:
+        """The thumbnail as JPEG bytes. Raises UnknownImageError, also if it is damaged."""
+
+    @abstractmethod
+    def sha256(self, image_id: int) -> str:
+        """Checksum of the bytes that were indexed. Raises UnknownImageError."""
+
+    @abstractmethod
+    def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
+        """The next images by id, as (id, entry to store in another index)."""
 
     def check_new_keys(self, keys: Sequence[str]) -> None:
         """Raise InvalidRequestError if an image already has one of the keys, or if two of the keys are equal."""
@@ -137,6 +154,10 @@ def unknown_image_error(image_id: int) -> UnknownImageError:
 
 def unknown_key_error(key: str) -> UnknownImageError:
     return UnknownImageError(f"no indexed image has the key {key[:80]!r}")
+
+
+def unknown_label_error(label: str) -> InvalidRequestError:
+    return InvalidRequestError(f"no image in the index has the label {label[:80]!r}: check its spelling")
 
 
 def damaged_image_error(part: str, image_id: int) -> UnknownImageError:
@@ -196,6 +217,20 @@ class AddResult:
 
     id: int
     status: AddStatus
+
+
+def thumbnail_fault(thumbnail: bytes, checksum: int) -> str | None:
+    """Compare a thumbnail with its CRC-32. Returns what is wrong, or None."""
+    return None if zlib.crc32(thumbnail) == checksum else "its thumbnail doesn't match its checksum"
+
+
+def checked_thumbnail(image_id: int, thumbnail: bytes | None, checksum: int) -> bytes:
+    """The thumbnail of an image. Raises UnknownImageError if it is gone (None) or doesn't match its CRC-32."""
+    if thumbnail is None:
+        raise unknown_image_error(image_id)
+    if thumbnail_fault(thumbnail, checksum) is not None:
+        raise damaged_image_error("thumbnail", image_id)
+    return thumbnail
 
 
 def make_thumbnail(pixels: NDArray[np.uint8]) -> bytes:

@@ -31,6 +31,11 @@ def round_to_dtype(features: NDArray[np.float32], dtype: RowDType) -> NDArray[np
     return features.astype(dtype).astype(np.float32)
 
 
+def feature_checksums(features: NDArray[np.float32], dtype: RowDType) -> list[int]:
+    """CRC-32 of the bytes of each of (N, dim) features, as an index of this dtype stores them."""
+    return [zlib.crc32(row) for row in np.ascontiguousarray(features, dtype)]
+
+
 class FeatureFile:
     """`count` rows of `dim` numbers in `path`, and what searches them: a scanner, with 8-bit copies on a CPU.
 
@@ -150,10 +155,6 @@ class FeatureFile:
             path.unlink(missing_ok=True)
             raise
         return copy
-
-    def checksums(self, features: FeatureMatrix) -> list[int]:
-        """CRC-32 of the stored bytes of each of (N, dim) features."""
-        return [zlib.crc32(row) for row in np.ascontiguousarray(features, self.dtype)]
 
     def squared_norms(self, matrix: FeatureMatrix) -> NDArray[np.float32]:
         """(N,) squared norms of the first N rows, given as `matrix` in float32; each is computed once."""

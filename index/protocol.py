@@ -6,7 +6,7 @@ A caller that needs a capability checks for it when it handles the option that n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -14,26 +14,13 @@ from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.catalog.file_records import FileRecords
-from index.entries import AddResult, Entry, FoundImage, NewEntry, unknown_key_error
+from index.entries import AddResult, CatalogReader, Entry, NewEntry, unknown_key_error
 from index.feature_space import FeatureSpace
 from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import DeviceError, InvalidRequestError
 from model.images.contract import ImageContract
-
-
-class CatalogReader(Protocol):
-    """Which images an index holds; see `index.catalog.catalog.Catalog`."""
-
-    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
-    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]: ...
-    def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]: ...
-    def iter_entries(self, label: str | None = None) -> Iterator[Entry]: ...
-    def lookup(self, ids: Sequence[int]) -> list[Entry]: ...
-    def thumbnail(self, image_id: int) -> bytes: ...
-    def sha256(self, image_id: int) -> str: ...
-    def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]: ...
 
 
 class Index(Protocol):
@@ -52,6 +39,7 @@ class Index(Protocol):
     def labels(self) -> dict[str, int]: ...
     def count(self, label: str | None = None) -> int: ...
     def check_compatible(self, artifact: Artifact) -> None: ...
+    def check_writable(self) -> None: ...
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]: ...
     def remove(self, image_id: int) -> None: ...
     def restore(self, image_id: int) -> None: ...
@@ -158,7 +146,7 @@ def ids_of_keys(index: Index, keys: Sequence[str]) -> list[int]:
 
 
 def page_of_intact(index: Index, after: int, limit: int, label: str | None = None) -> list[Entry]:
-    """A page of the catalog (`CatalogFile.page`) without the entries whose features are known to be damaged."""
+    """A page of the catalog (`CatalogReader.page`) without the entries whose features are known to be damaged."""
     damaged = index.damaged if isinstance(index, SupportsCompaction) else {}
     entries: list[Entry] = []
     while len(entries) < limit and (page := index.catalog.page(after, limit - len(entries), label)):

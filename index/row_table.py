@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog.rows import LabelGroup, RowRecord
+from index.entries import unknown_label_error
 from index.scanning.scanners import Mask
-from model.exceptions import InvalidRequestError
 
 NO_LABEL = -1
 MIN_CAPACITY = 1024
@@ -164,7 +164,3 @@ class RowTable:
 
     def _label_number(self, label: str | None) -> int:
         return NO_LABEL if label is None else self._label_numbers.setdefault(label, len(self._label_numbers))
-
-
-def unknown_label_error(label: str) -> InvalidRequestError:
-    return InvalidRequestError(f"no image in the index has the label {label[:80]!r}: check its spelling")

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol, cast, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.codes import MAX_LOOKUP_BITS, Codes
-from index.entries import Entry, can_be_label
+from index.entries import CatalogReader, Entry, can_be_label, unknown_label_error
 from index.features import FeatureFile
-from index.row_table import RowTable, unknown_label_error
+from index.row_table import RowTable
 from index.scanning.distances import NearestRows, nearest_candidates, rerank
 from index.scanning.nearest import MIN_BATCH_QUERIES, nearest, nearest_batch
 from index.scanning.scanners import FeatureMatrix, GpuScanner, SearchedRows, SearchPool
@@ -138,12 +138,6 @@ class Snapshot:
     features: FeatureFile
     rows: RowTable
     codes: Codes | None = None
-
-
-class EntryLookup(Protocol):
-    """See `index.catalog.catalog.Catalog.lookup`."""
-
-    def lookup(self, ids: Sequence[int]) -> list[Entry]: ...
 
 
 @dataclass(frozen=True)
@@ -267,7 +261,7 @@ def rank_candidates(
 
 
 def attach_entries(
-    queries: Sequence[Query], results: Sequence[NearestIds], catalog: EntryLookup
+    queries: Sequence[Query], results: Sequence[NearestIds], catalog: CatalogReader
 ) -> list[list[Neighbor]]:
     """Neighbors with their entries. Images that were removed since the search, or whose label no longer matches the
     query, are left out."""

@@ -10,21 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from index.entries import AddResult, AddStatus, FoundImage, NewEntry
+from index.entries import AddResult, AddStatus, CatalogReader, FoundImage, NewEntry
 from model.exceptions import IndexUnavailableError, InvalidRequestError
-
-
-class StoredImages(Protocol):
-    """What a batch needs from a catalog; see `index.catalog.catalog.Catalog`."""
-
-    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
-    def check_new_keys(self, keys: Sequence[str]) -> None: ...
-
 
 MAX_SQUARED_NORM = 1e36
 """Limit for features: squared distances can be four times as large, and are computed in float32."""
@@ -58,7 +49,7 @@ class WriteBatch:
     `new`: the images that aren't stored yet, by sha256; the first of those with the same bytes.
     """
 
-    def __init__(self, catalog: StoredImages) -> None:
+    def __init__(self, catalog: CatalogReader) -> None:
         self._catalog = catalog
         self._accepted: list[PendingAdd] = []
         self._stored: dict[str, FoundImage] = {}

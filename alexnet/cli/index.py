@@ -214,6 +214,7 @@ def list_images(
 def _iter_entries(store: Index, label: str | None, key: str | None) -> Iterator[Entry]:
     """The entries of all images, of those with a label, or of the one with a key. Raises InvalidRequestError or
     UnknownImageError."""
+    from index.entries import unknown_label_error
     from index.protocol import ids_of_keys
 
     if key is not None:
@@ -221,7 +222,7 @@ def _iter_entries(store: Index, label: str | None, key: str | None) -> Iterator[
         return iter([store.entry(image_id) for image_id in ids_of_keys(store, [key])])
     label = compose(label)
     if label is not None and label not in store.labels():
-        raise InvalidRequestError(f"no image in the index has the label {label[:80]!r}")
+        raise unknown_label_error(label)
     return store.catalog.iter_entries(label)
 
 

@@ -22,10 +22,11 @@ from index.catalog.schema import (
     parse_image,
 )
 from index.entries import (
+    CatalogReader,
     Entry,
-    EntryReader,
     FoundImage,
     NewEntry,
+    checked_thumbnail,
     damaged_image_error,
     unknown_image_error,
 )
@@ -33,7 +34,7 @@ from model.datasets.attribution import Attribution
 from model.exceptions import IndexStoreError, UnknownImageError
 
 
-class Catalog(CatalogFile, EntryReader):
+class Catalog(CatalogFile, CatalogReader):
     """The images of an index, and its metadata. `index.catalog.file_records` has the files that were read."""
 
     def metadata(self) -> dict[str, str]:
@@ -136,7 +137,7 @@ class Catalog(CatalogFile, EntryReader):
         page = []
         for image in images:
             try:
-                thumbnail = _checked_thumbnail(image, thumbnails.get(image["id"]))
+                thumbnail = checked_thumbnail(image["id"], thumbnails.get(image["id"]), image["thumbnail_checksum"])
             except UnknownImageError as error:
                 raise IndexStoreError(f"{self.path}: {error}") from error
             entry = _entry(image)
@@ -146,7 +147,7 @@ class Catalog(CatalogFile, EntryReader):
     def thumbnail(self, image_id: int) -> bytes:
         """The thumbnail as JPEG bytes. Raises UnknownImageError, also if it is damaged."""
         image = self._image(image_id)
-        return _checked_thumbnail(image, self._thumbnails([image_id]).get(image_id))
+        return checked_thumbnail(image_id, self._thumbnails([image_id]).get(image_id), image["thumbnail_checksum"])
 
     def _thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Thumbnails by id, unchecked."""
@@ -202,15 +203,6 @@ def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[obj
     known["thumbnail_checksum"] = zlib.crc32(entry.thumbnail)
     known |= (entry.attribution or Attribution())._asdict()
     return [known[name] if name in known else getattr(entry, name) for name in CHECKED_COLUMNS]
-
-
-def _checked_thumbnail(image: dict[str, Any], thumbnail: bytes | None) -> bytes:
-    """The thumbnail, if it matches its checksum in `image`. Raises UnknownImageError if it is gone or damaged."""
-    if thumbnail is None:
-        raise unknown_image_error(image["id"])
-    if zlib.crc32(thumbnail) != image["thumbnail_checksum"]:
-        raise damaged_image_error("thumbnail", image["id"])
-    return thumbnail
 
 
 def _entry(image: dict[str, Any]) -> Entry:

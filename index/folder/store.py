@@ -30,10 +30,10 @@ from index.catalog.catalog import Catalog
 from index.catalog.file_records import FileRecords
 from index.catalog.rows import read_label_groups, read_rows
 from index.catalog.schema import LABEL_INDEX
-from index.codes import Codes
+from index.codes import Codes, check_encoder
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.feature_space import FeatureSpace, RowDType
-from index.features import FeatureFile, round_to_dtype
+from index.features import FeatureFile, feature_checksums, round_to_dtype
 from index.files import check_same
 from index.folder.generations import codes_path, delete_after, delete_before, features_path, has_features_after
 from index.folder.layout import (
@@ -54,7 +54,6 @@ from model.encoder import Encoder
 from model.exceptions import (
     AlexNetError,
     IndexReplacedError,
-    IndexStoreError,
     StorageFullError,
 )
 from model.files import fsync
@@ -190,7 +189,7 @@ class FolderIndex(BaseIndex):
         removed. Additions that wait for one another are written in one commit. Raises InvalidRequestError,
         StorageFullError, ReadOnlyIndexError, or IndexReplacedError.
         """
-        self._require_writable()
+        self.check_writable()
         addition = PendingAdd(features, entries)
         addition.check(self.dim, self._current.features.dtype)
         return self._additions.add(addition)
@@ -289,7 +288,7 @@ class FolderIndex(BaseIndex):
 
     def compact(self) -> int:
         """Delete removed and damaged images for good and free their space. Returns how many."""
-        self._require_writable()
+        self.check_writable()
         self.verify()
         with self._changing():
             if self._background_check.is_running:  # another program has changed the file since
@@ -323,7 +322,7 @@ class FolderIndex(BaseIndex):
 
     def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
         """Write additions in one commit."""
-        self._require_writable()  # writing may have been given up while these additions waited
+        self.check_writable()  # writing may have been given up while these additions waited
         batch = WriteBatch(self.catalog)
         self._check_files()
         for addition in additions:
@@ -344,7 +343,8 @@ class FolderIndex(BaseIndex):
         new_codes = None if codes is None else codes.encoder.encode(round_to_dtype(stacked, self.space.dtype))
         features.append(stacked)
         with self._committing():
-            ids = self.catalog.add(features.count, features.checksums(stacked), entries, restored)
+            checksums = feature_checksums(stacked, self.space.dtype)
+            ids = self.catalog.add(features.count, checksums, entries, restored)
             if codes is not None and new_codes is not None:
                 codes.append(new_codes)
             features.commit(len(entries))
@@ -360,8 +360,7 @@ class FolderIndex(BaseIndex):
         return Codes(encoder, features.matrix(), path)
 
     def _load_codes(self, encoder: Encoder) -> Codes:
-        if encoder.dim != self.dim:
-            raise IndexStoreError(f"expected an encoder of {self.dim}-dimensional features, got one of {encoder.dim}")
+        check_encoder(encoder, self.dim)
         path = codes_path(self.path, self._generation, encoder.sha256)
         return Codes(encoder, self._current.features.matrix(), path, self.writable)
 
@@ -393,7 +392,7 @@ class FolderIndex(BaseIndex):
         is then lost.
         """
         with self._write_lock:
-            self._require_writable()
+            self.check_writable()
             self._check_files()
             yield
             self._check_files()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from index.catalog.file import CatalogFile
 from index.catalog.schema import CHECKED_COLUMNS, SELECT_IMAGES, THUMBNAIL, is_intact
-from index.entries import PAGE_SIZE
+from index.entries import PAGE_SIZE, thumbnail_fault
 from index.features import FeatureFile
 from index.row_table import RowTable
 from model.exceptions import AlexNetError
@@ -103,9 +102,9 @@ def find_damaged_thumbnails(catalog: CatalogFile) -> dict[int, str]:
     with catalog.checking() as database:
         rows = database.execute(f"SELECT id, thumbnail_checksum, {THUMBNAIL} FROM images ORDER BY id")
         return {
-            image_id: "its thumbnail doesn't match its checksum"
+            image_id: fault
             for image_id, checksum, thumbnail in rows
-            if zlib.crc32(thumbnail) != checksum
+            if (fault := thumbnail_fault(thumbnail, checksum)) is not None
         }
 
 

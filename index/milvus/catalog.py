@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from index.bulk_change import ImageState, Selection
-from index.entries import PAGE_SIZE, Entry, EntryReader, FoundImage, NewEntry, unknown_image_error
+from index.entries import PAGE_SIZE, CatalogReader, Entry, FoundImage, NewEntry, unknown_image_error
 from index.milvus.collection import DETAILS, quote, to_entry, to_new_entry
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ NO_KEY = ""
 """Value of the field `key` for an image without a key; never a key itself."""
 
 
-class MilvusCatalog(EntryReader):
+class MilvusCatalog(CatalogReader):
     """Reads a collection in its latest state."""
 
     def __init__(self, client: MilvusClient, collection: str) -> None:

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.cached_count import CachedCount
-from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error
+from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error, unknown_label_error
 from index.feature_space import FeatureSpace
 from index.milvus import collection
 from index.milvus.catalog import NOT_REMOVED, MilvusCatalog
 from index.milvus.collection import FIELDS, MilvusAddress, quote
-from index.row_table import unknown_label_error
 from index.scanning.scanners import OVERFETCH
 from index.search import NearestIds, Query, rank_candidates
 from index.write_batch import PendingAdd, WriteBatch
@@ -97,7 +96,7 @@ class MilvusIndex(BaseIndex):
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
         """Like `FolderIndex.add`, but keys are checked before the insertion, and others may add images in between."""
-        self._require_writable()
+        self.check_writable()
         addition, batch = PendingAdd(features, entries), WriteBatch(self.catalog)
         addition.check(self.dim)
         batch.accept(addition)
@@ -113,7 +112,7 @@ class MilvusIndex(BaseIndex):
 
     def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
         """Remove, restore or relabel images, part by part, since Milvus has no transactions."""
-        self._require_writable()
+        self.check_writable()
         result = change.plan(selection, self.catalog.select(selection))
         changes: dict[str, Any] = {} if change.removed is None else {"removed": change.removed}
         if change.relabel:

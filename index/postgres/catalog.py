@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from index.bulk_change import ImageState, Selection
 from index.entries import (
+    CatalogReader,
     Entry,
-    EntryReader,
     FoundImage,
     NewEntry,
-    damaged_image_error,
+    checked_thumbnail,
     unknown_image_error,
 )
 from index.postgres.connections import Cursor, Database
@@ -22,7 +21,7 @@ from model.datasets.attribution import Attribution
 ENTRY_COLUMNS = "id, key, label, source, format, width, height, author, author_page, page, license"
 
 
-class PostgresCatalog(EntryReader):
+class PostgresCatalog(CatalogReader):
     """Reads an index in its latest state, or as seen by the transaction whose cursor is given."""
 
     def __init__(self, database: Database, cursor: Cursor | None = None) -> None:
@@ -62,7 +61,7 @@ class PostgresCatalog(EntryReader):
     def thumbnail(self, image_id: int) -> bytes:
         """The thumbnail as JPEG bytes. Raises UnknownImageError, also if it is damaged."""
         thumbnail, checksum = self.value(image_id, "ROW(thumbnail, thumbnail_checksum)")
-        return _checked_thumbnail(image_id, thumbnail, checksum)
+        return checked_thumbnail(image_id, bytes(thumbnail), checksum)
 
     def sha256(self, image_id: int) -> str:
         """Checksum of the bytes that were indexed. Raises UnknownImageError."""
@@ -93,7 +92,7 @@ class PostgresCatalog(EntryReader):
         images = []
         for sha256, thumbnail, checksum, *columns in rows:
             entry = _to_entry(columns)
-            intact = _checked_thumbnail(entry.id, thumbnail, checksum)
+            intact = checked_thumbnail(entry.id, bytes(thumbnail), checksum)
             images.append((entry.id, entry.to_new(sha256.hex(), intact)))
         return images
 
@@ -121,12 +120,6 @@ def new_values(entry: NewEntry) -> list[Any]:
     attribution = entry.attribution or Attribution()
     size = entry.width, entry.height
     return [bytes.fromhex(entry.sha256), entry.key, entry.label, source, entry.format, *size, *attribution]
-
-
-def _checked_thumbnail(image_id: int, thumbnail: bytes, checksum: int) -> bytes:
-    if zlib.crc32(thumbnail) != checksum:
-        raise damaged_image_error("thumbnail", image_id)
-    return bytes(thumbnail)
 
 
 def _to_entry(columns: Sequence[Any]) -> Entry:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from index.codes import check_encoder
 from index.feature_space import FeatureSpace
 from index.features import round_to_dtype
 from index.postgres.connections import Connection, Cursor, Database
@@ -36,8 +37,7 @@ class PostgresCodes:
     """Creates and fills the table of an encoder's codes. Raises IndexStoreError if the encoder's dimension differs."""
 
     def __init__(self, database: Database, space: FeatureSpace, encoder: Encoder) -> None:
-        if encoder.dim != space.dim:
-            raise IndexStoreError(f"expected an encoder of {space.dim}-dimensional features, got one of {encoder.dim}")
+        check_encoder(encoder, space.dim)
         self._database, self._space, self.encoder = database, space, encoder
         self.table = codes_table(encoder.sha256)
 

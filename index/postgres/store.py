@@ -19,8 +19,17 @@ from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.cached_count import CachedCount
 from index.codes import code_too_long_error
-from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
+from index.entries import (
+    AddResult,
+    Entry,
+    NewEntry,
+    damaged_image_error,
+    thumbnail_fault,
+    unknown_image_error,
+    unknown_label_error,
+)
 from index.feature_space import FeatureSpace, RowDType
+from index.features import feature_checksums
 from index.postgres import schema
 from index.postgres.address import PostgresAddress
 from index.postgres.catalog import PostgresCatalog, new_values
@@ -28,7 +37,6 @@ from index.postgres.codes import PostgresCodes, codes_table
 from index.postgres.connections import LOCK_SECONDS, Cursor, Database
 from index.postgres.search import CandidateSearch, label_exists
 from index.postgres.vectors import to_features, to_vectors
-from index.row_table import unknown_label_error
 from index.search import (
     SEARCHERS,
     NearestIds,
@@ -121,7 +129,7 @@ class PostgresIndex(BaseIndex):
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
         """Like `FolderIndex.add`. Raises IndexUnavailableError if the connection is lost: adding again is safe."""
-        self._require_writable()
+        self.check_writable()
         addition = PendingAdd(features, entries)
         addition.check(self.dim, self.space.dtype)
         return self._additions.add(addition)
@@ -217,14 +225,14 @@ class PostgresIndex(BaseIndex):
             ):
                 if checksum != expected:
                     damaged[image_id] = "its feature doesn't match its checksum"
-                elif zlib.crc32(thumbnail) != expected_of_thumbnail:
-                    damaged[image_id] = "its thumbnail doesn't match its checksum"
+                elif fault := thumbnail_fault(thumbnail, expected_of_thumbnail):
+                    damaged[image_id] = fault
         self.damaged = damaged
         return damaged
 
     def compact(self) -> int:
         """Delete removed and damaged images for good. Returns how many; PostgreSQL frees their space by itself."""
-        self._require_writable()
+        self.check_writable()
         damaged = list(self.verify())
         with self._changing(time_limit=False) as (cursor, _):
             cursor.execute("DELETE FROM images WHERE removed OR id = ANY(%s)", [damaged])
@@ -286,7 +294,7 @@ class PostgresIndex(BaseIndex):
     @contextmanager
     def _changing(self, time_limit: bool = True) -> Iterator[tuple[Cursor, str]]:
         """A transaction in which no other program can change the index, and the sha256 of the index's encoder."""
-        self._require_writable()
+        self.check_writable()
         if not self._write_lock.acquire(timeout=LOCK_SECONDS):
             raise IndexLockedError("another change to the index is taking too long; nothing was changed: try again")
         try:
@@ -307,8 +315,3 @@ class PostgresIndex(BaseIndex):
                 "ORDER BY id LIMIT %s",
                 [after, READ_ROWS],
             ).fetchall()
-
-
-def feature_checksums(features: NDArray[np.float32], dtype: RowDType) -> list[int]:
-    """CRC-32 of the numbers of each feature, as an index in a folder stores them."""
-    return [zlib.crc32(row.tobytes()) for row in np.ascontiguousarray(features.astype(dtype))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from index.protocol import Index
-from model.exceptions import AlexNetError, ReadOnlyIndexError
+from model.exceptions import AlexNetError
 from server.loaded_model import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,5 @@ class IndexJob(Generic[R]):
 def require_writable(loaded_model: LoadedModel) -> Index:
     """The index. Raises NoIndexError or ReadOnlyIndexError."""
     index = loaded_model.require_index()
-    if not index.writable:
-        raise ReadOnlyIndexError("the index is open for reading only")
+    index.check_writable()
     return index

@@ -13,7 +13,7 @@ class CountedModel:
         self.holders, self.model = 0, None
 
     def require_index(self) -> Any:
-        return SimpleNamespace(writable=True)
+        return SimpleNamespace(check_writable=lambda: None)
 
     def hold(self) -> None:
         self.holders += 1

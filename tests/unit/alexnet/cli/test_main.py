@@ -85,7 +85,7 @@ def test_ids_and_labels_that_no_image_can_have(index_path: Path) -> None:
 def test_unknown_label(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     list_images(str(index_path), label="circles")
     assert len(capsys.readouterr().out.splitlines()) == 30
-    with pytest.raises(InvalidRequestError, match="no image in the index has the label 'circels'"):
+    with pytest.raises(InvalidRequestError, match="no image in the index has the label 'circels': check its spelling"):
         list_images(str(index_path), label="circels")
 
 
