@@ -1,4 +1,5 @@
-"""Drawings of an index: queries with their nearest neighbors (Figure 4, right), and a map of the features by t-SNE."""
+"""Drawings of an index: queries with their nearest neighbors (Figure 4, right), a map of the features by t-SNE, and its
+search quality."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from index.entries import Entry
+from index.evaluation import Evaluation
 from index.file_queries import read_queries
 from index.protocol import Index, intact_entries
 from index.search import Query
@@ -85,6 +87,26 @@ def embed_2d(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     perplexity = min(MAX_PERPLEXITY, (len(features) - 1) / 3)
     points: NDArray[np.float32] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
     return points
+
+
+def draw_evaluation(result: Evaluation, path: Path) -> None:
+    """Write an image of precision by k, and of the average precision of each label, worst first.
+
+    Needs the extra `train`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 3))
+    left.bar([str(k) for k in result.precision], [100 * share for share in result.precision.values()], color="#2563a8")
+    left.set(xlabel="k nearest", ylabel="with the same label, %", ylim=(0, 100))
+    values = sorted(result.average_precision.items(), key=lambda item: item[1])
+    right.bar(range(len(values)), [100 * value for _, value in values], color="#2563a8")
+    right.set(ylabel="average precision, %", ylim=(0, 100))
+    if len(values) <= 100:
+        shown = [name_in_figure(label, 28) for label, _ in values]
+        right.set_xticks(range(len(values)), shown, rotation=90, fontsize=6)
+    save_figure(figure, path, dpi=150)
 
 
 def _draw_neighbors(index: Index, queries: Sequence[DrawnQuery], path: Path) -> None:

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from numpy.typing import NDArray
 
 from index.protocol import Index
 from index.search import MAX_PAGE_SIZE, Query, SearchMode
-from model.artifacts.class_names import name_in_figure
 from model.exceptions import IndexStoreError
-from model.figures import save_figure
 
 BATCH_SIZE = 32
 PRECISION_AT = (1, 6, 10)
@@ -144,20 +141,3 @@ def format_table(result: Evaluation) -> str:
         cells = [f"{100 * shares[k]:{len(column) - 2}.2f} %" for k, column in zip(RECALL_AT, columns, strict=True)]
         lines.append(f"{mode:12}{''.join(cells)} {result.milliseconds[mode]:7.1f} ms")
     return "\n".join(lines)
-
-
-def plot(result: Evaluation, path: Path) -> None:
-    """Draw precision by k, and the average precision of each label, worst first. Needs matplotlib."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 3))
-    left.bar([str(k) for k in result.precision], [100 * share for share in result.precision.values()], color="#2563a8")
-    left.set(xlabel="k nearest", ylabel="with the same label, %", ylim=(0, 100))
-    values = sorted(result.average_precision.items(), key=lambda item: item[1])
-    right.bar(range(len(values)), [100 * value for _, value in values], color="#2563a8")
-    right.set(ylabel="average precision, %", ylim=(0, 100))
-    if len(values) <= 100:
-        shown = [name_in_figure(label, 28) for label, _ in values]
-        right.set_xticks(range(len(values)), shown, rotation=90, fontsize=6)
-    save_figure(figure, path, dpi=150)

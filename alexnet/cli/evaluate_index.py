@@ -53,8 +53,8 @@ def evaluate(
     even one from --data, isn't counted as its own neighbor.
     """
     from alexnet.index_evaluation import evaluate_index
+    from index.drawing import draw_evaluation
     from index.evaluation import format_table
-    from index.evaluation import plot as draw_plot
 
     _check_plot(plot)
     loaded = load_artifact(artifact, home, precision)
@@ -66,7 +66,7 @@ def evaluate(
         typer.echo(format_table(result))
     _note_training_images(result, loaded, home)
     if plot is not None:
-        draw_plot(result, plot)
+        draw_evaluation(result, plot)
 
 
 def _note_training_images(result: Evaluation, artifact: Artifact, home: Path) -> None:

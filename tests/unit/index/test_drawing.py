@@ -1,4 +1,4 @@
-"""Drawings of an index: its neighbors and its map."""
+"""Drawings of an index: its neighbors, its map and its search quality."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from index.drawing import draw, embed_2d, folder_queries, indexed_queries
+from index.drawing import draw, draw_evaluation, embed_2d, folder_queries, indexed_queries
 from index.entries import make_thumbnail
+from index.evaluation import LabeledQuery, evaluate
 from index.folder.store import FolderIndex
 from index.search import Query
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, IndexStoreError
 from model.runtime import OnnxModel
-from tests.helpers.indexes import make_entry, make_index
+from tests.helpers.indexes import features_at, make_entry, make_index
 
 BLACK = make_thumbnail(np.zeros((256, 256, 3), np.uint8))
 
@@ -102,3 +103,13 @@ def test_neighbors_are_near_each_other_on_the_map(index_path: Path) -> None:
     np.fill_diagonal(distances, np.inf)
     labels = np.array([entry.label for entry in entries])
     assert (labels[distances.argmin(1)] == labels).mean() > 0.8
+
+
+def test_search_quality_of_labels_that_would_be_formulas_is_drawn(artifact: Artifact, tmp_path: Path) -> None:
+    index = FolderIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(1, 2), [make_entry(n, r"$\foo$") for n in range(2)])
+    result = evaluate(index, [LabeledQuery(features_at(1)[0], r"$\foo$", exclude_id=1)], [])
+    index.close()
+    draw_evaluation(result, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as image:
+        assert image.size == (1350, 600)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from index.evaluation import LabeledQuery, average_precision, evaluate, format_table, plot
+from index.evaluation import LabeledQuery, average_precision, evaluate, format_table
 from index.folder.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
@@ -63,13 +62,3 @@ def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
     result = evaluate(index, [itself, other], [])
     index.close()
     assert (result.precision[1], result.recall) == (1 / 2, {"exact": {6: 1.0, 10: 1.0}})
-
-
-def test_labels_that_would_be_formulas_are_drawn(artifact: Artifact, tmp_path: Path) -> None:
-    index = FolderIndex.create(tmp_path / "i", artifact)
-    index.add(features_at(1, 2), [make_entry(n, r"$\foo$") for n in range(2)])
-    result = evaluate(index, [LabeledQuery(features_at(1)[0], r"$\foo$", exclude_id=1)], [])
-    index.close()
-    plot(result, tmp_path / "plot.png")
-    with Image.open(tmp_path / "plot.png") as image:
-        assert image.size == (1350, 600)
