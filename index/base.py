@@ -18,7 +18,10 @@ from model.images.contract import ImageContract
 
 
 class BaseIndex(ABC):
-    """An index of features in `space`; see `index.protocol.Index`."""
+    """An index of features in `space`; see `index.protocol.Index`.
+
+    `restore` and `update` are for other programs: this one restores and relabels by `change_many`.
+    """
 
     catalog: CatalogReader
 

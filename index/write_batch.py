@@ -105,10 +105,6 @@ class AddQueue:
         self._lock, self._commit = lock, commit
         self._waiting: deque[PendingAdd] = deque()
 
-    def __len__(self) -> int:
-        """Number of additions that wait for the current write."""
-        return len(self._waiting)
-
     def add(self, addition: PendingAdd) -> list[AddResult]:
         """Write an addition and others that wait. Raises what its commit raised, in which case none of it was added."""
         self._waiting.append(addition)

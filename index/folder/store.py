@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +29,12 @@ from index.bulk_change import BulkChange, BulkResult, Selection
 from index.catalog.catalog import Catalog
 from index.catalog.file_records import FileRecords
 from index.catalog.rows import read_label_groups, read_rows
-from index.catalog.schema import LABEL_INDEX
 from index.codes import Codes, check_encoder
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.feature_space import FeatureSpace, RowDType
 from index.features import FeatureFile, feature_checksums, round_to_dtype
 from index.files import check_same
+from index.folder.damage_check import DamageCheck
 from index.folder.generations import codes_path, delete_after, delete_before, features_path, has_features_after
 from index.folder.layout import (
     CATALOG,
@@ -44,9 +44,10 @@ from index.folder.layout import (
     lock_for_writing,
     missing_index_error,
 )
-from index.folder.verification import BackgroundCheck, find_damaged, find_damaged_among, find_damaged_thumbnails
+from index.folder.search_state import SearchState
+from index.folder.verification import find_damaged_among
 from index.row_table import RowTable
-from index.scanning.scanners import FeatureMatrix, SearchPool
+from index.scanning.scanners import SearchPool
 from index.search import NearestIds, Query, Snapshot, run_queries
 from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
@@ -61,11 +62,7 @@ from model.images.crops import CENTER_CROP
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS_VERIFIED_AT_ONCE = 4096
-"""An index of at most this many rows is compared with its checksums before it opens (a few tenths of a second), a
-larger one in the background."""
 MAX_OPEN_ATTEMPTS = 3
-LOCK_POLL_SECONDS = 0.1
 MAX_SEARCH_RETRIES = 3
 """How often a search that met damaged rows is repeated before it waits for all rows to be verified."""
 
@@ -73,9 +70,8 @@ MAX_SEARCH_RETRIES = 3
 class FolderIndex(BaseIndex):
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
-    `crops`: the crops whose features are averaged. `damaged`: id -> fault of the images known to be damaged, because
-    their row is truncated, or their row or entry doesn't match its checksum; searches skip them. A large index opens
-    before all images have been compared with their checksums (`wait_until_verified`).
+    `crops`: the crops whose features are averaged. A large index opens before all images have been compared with their
+    checksums (`wait_until_verified`).
     """
 
     catalog: Catalog
@@ -86,10 +82,6 @@ class FolderIndex(BaseIndex):
         self.path = path
         self._write_lock = threading.RLock()
         """Held during a change, by one thread of this process; `_file_lock` keeps other processes out."""
-        self._swap_lock = threading.Lock()
-        """Held while a search takes its snapshot and matrix, and while a compaction or a repair replaces them."""
-        self._damage_lock = threading.Lock()
-        """Held while `damaged` is extended."""
         self._is_behind = False
         """Whether a change was interrupted, so that the catalog may have committed what isn't in memory."""
         self._additions = AddQueue(self._write_lock, self._write)
@@ -109,11 +101,10 @@ class FolderIndex(BaseIndex):
             is_gone = len(rows) > 0 and not writable and not features.is_open
             if is_gone and has_features_after(path, self._generation):  # deleted by a writer meanwhile
                 raise IndexReplacedError(f"the index at {path} was compacted while it was being opened: try again")
-            self.damaged: Mapping[int, str] = {}
-            self._current = Snapshot(features, rows)
+            self._state = SearchState(Snapshot(features, rows), path)
             self._pool = stack.enter_context(SearchPool())
-            self._background_check = BackgroundCheck(self._check_for_damage)
-            self._start_check()
+            self._damage_check = DamageCheck(self.catalog, self._state, self._write_lock)
+            self._damage_check.start()
             self._resources = stack.pop_all()
 
     @classmethod
@@ -149,9 +140,14 @@ class FolderIndex(BaseIndex):
         return len(self) if label is None else self.labels().get(label, 0)
 
     @property
-    def pending(self) -> int:
-        """Number of additions that wait for the current write."""
-        return len(self._additions)
+    def damaged(self) -> Mapping[int, str]:
+        """Id -> fault of the images known to be damaged, because their row is truncated, or their row or entry doesn't
+        match its checksum; searches skip them."""
+        return self._state.damaged
+
+    @property
+    def _current(self) -> Snapshot:
+        return self._state.snapshot
 
     @property
     def codes(self) -> Codes | None:
@@ -171,14 +167,14 @@ class FolderIndex(BaseIndex):
         with self._write_lock:
             before = self._current.codes
             if encoder is None or before is None or before.encoder.sha256 != encoder.sha256:
-                self._current = replace(self._current, codes=None if encoder is None else self._load_codes(encoder))
+                self._set_codes(None if encoder is None else self._load_codes(encoder))
 
     def search_on_gpu(self) -> None:
         """Scan features on a GPU from now on. Raises DeviceError."""
         self._current.features.scan_on_gpu()
 
     def close(self) -> None:
-        self._background_check.stop()
+        self._damage_check.stop()
         self._resources.close()
         self._current.features.close()
 
@@ -232,15 +228,15 @@ class FolderIndex(BaseIndex):
 
     def verify(self) -> Mapping[int, str]:
         """Compare everything with its checksum again, thumbnails too. Returns `damaged`."""
-        self._background_check.stop()
+        self._damage_check.stop()
         with self._write_lock:
-            self._check_for_damage()
-            self._exclude_damaged(find_damaged_thumbnails(self.catalog))
+            self._damage_check.run()
+            self._damage_check.run_on_thumbnails()
         return self.damaged
 
     def wait_until_verified(self) -> Mapping[int, str]:
         """Wait until all rows and entries have been compared with their checksums. Returns `damaged`."""
-        self._background_check.wait()
+        self._damage_check.wait()
         return self.damaged
 
     @property
@@ -253,13 +249,13 @@ class FolderIndex(BaseIndex):
         for query in queries:
             query.check(self.dim)
         for attempt in itertools.count():
-            snapshot, matrix = self._snapshot()
+            snapshot, matrix = self._state.take()
             results = run_queries(snapshot, matrix, queries, self._pool)
             ids = np.unique(np.concatenate([np.empty(0, np.int64), *(result.ids for result in results)]))
             faults = find_damaged_among(ids, self.catalog, snapshot.features, snapshot.rows)
             if not faults:
                 break
-            self._exclude_damaged(faults)
+            self._state.exclude(faults)
             if attempt == MAX_SEARCH_RETRIES:  # many are damaged: find them all
                 self.wait_until_verified()
         return results
@@ -271,10 +267,10 @@ class FolderIndex(BaseIndex):
         for image_id, row in zip(ids, self._current.rows.rows_of(id_array), strict=True):
             if row < 0 or image_id not in existing:
                 self.entry(image_id)  # raises
-        snapshot, matrix = self._snapshot()
+        snapshot, matrix = self._state.take()
         rows = snapshot.rows.rows_of(id_array)
         known = np.unique(id_array[rows >= 0])
-        self._exclude_damaged(find_damaged_among(known, self.catalog, snapshot.features, snapshot.rows))
+        self._state.exclude(find_damaged_among(known, self.catalog, snapshot.features, snapshot.rows))
         for image_id, row in zip(ids, rows, strict=True):
             if row < 0 or image_id in self.damaged:
                 raise damaged_image_error("stored feature", image_id)
@@ -291,8 +287,8 @@ class FolderIndex(BaseIndex):
         self.check_writable()
         self.verify()
         with self._changing():
-            if self._background_check.is_running:  # another program has changed the file since
-                self._check_for_damage()
+            if self._damage_check.is_running:  # another program has changed the file since
+                self._damage_check.run()
             records = read_rows(self.catalog)
             kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
             deleted = {record.id for record in records} - {record.id for record in kept}
@@ -307,10 +303,8 @@ class FolderIndex(BaseIndex):
                     self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
                     rows = RowTable.from_groups(read_label_groups(self.catalog))
                     rows.set_verified(np.arange(len(kept)))
-                    with self._swap_lock:  # searches wait for it
-                        self._current = Snapshot(features, rows, codes)
-                        self._generation, self.damaged = generation, {}
-                        before.features.close()
+                    self._state.swap(Snapshot(features, rows, codes))
+                    self._generation = generation
             except StorageFullError:
                 delete_after(self.path, self._generation)  # nothing was committed: make room
                 raise
@@ -364,14 +358,8 @@ class FolderIndex(BaseIndex):
         path = codes_path(self.path, self._generation, encoder.sha256)
         return Codes(encoder, self._current.features.matrix(), path, self.writable)
 
-    def _snapshot(self) -> tuple[Snapshot, FeatureMatrix]:
-        """The current snapshot, and its rows as a matrix, which doesn't grow."""
-        with self._swap_lock:
-            current = self._current
-            count, matrix = current.features.count, current.features.matrix()
-        if len(matrix) < count:
-            self._exclude_damaged(dict.fromkeys(current.rows.ids_from(len(matrix)), "its row was cut off"))
-        return current, matrix
+    def _set_codes(self, codes: Codes | None) -> None:
+        self._state.snapshot = replace(self._state.snapshot, codes=codes)
 
     def _apply(self, ids: Sequence[int], change: BulkChange) -> None:
         """Change images in one commit, then in memory, where damaged ones stay inactive."""
@@ -420,12 +408,12 @@ class FolderIndex(BaseIndex):
             raise IndexReplacedError(
                 "a compaction of the index was interrupted: reload the server, or run the command again"
             )
-        self._reload_rows(lambda: False)
+        self._damage_check.reload_rows()
         features, codes = self._current.features, self._current.codes
         features.commit(len(self._current.rows) - features.count)
         if codes is not None:
-            self._current = replace(self._current, codes=self._load_codes(codes.encoder))
-        self._start_check()
+            self._set_codes(self._load_codes(codes.encoder))
+        self._damage_check.start()
         self._is_behind = False
 
     def _check_files(self) -> None:
@@ -444,55 +432,4 @@ class FolderIndex(BaseIndex):
         if features.changed_outside:
             logger.warning("another program has changed %s: comparing its rows with their checksums", features.path)
             self._current.rows.forget_verified()
-            self._start_check()
-
-    def _start_check(self) -> None:
-        """Compare everything with its checksum: now if the index is small, else in the background."""
-        self._current.features.accept_changes()
-        if len(self._current.rows) <= MAX_ROWS_VERIFIED_AT_ONCE:
-            self._check_for_damage()
-        else:
-            self._background_check.start()
-
-    def _check_for_damage(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Compare all entries and rows with their checksums, and report those that are damaged.
-
-        First, the catalog's SQL indexes are compared with its table. The row table was read from one of them, and is
-        read again if that one was wrong.
-        """
-        rebuilt = self.catalog.repair_sql_indexes(is_stopped)
-        if LABEL_INDEX in rebuilt and not self._reload_rows(is_stopped):
-            return
-        features, rows = self._current.features, self._current.rows
-        damaged = find_damaged(self.catalog, features, rows, is_stopped)
-        if self._current.rows is rows:  # else the index was compacted meanwhile
-            self._exclude_damaged(damaged)
-
-    def _reload_rows(self, is_stopped: Callable[[], bool]) -> bool:
-        """Read the row table from the catalog's table instead of its SQL index. Returns False if it was stopped."""
-        while not self._write_lock.acquire(timeout=LOCK_POLL_SECONDS):  # the holder may wait for this thread to stop
-            if is_stopped():
-                return False
-        try:
-            rows = RowTable.from_records(read_rows(self.catalog))
-            with self._swap_lock:
-                self._current, self.damaged = replace(self._current, rows=rows), {}
-        finally:
-            self._write_lock.release()
-        return True
-
-    def _exclude_damaged(self, faults: Mapping[int, str]) -> None:
-        """Exclude damaged images from searches, and log them once."""
-        with self._damage_lock:
-            new = {image_id: fault for image_id, fault in faults.items() if image_id not in self.damaged}
-            if not new:
-                return
-            self.damaged = {**self.damaged, **new}
-            for image_id in new:
-                self._current.rows.set_active(image_id, False)
-        image_id, fault = next(iter(new.items()))
-        logger.error(
-            "%d images of the index at %s are damaged, such as %d (%s): they are left out of searches; delete them "
-            "with `alexnet index compact`, and add their files again",
-            len(new), self.path, image_id, fault,
-        )  # fmt: skip
+            self._damage_check.start()

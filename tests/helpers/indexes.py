@@ -47,6 +47,11 @@ def make_index(path: Path, artifact: Artifact, *entries: NewEntry) -> Path:
     return path
 
 
+def num_waiting(index: FolderIndex) -> int:
+    """Number of additions that wait for the current write."""
+    return len(index._additions._waiting)
+
+
 def build_index(path: Path, artifact: Artifact, model: OnnxModel, images: Path) -> None:
     """Create an index of all images in a folder."""
     index = FolderIndex.create(path, artifact)

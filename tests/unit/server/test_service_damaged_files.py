@@ -115,7 +115,7 @@ def test_damage_is_in_the_log_the_metrics_and_ready(
 def test_damage_of_a_large_index_is_named_while_it_is_served(
     artifact: Artifact, model: OnnxModel, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("index.folder.store.MAX_ROWS_VERIFIED_AT_ONCE", 0)
+    monkeypatch.setattr("index.folder.damage_check.MAX_ROWS_VERIFIED_AT_ONCE", 0)
     path = make_index(tmp_path / "i", artifact, model, few, "circles")
     os.truncate(path / FEATURES, 9 * 64 * 4)
     with serving(artifact.path, path) as client:

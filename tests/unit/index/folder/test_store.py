@@ -37,7 +37,7 @@ from model.exceptions import (
     StorageFullError,
     UnknownImageError,
 )
-from tests.helpers.indexes import execute, features_at, make_entry
+from tests.helpers.indexes import execute, features_at, make_entry, num_waiting
 from tests.helpers.polling import wait_until
 
 ZERO = np.zeros(64, np.float32)
@@ -433,7 +433,7 @@ class BlockedWriter:
         """Start the threads in this order, each adding to the index, then let all of them commit."""
         for number, thread in enumerate(threads, 1):
             thread.start()
-            wait_until(lambda expected=number: self._index.pending == expected)  # type: ignore[misc]
+            wait_until(lambda expected=number: num_waiting(self._index) == expected)  # type: ignore[misc]
         self._waiting.set()
         for thread in (self._first, *threads):
             thread.join(30)
@@ -465,7 +465,7 @@ def test_additions_that_wait_are_one_commit(index: FolderIndex, monkeypatch: pyt
     assert results[2] == "the key 'k' belongs to another image: keys must be unique"
     assert results[3] == [AddResult(8, "exists")]
     assert results[4] == [AddResult(11, "added")]
-    assert index.pending == 0
+    assert num_waiting(index) == 0
     assert sorted(search_ids(index, 20)) == list(range(1, 12))
 
 
@@ -595,7 +595,7 @@ def test_an_interrupted_addition_leaves_the_others_that_wait(
     interrupt_after(index, "find", monkeypatch)
     writer.run([threading.Thread(target=add, args=(number,), daemon=True) for number in range(20, 24)])
     assert list(results.values()).count("interrupted") == 1
-    assert (index.pending, len(index)) == (0, 10)
+    assert (num_waiting(index), len(index)) == (0, 10)
 
 
 def test_reads_never_wait_for_another_program(

@@ -17,7 +17,7 @@ from index.search import Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import AlexNetError, IndexReplacedError, IndexStoreError, InvalidRequestError, StorageFullError
-from tests.helpers.indexes import features_at, make_entry
+from tests.helpers.indexes import features_at, make_entry, num_waiting
 from tests.helpers.polling import wait_until
 from tests.unit.index.test_codes import make_encoder
 
@@ -57,7 +57,7 @@ def test_an_addition_that_waits_while_the_index_is_replaced_is_not_acknowledged(
     with old._write_lock:
         thread = threading.Thread(target=add)
         thread.start()
-        wait_until(lambda: old.pending == 1)
+        wait_until(lambda: num_waiting(old) == 1)
         shutil.rmtree(old.path)
         shutil.copytree(new.path, old.path)
         old.stop_writing()

@@ -24,7 +24,7 @@ ROW_BYTES = 64 * 4
 
 @pytest.fixture(autouse=True)
 def every_index_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.folder.store.MAX_ROWS_VERIFIED_AT_ONCE", 0)
+    monkeypatch.setattr("index.folder.damage_check.MAX_ROWS_VERIFIED_AT_ONCE", 0)
 
 
 @pytest.fixture
