@@ -90,7 +90,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
             MetricsLog(run.path, trainer.epoch).close()
         artifact, predictions = _publish(trainer, weights)
     except StoppedError as stopped:
-        if trainer.saved is None:
+        if trainer.saved_position is None:
             raise StoppedError(f"{stopped}; no checkpoint could be written: start again") from None
         raise StoppedError(
             f"{stopped}; resume with: {context.resume_command(run.path)}; to publish it as it is, use --finish instead "
@@ -123,11 +123,11 @@ def _publish(trainer: Trainer, weights: dict[str, Tensor]) -> tuple[Artifact, Pr
 def _what_is_saved(trainer: Trainer) -> str:
     """What is left of a network that couldn't be published, and how to publish it later."""
     finish, resume = (trainer.context.resume_command(trainer.run.path, option) for option in ("--finish", "--resume"))
-    if trainer.saved == (trainer.epoch, trainer.step):
+    if trainer.saved_position == (trainer.epoch, trainer.step):
         return f"the trained network isn't lost: fix the error below, then publish it with {finish}"
-    if trainer.saved is None:
+    if trainer.saved_position is None:
         return "the trained network is lost, because no checkpoint could be written: fix the error below, train again"
-    where = _describe_place(*trainer.saved)
+    where = _describe_place(*trainer.saved_position)
     return f"the last checkpoint is after {where}: fix the error below, then train the rest with {resume}"
 
 

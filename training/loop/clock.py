@@ -46,7 +46,7 @@ class RunClock:
         """The share of the run that is over before a step; above 1 once its minutes are over. All processes must call
         it equally often."""
         if self._recipe.minutes:
-            return float(self._context.broadcast(self.run_seconds / (60 * self._recipe.minutes)))
+            return self._context.from_main(lambda: self.run_seconds / (60 * self._recipe.minutes))
         steps = self._recipe.epochs * self._steps_per_epoch
         done = epoch * self._steps_per_epoch + step
         return done / steps if done < steps else 1.0  # a run that became shorter finishes its current epoch

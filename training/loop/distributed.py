@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -21,6 +21,8 @@ from tqdm import tqdm
 from model.exceptions import TrainingError
 from model.network.tower_parallel import DistributedExchange, Exchange, LocalExchange
 from model.shell_command import Command, shell_command
+
+Value = TypeVar("Value")
 
 TIMEOUT = timedelta(hours=24)
 """How long a process waits for another one, which may be measuring the network or reading a large dataset."""
@@ -74,13 +76,12 @@ class DistributedContext:
             launcher = [torchrun, *nodes, "--nproc-per-node", str(local_size)]
         return shlex.join([*launcher, script, *arguments])
 
-    def broadcast(self, value: Any) -> Any:
-        """The main process's `value`, in all processes."""
-        if self.world_size == 1:
-            return value
-        box = [value]
-        distributed.broadcast_object_list(box, 0, device=self.device)
-        return box[0]
+    def from_main(self, make: Callable[[], Value]) -> Value:
+        """What `make` returns in the main process, the only one to call it, in all processes."""
+        box = [make() if self.is_main else None]
+        if self.world_size > 1:
+            distributed.broadcast_object_list(box, 0, device=self.device)
+        return cast(Value, box[0])
 
     def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over all replicas, in place; both towers of a replica have the same values."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -72,22 +71,20 @@ def set_up(
 
 def _new_trainer(config: TrainConfig, context: DistributedContext, dataset: Dataset, stack: ExitStack) -> Trainer:
     """The trainer of a new run, whose folder is locked until `stack` is left."""
-    config = _with_initial_network(config, context, dataset)
+    config = context.from_main(lambda: _with_initial_network(config, context, dataset))
     if config.recipe.has_epochs:
         config.check_combinations()
     with stage("initializing the network", context.is_main):
         # from the main process: all replicas need the same weights, whatever artifact another machine has
-        initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)
+        initial = context.from_main(lambda: InitialState.create(config, dataset.labels))
     fits = fits_output_layer(config, initial)  # before the images are read, since it may refuse options
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     fitted = None
     if fits:
-        fitted = context.broadcast(
-            fit_output_layer(initial, config, dataset, cache, context.device) if context.is_main else None
-        )
+        fitted = context.from_main(lambda: fit_output_layer(initial, config, dataset, cache, context.device))
         initial = fitted.initial
-    folder = create_run_folder(config.environment.runs_folder, config.run.name) if context.is_main else None
-    run = _lock(RunDirectory(context.broadcast(folder)), context, stack)
+    folder = context.from_main(lambda: create_run_folder(config.environment.runs_folder, config.run.name))
+    run = _lock(RunDirectory(folder), context, stack)
     trainer = Trainer(config, dataset, cache, run, context, initial)
     if context.is_main:
         run.claim(config, dataset, resumed=False)
@@ -111,7 +108,7 @@ def _resumed_trainer(
         run.check_split(dataset)
     with stage("initializing the network", context.is_main):
         if initial is None:  # from the main process: other machines needn't see its file
-            state = context.broadcast(run.load_checkpoint() if context.is_main else None)
+            state = context.from_main(run.load_checkpoint)
             initial = InitialState.from_checkpoint(state)
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     trainer = Trainer(config, dataset, cache, run, context, initial)
@@ -130,19 +127,14 @@ def _lock(run: RunDirectory, context: DistributedContext, stack: ExitStack) -> R
 
 def _with_initial_network(config: TrainConfig, context: DistributedContext, dataset: Dataset) -> TrainConfig:
     """`config` with the network that a new run starts from, and its image contract, filled in."""
-    if context.is_main:
-        with stage("reading the network to start from"):
-            config, text = choose_initial_network(config, len(dataset.train))
-            contract = choose_contract(config.run, config.recipe.detail)
-        run = replace(config.run, detail=contract.detail, color_profiles=contract.color_profiles)
-        config = replace(config, run=run)
-        if text:
-            context.log(text)
-        if is_bundled(config.run.name):
-            context.log(
-                f"a bundled network is also called {config.run.name}; use --name to choose another name for yours"
-            )
-    return cast(TrainConfig, context.broadcast(config))
+    with stage("reading the network to start from"):
+        config, text = choose_initial_network(config, len(dataset.train))
+        contract = choose_contract(config.run, config.recipe.detail)
+    if text:
+        context.log(text)
+    if is_bundled(config.run.name):
+        context.log(f"a bundled network is also called {config.run.name}; use --name to choose another name for yours")
+    return replace(config, run=replace(config.run, detail=contract.detail, color_profiles=contract.color_profiles))
 
 
 def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageContract:

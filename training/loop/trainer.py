@@ -76,7 +76,7 @@ class Trainer:
         """Completed epochs."""
         self.step = 0
         """Completed steps of the current epoch."""
-        self.saved: tuple[int, int] | None = None
+        self.saved_position: tuple[int, int] | None = None
         """Epoch and step of the checkpoint on disk; None if there is none."""
         self.totals = EpochTotals()
         self.train_rows = cache.rows(dataset, "train")
@@ -91,7 +91,7 @@ class Trainer:
         self.num_device_images = 0
         """Images that the last `fit` kept in the device's memory."""
         self.stop = GracefulStop()
-        self._saved = time.monotonic()
+        self._last_save_time = time.monotonic()
         self._num_steps = 0
         """Steps that this process has made."""
 
@@ -152,7 +152,7 @@ class Trainer:
 
     def _run_epoch(self, metrics: MetricsLog | None) -> None:
         """Train, validate, log and save one epoch, or the rest of one that was stopped."""
-        started = self._saved = time.monotonic()
+        started = self._last_save_time = time.monotonic()
         self.engine.loader.stall_seconds = 0.0
         before = self.totals.images
         if not self.step:
@@ -212,15 +212,16 @@ class Trainer:
 
     def _save_best(self, error: float) -> bool:
         """Save this epoch's weights as the best ones. Returns whether that worked, the same in all processes."""
-        saved = True
         weights = self.weights() if self.context.gathers_weights else {}
-        if self.context.is_main:
-            try:
-                self.run.save_best({"epoch": self.epoch, "error": error, "weights": weights})
-            except TrainingError as problem:
-                self.context.log(f"warning: {problem}; the run continues, but epoch {self.epoch} can't be published")
-                saved = False
-        return bool(self.context.broadcast(saved))
+        return self.context.from_main(lambda: self._write_best(error, weights))
+
+    def _write_best(self, error: float, weights: dict[str, Tensor]) -> bool:
+        try:
+            self.run.save_best({"epoch": self.epoch, "error": error, "weights": weights})
+        except TrainingError as problem:
+            self.context.log(f"warning: {problem}; the run continues, but epoch {self.epoch} can't be published")
+            return False
+        return True
 
     def _train(self) -> None:
         """Run the remaining steps of the epoch."""
@@ -281,7 +282,7 @@ class Trainer:
 
     def _save_within_epoch(self) -> None:
         """Save if it is due, and stop if that was requested."""
-        due, requested = time.monotonic() - self._saved > SAVE_SECONDS, self.stop.requested
+        due, requested = time.monotonic() - self._last_save_time > SAVE_SECONDS, self.stop.requested
         if self.context.world_size > 1:  # clocks and signals differ between processes
             due, requested = self.context.any(due), self.context.any(requested)
         every = self.config.environment.save_steps
@@ -303,7 +304,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint. If that fails, a warning is logged, and the run continues with the previous one."""
-        self._saved = time.monotonic()
+        self._last_save_time = time.monotonic()
         if not self.context.gathers_weights:
             return
         state = self.state()
@@ -314,7 +315,7 @@ class Trainer:
         except TrainingError as error:
             self.context.log(f"warning: {error}; the run continues and tries again")
         else:
-            self.saved = self.epoch, self.step
+            self.saved_position = self.epoch, self.step
 
     def gather(self, share: dict[str, Tensor]) -> dict[str, Tensor]:
         """Both towers' tensors from this process's share, on the CPU."""
@@ -371,7 +372,7 @@ class Trainer:
         self.load_optimizer(state)
         new_length = state["length"] != [self.recipe.epochs, self.recipe.minutes]
         self.schedule = create_schedule(self.recipe, state["schedule"], new_length)
-        self.epoch, self.step = self.saved = state["epoch"], state["step"]
+        self.epoch, self.step = self.saved_position = state["epoch"], state["step"]
         self.totals = EpochTotals(**state["totals"])
         self.learning_rate, self.best, self.mixes = state["learning_rate"], Best(*state["best"]), state["mixes"]
         self.clock.restore(state["clock"])
@@ -400,7 +401,7 @@ class Trainer:
         """Forget the best epoch if its weights aren't the saved ones: later epochs then compete among themselves."""
         if self.config.environment.publish != "best" or self.best == Best():
             return
-        kept = self.context.broadcast(self.run.best_epoch() if self.context.is_main else None)
+        kept = self.context.from_main(self.run.best_epoch)
         if kept != self.best.epoch:
             self.context.log(
                 f"epoch {self.best.epoch} was the best so far, but its weights weren't saved: the best of the later "

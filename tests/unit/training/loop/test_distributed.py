@@ -31,7 +31,7 @@ def test_one_process_is_alone() -> None:
     assert (context.rank, context.world_size, context.device) == (0, 1, torch.device("cpu"))
     assert context.any(True)
     assert not context.any(False)
-    assert context.broadcast("x") == "x"
+    assert context.from_main(lambda: "x") == "x"
 
 
 def test_the_command_that_resumes_quotes_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
