@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def previous_path(path: Path) -> Path:
     return path.with_suffix(f".previous{path.suffix}")
 
 
-def write_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
+def write_checkpoint(path: Path, state: Mapping[str, object], keep_previous: bool = False) -> None:
     """Write `state` (tensors and plain values) to `path`; the old file stays until the new one is complete.
 
     `keep_previous`: keep the replaced checkpoint beside the new one. The one before it is deleted first, so that there

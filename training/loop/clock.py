@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TypedDict
 
 from training.loop.distributed import DistributedContext
 from training.recipes import Recipe
+
+
+class ClockState(TypedDict):
+    """Seconds of the run, and of its current epoch."""
+
+    run_seconds: float
+    epoch_seconds: float
 
 
 class RunClock:
@@ -58,8 +65,8 @@ class RunClock:
         epochs = max(self._recipe.epochs - epoch, 1)
         return (epochs * self._steps_per_epoch - step) / steps_per_second
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> ClockState:
         return {"run_seconds": self.run_seconds, "epoch_seconds": self.epoch_seconds}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: ClockState) -> None:
         self._run_before, self._epoch_before = state["run_seconds"], state["epoch_seconds"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -25,6 +25,9 @@ from training.config import Environment, TrainConfig
 from training.data.datasets import Dataset, split_rows
 from training.data.folders import write_table
 from training.loop.checkpoint_file import previous_path, read_checkpoint, read_latest_checkpoint, write_checkpoint
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds
+    from training.loop.checkpoint_state import CheckpointState
 
 CONFIG, CHECKPOINT, BEST, SPLIT, ARTIFACT = "config.json", "checkpoint.pt", "best.pt", "split.csv", "artifact.txt"
 
@@ -124,8 +127,8 @@ class RunDirectory:
         except OSError as error:
             raise TrainingError(f"cannot write {path}: {error.strerror}") from error
 
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Write `state` (tensors and plain values); the previous file stays until this one is complete.
+    def save_checkpoint(self, state: CheckpointState) -> None:
+        """Write `state`; the previous file stays until this one is complete.
 
         Raises TrainingError if it can't be written; the previous file is then unchanged.
         """
@@ -135,17 +138,17 @@ class RunDirectory:
         """Write the weights of the best epoch so far, as `save_checkpoint` does. Raises TrainingError."""
         self._save(BEST, state)
 
-    def _save(self, name: str, state: dict[str, Any]) -> None:
+    def _save(self, name: str, state: Mapping[str, object]) -> None:
         before = "the previous one is kept" if (self.path / name).is_file() else "there is no previous one"
         with self._named_errors(name, before):
             write_checkpoint(self.path / name, state, keep_previous=name == CHECKPOINT)
 
-    def load_checkpoint(self) -> dict[str, Any]:
+    def load_checkpoint(self) -> CheckpointState:
         """The run's checkpoint; if it is damaged or missing, the previous one, with a message. Raises TrainingError."""
         path = self.path / CHECKPOINT
         if not path.is_file() and not previous_path(path).is_file():
             raise TrainingError(f"no checkpoint at {path}: the run can't be resumed")
-        return read_latest_checkpoint(path)
+        return cast("CheckpointState", read_latest_checkpoint(path))
 
     def require_best(self) -> Path:
         """The file that `save_best` wrote last. Raises TrainingError if there is none."""

@@ -26,6 +26,7 @@ from training.data.folders import read_info
 from training.data.loading import load_dataset
 from training.evaluation.baselines import START, Baseline, sample_rows, write_baselines
 from training.loop import diagnostics
+from training.loop.checkpoint_state import initial_from_checkpoint
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import SPLIT, RunDirectory, create_run_folder
 from training.loop.start_network import (
@@ -109,14 +110,14 @@ def _resumed_trainer(
     with stage("initializing the network", context.is_main):
         if initial is None:  # from the main process: other machines needn't see its file
             state = context.from_main(run.load_checkpoint)
-            initial = InitialState.from_checkpoint(state)
+            initial = initial_from_checkpoint(state)
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     trainer = Trainer(config, dataset, cache, run, context, initial)
     if state is not None:
         trainer.restore(state)
     if context.is_main:  # after all checks: a resume that is refused must leave the run as it was
         run.claim(config, dataset, resumed=True)
-    choose_threads(trainer, state)
+    choose_threads(trainer, None if state is None else state["threads"])
     return trainer
 
 

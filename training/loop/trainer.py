@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.datasets.names import show_path
 from model.exceptions import StoppedError, TrainingError
 from model.huge_pages import use_huge_pages
 from model.network.tower_parallel import gather_state, split_state
@@ -21,6 +20,7 @@ from training.data.augment import shuffle_rows
 from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.loop import diagnostics
+from training.loop.checkpoint_state import CheckpointState, check_same_run
 from training.loop.clock import RunClock
 from training.loop.device_cache import keep_on_device
 from training.loop.distributed import DistributedContext
@@ -325,7 +325,7 @@ class Trainer:
         """The whole network's weights, on the CPU. Called by all processes that gather weights."""
         return self.gather(self.engine.network.state_dict())
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> CheckpointState:
         """Everything that `restore` needs, for the whole network. Called by all processes that gather weights."""
         return {
             "network": asdict(self.recipe.network),
@@ -342,7 +342,7 @@ class Trainer:
             "pruning_masks": self.gather(self.engine.pruning_masks),
             "densities": self.engine.densities,
             "learning_rate": self.learning_rate,
-            "best": tuple(self.best),
+            "best": (self.best.epoch, self.best.error, self.best.loss),
             "clock": self.clock.state(),
             "mixes": self.mixes,
             "threads": torch.get_num_threads(),
@@ -355,20 +355,12 @@ class Trainer:
             "momenta": self.gather(self.engine.optimizer.momenta()),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Resume from a checkpoint's state, whose weights came with `InitialState.from_checkpoint`.
+    def restore(self, state: CheckpointState) -> None:
+        """Resume from a checkpoint's state, whose weights came with `initial_from_checkpoint`.
 
         Raises TrainingError if the configuration, the classes or the images differ.
         """
-        classes = [label.id for label in self.dataset.labels]
-        if (state["classes"], state["upright"]) != (classes, self.dataset.upright):
-            raise TrainingError("the classes of --data differ from the checkpoint's, or are in another order")
-        self._check_images(state["digests"].numpy())
-        for section, values in self.config.resume_fingerprint().items():
-            for name, value in values.items():
-                before = state["config"].get(section, {}).get(name)
-                if before != value:
-                    raise TrainingError(f"{section}.{name} is {value} in config.json, but {before} in the checkpoint")
+        check_same_run(state, self.config, self.dataset, self.cache)
         self.load_optimizer(state)
         new_length = state["length"] != [self.recipe.epochs, self.recipe.minutes]
         self.schedule = create_schedule(self.recipe, state["schedule"], new_length)
@@ -377,25 +369,6 @@ class Trainer:
         self.learning_rate, self.best, self.mixes = state["learning_rate"], Best(*state["best"]), state["mixes"]
         self.clock.restore(state["clock"])
         self._forget_best_if_not_kept()
-
-    def _check_images(self, digests: NDArray[np.int64]) -> None:
-        """Raise TrainingError unless the pixels of all N images are those that the run began with.
-
-        `digests` (N, 2) int64: those at the beginning.
-        """
-        now = self.cache.digests()
-        if len(now) != len(digests):
-            raise TrainingError(
-                f"the run began with {count_of(len(digests), 'image')}, but now there are {len(now):,}: restore the "
-                "original images, or start a new run"
-            )
-        changed = np.flatnonzero((now != digests).any(1))
-        if len(changed):
-            raise TrainingError(
-                f"{count_of(len(changed), 'image')} changed since this run began, such as "
-                f"{show_path(self.dataset.examples[changed[0]].file)}, or --max-pixels now skips different ones: "
-                "restore the original images and --max-pixels, or start a new run"
-            )
 
     def _forget_best_if_not_kept(self) -> None:
         """Forget the best epoch if its weights aren't the saved ones: later epochs then compete among themselves."""
@@ -409,7 +382,7 @@ class Trainer:
             )
             self.best = Best()
 
-    def load_optimizer(self, state: dict[str, Any]) -> None:
+    def load_optimizer(self, state: CheckpointState) -> None:
         """Restore momenta, learning rates and pruning masks from a checkpoint's state."""
         momenta = split_state(state["momenta"], self.initial.spec, self.context.exchange)
         self.engine.optimizer.restore(momenta, state["learning_rates"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +20,8 @@ MIN_STEPS_FOR_TRIAL = 300
 TRIAL_BATCH = 32
 
 
-def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
-    """Set the number of threads on the CPU: `--threads`, a resumed run's own, or what a short trial finds fastest.
+def choose_threads(trainer: Trainer, resumed: int | None) -> None:
+    """Set the number of threads on the CPU: `--threads`, that of a `resumed` run, or what a short trial finds fastest.
 
     All cores aren't always faster than one: other programs may use them. Without `--threads`, nothing is changed if
     there are several processes or if OMP_NUM_THREADS is set.
@@ -35,8 +34,8 @@ def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
         return
     if context.world_size > 1 or "OMP_NUM_THREADS" in os.environ:
         return
-    if state is not None:  # the last bits of sums depend on the threads
-        torch.set_num_threads(min(state["threads"], available_cpus()))
+    if resumed is not None:  # the last bits of sums depend on the threads
+        torch.set_num_threads(min(resumed, available_cpus()))
         return
     candidates = _thread_counts(torch.get_num_threads())
     steps = trainer.recipe.epochs * trainer.steps_per_epoch

@@ -6,12 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from model.artifacts import artifact as artifacts
@@ -22,7 +20,7 @@ from model.exceptions import TrainingError
 from model.images.crops import CROP_SIZE
 from model.network.initialization import initial_state
 from model.network.registry import build_spec
-from model.network.spec import NetworkConfig, NetworkSpec, Weighted
+from model.network.spec import NetworkSpec, Weighted
 from training.config import TrainConfig
 from training.optim.layer_rates import check_layer_names, layer_multipliers
 
@@ -106,21 +104,6 @@ class InitialState:
             mean=read_mean(artifact),
             origin_license=str(training.get("start_license", "")),
             splits=splits_of_ancestors(training),
-        )
-
-    @classmethod
-    def from_checkpoint(cls, state: dict[str, Any]) -> InitialState:
-        """The initial state of a run that is resumed from a checkpoint's state."""
-        network = TypeAdapter(NetworkConfig).validate_python(state["network"])
-        mean = None if state["mean"] is None else state["mean"].numpy()
-        return cls(
-            build_spec(network),
-            state["weights"],
-            state["lr_multipliers"],
-            origin=state["origin"],
-            mean=mean,
-            origin_license=state["origin_license"],
-            splits=tuple((dataset, split) for dataset, split in state["splits_of_ancestors"]),
         )
 
 

@@ -20,6 +20,7 @@ from model.artifacts.packed import PACKED, write_bundle
 from model.network.compression import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, pack
 from training.evaluation.baselines import read_baselines, write_baselines
 from training.evaluation.evaluate import format_measurements
+from training.loop.checkpoint_state import CheckpointState, initial_from_checkpoint
 from training.loop.distributed import DistributedContext
 from training.loop.metrics import copy_metrics, run_seconds
 from training.loop.run_directory import RunDirectory
@@ -101,7 +102,7 @@ def _describe_packing(masks: Mapping[str, Tensor], epochs: int, learning_rate: f
     }
 
 
-def keep_pruned(trainer: Trainer) -> dict[str, Any]:
+def keep_pruned(trainer: Trainer) -> CheckpointState:
     """The trainer's state, with masks that keep pruned weights at zero in the layers that its recipe pruned."""
     state, pruning = trainer.state(), trainer.recipe.pruning
     assert pruning is not None
@@ -110,22 +111,22 @@ def keep_pruned(trainer: Trainer) -> dict[str, Any]:
     return state | {"pruning_masks": masks, "densities": {}}  # the trainer's own pruning would replace the masks
 
 
-def prune(trainer: Trainer, density: float) -> dict[str, Any]:
+def prune(trainer: Trainer, density: float) -> CheckpointState:
     """The trainer's state with all but the largest weights of fc6 and fc7 set to zero, and masks that keep them so.
 
     `density`: the share of its weights that each tower keeps, of each of the two layers.
     """
     state, spec = trainer.state(), trainer.initial.spec
     masks = pruning_masks(state["weights"], spec, dict.fromkeys(("fc6", "fc7"), density), spec.towers)
-    pruned = {
-        key: {name: tensor * masks.get(name, 1) for name, tensor in state[key].items()}
-        for key in ("weights", "momenta")
-    }
-    return state | pruned | {"pruning_masks": masks, "densities": {}}
+    weights, momenta = (
+        {name: tensor * masks.get(name, 1) for name, tensor in tensors.items()}
+        for tensors in (state["weights"], state["momenta"])
+    )
+    return state | {"weights": weights, "momenta": momenta, "pruning_masks": masks, "densities": {}}
 
 
 def fine_tune(
-    trained: Trainer, folder: RunDirectory, state: dict[str, Any], learning_rate: float, epochs: int
+    trained: Trainer, folder: RunDirectory, state: CheckpointState, learning_rate: float, epochs: int
 ) -> Trainer:
     """Train `epochs` more from `state` with a new trainer: all layers at a constant learning rate, on images as at the
     end of the run, without mixing."""
@@ -145,7 +146,7 @@ def fine_tune(
         pruning=None,
     )
     config = replace(trained.config, recipe=recipe, environment=replace(trained.config.environment, publish="last"))
-    initial = InitialState.from_checkpoint(state)
+    initial = initial_from_checkpoint(state)
     trainer = Trainer(config, trained.dataset, trained.cache, folder, trained.context, initial)
     trainer.load_optimizer(state)
     trainer.epoch = state["epoch"]

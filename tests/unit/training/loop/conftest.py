@@ -14,6 +14,7 @@ from training.config import Environment, NetworkOptions, RecipeOptions, RunOptio
 from training.data.cache import ImageCache, build_cache
 from training.data.datasets import Dataset
 from training.data.folders import load_folder
+from training.loop.checkpoint_state import CheckpointState, initial_from_checkpoint
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import RunDirectory
 from training.loop.trainer import Trainer
@@ -31,7 +32,7 @@ def make(few: Path, cached: ImageCache, tmp_path: Path) -> Make:
     images = load_folder(few)
 
     def make_trainer(
-        state: dict[str, Any] | None = None,
+        state: CheckpointState | None = None,
         recipe: RecipeOptions | None = None,
         run: RunOptions | None = None,
         cls: type[Trainer] = Trainer,
@@ -46,7 +47,7 @@ def make(few: Path, cached: ImageCache, tmp_path: Path) -> Make:
             run,
             Environment(**({"precision": "float32", "device": "cpu"} | environment)),
         )
-        initial = InitialState.create(config, dataset.labels) if state is None else InitialState.from_checkpoint(state)
+        initial = InitialState.create(config, dataset.labels) if state is None else initial_from_checkpoint(state)
         context = DistributedContext(torch.device("cpu"))
         trainer = cls(config, dataset, cache, RunDirectory(tmp_path), context, initial)
         if state is not None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from model.exceptions import StoppedError, TrainingError
+from tests.helpers.trainers import require_equal
 from training.config import DeviceCache, Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import ImageCache
 from training.data.device_images import DeviceImages
 from training.data.folders import load_folder
+from training.loop.checkpoint_state import initial_from_checkpoint
 from training.loop.device_cache import RESERVED_BYTES, RESERVED_BYTES_PER_IMAGE, choose_rows, free_memory
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import RunDirectory
@@ -91,16 +93,11 @@ def create(
         Environment(data=str(few), device="cpu", precision="float32", micro_batch=5, device_cache=device_cache),
     )
     state = run.load_checkpoint() if resumed else None
-    initial = InitialState.create(config, dataset.labels) if state is None else InitialState.from_checkpoint(state)
+    initial = InitialState.create(config, dataset.labels) if state is None else initial_from_checkpoint(state)
     trainer = Trainer(config, dataset, cached, run, DistributedContext(CPU), initial)
     if state is not None:
         trainer.restore(state)
     return trainer
-
-
-def require_equal(trainer: Trainer, other: Trainer) -> None:
-    for name, tensor in trainer.engine.network.state_dict().items():
-        assert torch.equal(tensor, other.engine.network.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("recipe", ["paper", "photos"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, TrainConfig
 from training.data.folders import INFO_SUFFIX, load_folder
+from training.loop.checkpoint_state import CheckpointState
 from training.loop.run_directory import CHECKPOINT, CONFIG, SPLIT, RunDirectory, create_run_folder, resume_config
 
 
@@ -93,11 +95,11 @@ def test_a_run_keeps_its_folders_wherever_it_is_resumed(tmp_path: Path, monkeypa
 
 def test_a_full_disk_leaves_the_checkpoint(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    run.save_checkpoint({"epoch": 1})
+    run.save_checkpoint(cast(CheckpointState, {"epoch": 1}))
     before = (tmp_path / CHECKPOINT).read_bytes()
     (tmp_path / f"{CHECKPOINT}.partial").symlink_to("/dev/full")  # each write fails: no space left
     with pytest.raises(TrainingError, match=r"(No space left|could not be written).*; the previous one is kept"):
-        run.save_checkpoint({"weights": torch.zeros(1_000_000)})
+        run.save_checkpoint(cast(CheckpointState, {"weights": torch.zeros(1_000_000)}))
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert not (tmp_path / f"{CHECKPOINT}.partial").exists()
 

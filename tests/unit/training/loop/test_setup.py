@@ -8,7 +8,6 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from tests.helpers.drawn_files import make_image, write_files
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.loop import setup
+from training.loop.checkpoint_state import CheckpointState
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import ARTIFACT, CONFIG, SPLIT, RunDirectory
 from training.loop.setup import set_up
@@ -105,7 +105,7 @@ def test_a_run_is_locked_before_its_checkpoint_is_read(
     trainer = start_run(few, tmp_path)
     load_checkpoint = RunDirectory.load_checkpoint
 
-    def load(run: RunDirectory) -> dict[str, Any]:
+    def load(run: RunDirectory) -> CheckpointState:
         with pytest.raises(TrainingError, match="another process is working on the run"), RunDirectory(run.path):
             pass
         return load_checkpoint(run)

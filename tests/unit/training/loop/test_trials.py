@@ -58,10 +58,10 @@ def test_the_faster_number_of_threads_is_chosen(
     trials.choose_threads(trainer, None)
     assert tried == [2, 1]
     assert torch.get_num_threads() == 1
-    trials.choose_threads(trainer, {"threads": 2})  # a resumed run keeps its number
+    trials.choose_threads(trainer, 2)  # a resumed run keeps its number
     assert torch.get_num_threads() == min(2, available_cpus())
     trainer.config = replace(trainer.config, environment=replace(trainer.config.environment, threads=1))
-    trials.choose_threads(trainer, {"threads": 2})
+    trials.choose_threads(trainer, 2)
     assert torch.get_num_threads() == 1
 
 
