@@ -112,7 +112,7 @@ def _check_options(context: typer.Context) -> None:
 
 
 def _print(measured: Sequence[Measurement], as_json: bool) -> None:
-    from training.evaluation.evaluate import format_measurements
+    from model.artifacts.measurements import format_measurements
 
     if as_json:
         print_json({"measurements": [measurement.model_dump(mode="json") for measurement in measured]})

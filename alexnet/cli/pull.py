@@ -54,8 +54,8 @@ def pull(
     Turns it into an artifact with ImageNet's 1000 classes. Before anything is written, the checksum, every layer and
     the outputs are compared with the published ones. Needs the extra `pull`.
     """
+    from model.artifacts.measurements import format_measurements
     from model.shell_command import Command
-    from training.evaluation.evaluate import format_measurements
 
     artifact = _import(name, file, skip_checksum, mean, mirror, home)
     measured = format_measurements(artifact.manifest.measurements)

@@ -156,7 +156,7 @@ def run_training(
 
 def _print_result(finished: FinishedRun) -> None:
     """Print the errors, the artifact and the next commands."""
-    from training.evaluation.evaluate import format_measurements
+    from model.artifacts.measurements import format_measurements
     from training.publish.summary import next_commands
 
     artifact = finished.artifact

@@ -29,6 +29,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.default import networks_folder
+from model.artifacts.measurements import format_measurements
 from model.artifacts.packed import unpack_bundled
 from model.datasets.image_files import decode_file
 from model.datasets.listing import Listing
@@ -36,7 +37,7 @@ from model.datasets.reader import read_images
 from model.exceptions import DatasetError, InvalidRequestError
 from model.runtime import OnnxModel
 from training.data.datasets import Example
-from training.evaluation.evaluate import decode_batches, format_measurements, predict
+from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.predictions import Predictions, write_tables
 from training.publish import figures
 

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.artifacts.artifact import Measurement
-from model.artifacts.intervals import format_interval, wilson_interval
 from model.datasets.image_files import read_image_file
 from model.datasets.names import show_path
 from model.exceptions import DatasetError, InvalidImageError
@@ -19,7 +17,6 @@ from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
-from model.plurals import count_of
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
 from training.data.cache import ImageCache, batches
@@ -128,30 +125,3 @@ def decode_or_skip(
     except (InvalidImageError, OSError) as error:
         tqdm.write(f"skipped {show_path(example.file)}: {error}")
         return None
-
-
-def format_measurements(measurements: Sequence[Measurement]) -> str:
-    """Measurements as a few lines of text, errors with their 95 % intervals."""
-    lines = []
-    for m in measurements:
-        precision = "" if m.precision == "float32" else f", {m.precision}"
-        lines.append(f"{m.split}: {count_of(m.num_images, 'image')}, {count_of(m.crops, 'crop')}{precision}")
-        published = " (published, not measured here)" if m.published else ""
-        errors = ((1, m.top1_error, m.top1_interval), (5, m.top5_error, m.top5_interval))
-        lines += [
-            f"  top-{k} error {100 * error:.2f} % (95 % interval {format_interval(interval)}){published}"
-            for k, error, interval in errors
-            if error is not None and interval is not None
-        ]
-        if m.balanced_accuracy is not None and m.balanced_accuracy_interval is not None:
-            interval_text = format_interval(m.balanced_accuracy_interval)
-            lines.append(f"  balanced accuracy {100 * m.balanced_accuracy:.2f} % (95 % interval {interval_text})")
-        if m.calibration_error is not None:
-            before = "" if m.uncalibrated_error is None else f" ({m.uncalibrated_error:.4f} before temperature scaling)"
-            lines.append(f"  expected calibration error {m.calibration_error:.4f}{before}")
-        lines += [
-            f"  {grouping}: {100 * accuracy:.2f} % correct "
-            f"(95 % interval {format_interval(wilson_interval(accuracy, m.num_images))})"
-            for grouping, accuracy in m.groups.items()
-        ]
-    return "\n".join(lines)

@@ -55,6 +55,12 @@ class Predictions(NamedTuple):
         wrong = np.flatnonzero(self.predicted != self.labels)
         return wrong[np.argsort(-self.probabilities[wrong, self.predicted[wrong]], kind="stable")]
 
+    def confusion(self) -> NDArray[np.int64]:
+        """The number of images by true class (row) and predicted class (column), (classes, classes)."""
+        counts = np.zeros((self.center.shape[1], self.center.shape[1]), np.int64)
+        np.add.at(counts, (self.labels, self.predicted), 1)
+        return counts
+
     def measurements(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
         """The errors, including calibration errors, with the center crop and, if computed, with ten crops."""
         kinds = [(len(CENTER_CROP), self.center, self.uncalibrated_center)]

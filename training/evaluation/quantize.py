@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import NETWORK_FILES, Artifact, Measurement, Precision
+from model.artifacts.measurements import format_measurements
 from model.artifacts.weights import read_folded_weights, read_spec
 from model.artifacts.writer import add_file
 from model.exceptions import DatasetError, InvalidRequestError, QuantizationError
@@ -23,7 +24,7 @@ from model.runtime import OnnxModel
 from model.sampling import draw_sample
 from training.data.datasets import Dataset, Example
 from training.data.training_data import check_same_split, drop_copies_as_in_training, load_training_dataset
-from training.evaluation.evaluate import decode_batches, format_measurements, predict
+from training.evaluation.evaluate import decode_batches, predict
 
 
 def add_int8(

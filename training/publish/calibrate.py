@@ -19,6 +19,7 @@ from tqdm import tqdm
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import LABELS, NETWORK, NETWORK_FILES, Artifact, Calibration, Manifest
 from model.artifacts.familiarity import FAMILIARITY, MIN_HELD_OUT
+from model.artifacts.measurements import format_measurements
 from model.artifacts.writer import publish, utc_now
 from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
@@ -31,7 +32,7 @@ from model.sampling import draw_sample
 from training.data.datasets import Example
 from training.data.training_data import check_training_data, drop_copies_as_in_training, load_training_dataset
 from training.evaluation.calibration import NUM_BINS, fit_temperature
-from training.evaluation.evaluate import decode_batches, format_measurements, predict
+from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.familiarity import fit_familiarity
 from training.loop.status import stage
 

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,14 +121,11 @@ def _measure_baselines(trainer: Trainer) -> list[Baseline]:
 
 def _history(trainer: Trainer, predictions: Predictions, split: str) -> TrainingHistory:
     """The curves so far and the confusion matrix."""
-    classes = len(trainer.dataset.labels)
-    confusion = np.zeros((classes, classes), np.int64)
-    if classes <= MAX_CONFUSION_CLASSES:
-        np.add.at(confusion, (predictions.labels, predictions.predicted), 1)
+    is_kept = len(trainer.dataset.labels) <= MAX_CONFUSION_CLASSES
     return TrainingHistory(
         epochs=[Epoch.model_validate(record) for record in read_metrics(trainer.run.path)],
         split=f"{trainer.dataset.split_description}, {split}",
-        confusion=confusion.tolist() if classes <= MAX_CONFUSION_CLASSES else [],
+        confusion=predictions.confusion().tolist() if is_kept else [],
     )
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.artifacts.class_names import name_in_figure, short_names
+from model.artifacts.kernels import SHEET_COLUMNS
 from model.runtime import top_k
 from training.optim.range_test import RangeTest, smooth
 
@@ -91,7 +92,7 @@ def draw_range_test(test: RangeTest) -> Figure:
 
 
 def draw_kernels(kernels: NDArray[np.float32], towers: int) -> Figure:
-    """Figure 3: the kernels (N, h, w, 3) of conv1, 16 per row, tower 1 above tower 2, all on one scale."""
+    """Figure 3: the kernels (N, h, w, 3) of conv1, `SHEET_COLUMNS` per row, tower 1 above tower 2, all on one scale."""
     scaled = (kernels - kernels.min()) / max(float(np.ptp(kernels)), 1e-12)
     rows = np.split(scaled, towers)
     figure = Figure(figsize=(8, 1.7 * towers), layout="constrained")
@@ -103,11 +104,12 @@ def draw_kernels(kernels: NDArray[np.float32], towers: int) -> Figure:
 
 
 def _tile(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, h, w, 3) -> one image (..., 4) with 16 of them per row and a transparent pixel between."""
+    """(N, h, w, 3) -> one image (..., 4) with `SHEET_COLUMNS` of them per row and a transparent pixel between."""
     count, height, width, _ = images.shape
-    sheet = np.zeros(((height + 1) * -(-count // 16) - 1, (width + 1) * min(16, count) - 1, 4), np.float32)
+    rows, columns = -(-count // SHEET_COLUMNS), min(SHEET_COLUMNS, count)
+    sheet = np.zeros(((height + 1) * rows - 1, (width + 1) * columns - 1, 4), np.float32)
     for number, image in enumerate(images):
-        top, left = (height + 1) * (number // 16), (width + 1) * (number % 16)
+        top, left = (height + 1) * (number // SHEET_COLUMNS), (width + 1) * (number % SHEET_COLUMNS)
         sheet[top : top + height, left : left + width, :3] = image
         sheet[top : top + height, left : left + width, 3] = 1
     return sheet
@@ -146,14 +148,12 @@ def _bars(axes: Axes, probability: NDArray[np.float32], label: int, names: Seque
     axes.set(xlim=(0, 1), xticks=[], yticks=[])
 
 
-def draw_confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: Sequence[str]) -> Figure:
-    """Confusion matrix: true classes in rows, predicted ones in columns, as shares of the row.
+def draw_confusion_matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
+    """Confusion matrix (classes, classes): true classes in rows, predicted ones in columns, as shares of the row.
 
     With names and numbers if there are few classes.
     """
     classes = len(names)
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (labels, predicted), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = min(max(4.5, 0.16 * classes + 2), 12)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -167,5 +167,5 @@ def draw_confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64
     if classes <= MAX_COUNTED_CLASSES:
         for row, column in zip(*np.nonzero(counts), strict=True):
             color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color, fontsize=8)
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=8)
     return figure

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
+from model.artifacts.measurements import format_measurements
 from model.artifacts.packed import PACKED, write_bundle
 from model.network.compression import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, pack
 from training.evaluation.baselines import read_baselines, write_baselines
-from training.evaluation.evaluate import format_measurements
 from training.loop.checkpoint_state import CheckpointState, initial_from_checkpoint
 from training.loop.distributed import DistributedContext
 from training.loop.metrics import copy_metrics, run_seconds

@@ -25,7 +25,7 @@ from training.loop.runtime import evaluation_device
 from training.loop.setup import open_cache, open_dataset
 from training.publish.page import page
 from training.publish.report_sections import list_sections
-from training.publish.summary import Summary, majority_class_baseline, next_commands
+from training.publish.summary import RunSummary, majority_class_baseline, next_commands
 
 REPORT = "report.html"
 
@@ -111,12 +111,12 @@ def _summarize(
     dataset: Dataset,
     cache: ImageCache,
     predictions: Predictions,
-) -> Summary:
+) -> RunSummary:
     """The result in numbers, with baselines; and what comes next."""
     check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
     records, split = read_metrics(folder), dataset.held_out_split
     num_train, num_held_out = [size.train for size in check.sizes], [size.count(split) for size in check.sizes]
-    return Summary(
+    return RunSummary(
         artifact=artifact,
         measured=predictions.measurements(f"{dataset.split_description}, {split}", dataset.groupings)[-1],
         split=split,

@@ -43,7 +43,7 @@ from training.publish.page import (
     table,
     themed_figure,
 )
-from training.publish.summary import Summary, format_baseline, format_duration
+from training.publish.summary import RunSummary, format_baseline, format_duration
 
 NUM_SAMPLES, NUM_MISTAKES = 12, 24
 """Images shown with their predictions: some drawn at random, and the mistakes with the highest confidence."""
@@ -58,7 +58,12 @@ NUM_SKIPPED = 100
 
 
 def list_sections(
-    summary: Summary, config: TrainConfig, folder: Path, dataset: Dataset, cache: ImageCache, predictions: Predictions
+    summary: RunSummary,
+    config: TrainConfig,
+    folder: Path,
+    dataset: Dataset,
+    cache: ImageCache,
+    predictions: Predictions,
 ) -> list[str]:
     """All sections in their order; those without content are empty. See `training.publish.report.write_report`."""
     artifact, names = summary.artifact, [label.name for label in dataset.labels]
@@ -78,7 +83,7 @@ def list_sections(
     ]
 
 
-def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[str]:
+def _first_screen(summary: RunSummary, config: TrainConfig, folder: Path) -> list[str]:
     """Title, the result in a sentence, facts, and warnings."""
     manifest = summary.artifact.manifest
     training = manifest.training
@@ -107,7 +112,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
     ]
 
 
-def _length(summary: Summary, config: TrainConfig) -> str:
+def _length(summary: RunSummary, config: TrainConfig) -> str:
     """How long the network was trained, and which epoch was published if it isn't the last one."""
     if not config.recipe.has_epochs and not summary.epochs:
         return "no epochs: only the output layer was fitted"
@@ -211,7 +216,7 @@ def _group_accuracy(measurement: Measurement, name: str) -> str:
     return "" if accuracy is None else percent(accuracy, wilson_interval(accuracy, measurement.num_images))
 
 
-def _baseline_section(summary: Summary) -> str:
+def _baseline_section(summary: RunSummary) -> str:
     """The network beside baselines."""
     network = summary.measured
     low, high = summary.interval
@@ -247,7 +252,8 @@ def _confusions(predictions: Predictions, names: Sequence[str]) -> str:
     rows = [(names[pairs[i, 0]], names[pairs[i, 1]], f"{counts[i]:,}") for i in order]
     matrix = ""
     if len(names) <= MAX_MATRIX_CLASSES:
-        matrix = themed_figure(lambda: figures.draw_confusion_matrix(labels, predicted, names), "confusion matrix")
+        confusion = predictions.confusion()
+        matrix = themed_figure(lambda: figures.draw_confusion_matrix(confusion, names), "confusion matrix")
     return matrix + table(("true", "predicted", "images"), rows)
 
 

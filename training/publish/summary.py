@@ -26,7 +26,7 @@ TRAIN_ALL_LAYERS = "train all layers, not just the output layer, which takes lon
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """`measured`: with the most crops. `seconds`: of training and validation. `commands`: next steps, each in a few
     words and as a command."""
 

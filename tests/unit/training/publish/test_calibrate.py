@@ -11,6 +11,7 @@ import pytest
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.artifacts.familiarity import FAMILIARITY, read_familiarity
+from model.artifacts.measurements import format_measurements
 from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, DatasetError
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -19,7 +20,7 @@ from model.runtime import OnnxModel
 from tests.helpers.commands import invoke
 from tests.helpers.leaky_splits import make_leaky
 from training.data.loading import load_dataset
-from training.evaluation.evaluate import decode_batches, format_measurements
+from training.evaluation.evaluate import decode_batches
 from training.publish.calibrate import calibrate, calibrate_artifact, describe_calibration, few_images_warning
 
 

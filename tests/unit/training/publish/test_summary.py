@@ -15,7 +15,7 @@ from training.data.folders import load_folder
 from training.evaluation.baselines import LINEAR, START, Baseline
 from training.publish.summary import (
     TRAIN_ALL_LAYERS,
-    Summary,
+    RunSummary,
     format_duration,
     majority_class_baseline,
     next_commands,
@@ -23,18 +23,18 @@ from training.publish.summary import (
 
 
 @pytest.fixture
-def summary(artifact: Artifact, few: Path) -> Summary:
+def summary(artifact: Artifact, few: Path) -> RunSummary:
     measured = Measurement(split="x", num_images=18, crops=10, top1_error=0.0, top5_error=None)
-    return Summary(artifact, measured, "test", [], check_data(load_folder(few)), 4, 60.0, [])
+    return RunSummary(artifact, measured, "test", [], check_data(load_folder(few)), 4, 60.0, [])
 
 
-def test_the_first_sentence(summary: Summary) -> None:
+def test_the_first_sentence(summary: RunSummary) -> None:
     assert summary.result == "18 of 18 test images right; 95 % interval 82 to 100 %"
     assert summary.doubt == summary.verdict == ""
     assert "no test split" in replace(summary, split="validation").doubt
 
 
-def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
+def test_a_start_network_of_another_split_is_a_doubt(summary: RunSummary) -> None:
     """Its training images may be among the measured images."""
     training = summary.artifact.manifest.training
     for start, said in (
@@ -51,7 +51,7 @@ def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
     ("error", "beginning"),
     [(0.9, "Training was worth it: the network's accuracy is "), (0.1, "No clear difference"), (0.3, "Training was")],
 )
-def test_whether_training_was_worth_it(summary: Summary, error: float, beginning: str) -> None:
+def test_whether_training_was_worth_it(summary: RunSummary, error: float, beginning: str) -> None:
     compared = replace(
         summary, baselines=[Baseline("worse", "test", 1.0, 18, 9), Baseline("plain", "test", error, 40, 9)]
     )
@@ -59,7 +59,7 @@ def test_whether_training_was_worth_it(summary: Summary, error: float, beginning
     assert f" %, against {100 * (1 - error):.1f} % for plain" in compared.verdict
 
 
-def test_a_plain_method_may_be_better(summary: Summary) -> None:
+def test_a_plain_method_may_be_better(summary: RunSummary) -> None:
     worse = Measurement(split="x", num_images=200, crops=10, top1_error=0.6, top5_error=None)
     compared = replace(summary, measured=worse, baselines=[Baseline("plain", "test", 0.2, 200, 9)])
     assert compared.verdict.startswith(
@@ -68,7 +68,7 @@ def test_a_plain_method_may_be_better(summary: Summary) -> None:
 
 
 @pytest.mark.parametrize(("ours", "plain"), [(0.3, 0.37), (0.37, 0.3)])
-def test_intervals_that_overlap_tell_no_difference(summary: Summary, ours: float, plain: float) -> None:
+def test_intervals_that_overlap_tell_no_difference(summary: RunSummary, ours: float, plain: float) -> None:
     """Even if neither error is in the other's interval."""
     measured = Measurement(split="x", num_images=200, crops=10, top1_error=ours, top5_error=None)
     baseline = Baseline("plain", "test", plain, 200, 9)
@@ -78,7 +78,7 @@ def test_intervals_that_overlap_tell_no_difference(summary: Summary, ours: float
     assert compared.verdict.startswith("No clear difference from a baseline: ")
 
 
-def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> None:
+def test_a_fitted_output_layer_is_not_compared_with_itself(summary: RunSummary) -> None:
     baselines = [Baseline(LINEAR, "test", 0.0, 18, 9), Baseline("plain", "test", 0.9, 40, 9)]
 
     def verdict_of(epoch: int, steps: int | None, epochs: int, baselines: list[Baseline] = baselines) -> str:
