@@ -17,7 +17,7 @@ import typer
 
 from model.cpus import available_cpus
 from model.files import atomic_write
-from training.publish.provenance import commit, processor
+from training.publish.provenance import commit
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -51,6 +51,16 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "device": name,
         "versions": versions,
     }
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def write_result(

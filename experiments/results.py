@@ -9,14 +9,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 
+from benchmarks.results import processor
 from model.exceptions import TrainingError
 from model.files import atomic_write
-from training.publish.provenance import commit, machine
+from model.runtime import available_cpus
+from training.publish.provenance import commit
 
 VARIABLE_SETTINGS = ("seeds", "first_rate")
 """Settings that may differ from the file's: more seeds only add runs, and a search may start elsewhere."""
+
+
+def machine() -> str:
+    """Name of the GPU, or of the processor with the number of cores that this process may use."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{processor()}, {available_cpus()} cores"
 
 
 def today() -> str:

@@ -62,7 +62,7 @@ class RecipeOptions:
     """A recipe by name, and changes to it. A field that is None leaves the recipe's value; see `training.recipes`.
 
     `name`: `auto` is `fine-tune` for a run that starts from a network, else `small`. `augment`: names of augmentations
-    (`training.recipes.with_augmentations`).
+    (`training.recipes.with_augmentations`). `initialization` has no command-line option: only programs set it.
     """
 
     name: str = AUTO
@@ -109,7 +109,8 @@ class RecipeOptions:
 class NetworkOptions:
     """Changes to the network of the recipe, or of the artifact to start from. None keeps a field's value.
 
-    The fields are those of `model.network.spec.NetworkConfig`.
+    The fields are those of `model.network.spec.NetworkConfig`. `channels` has no command-line option: only programs set
+    it.
     """
 
     name: str | None = None

@@ -31,10 +31,11 @@ from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.default import networks_folder
 from model.artifacts.measurements import format_measurements
 from model.artifacts.packed import unpack_bundled
-from model.datasets.image_files import decode_file
+from model.datasets.image_files import read_image_file
 from model.datasets.listing import Listing
-from model.datasets.reader import read_images
+from model.datasets.tables import read_table
 from model.exceptions import DatasetError, InvalidRequestError
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.evaluation.evaluate import decode_batches, predict
@@ -146,7 +147,7 @@ def draw_mistakes(artifact: Artifact, predictions: Predictions, target: Path) ->
     rows = predictions.mistakes[:NUM_DRAWN]
     files = [Path(predictions.files[row]) for row in rows]
     labels, names = predictions.labels[rows].tolist(), [label.name for label in artifact.labels]
-    images = [decode_file(file).pixels for file in files]
+    images = [decode_image(read_image_file(file)).pixels for file in files]
     figures.draw_predictions(images, labels, predictions.probabilities[rows], names).savefig(target, dpi=80)
     author_of = {Path(row["path"]).name: f"{row['author']}, {row['page']}" for row in read_gallery()}
     for file in files:
@@ -171,7 +172,7 @@ def main(
     if drawing is not None and half != "validation":
         raise InvalidRequestError("--drawing is for --half validation: the test half and the test split stay unseen")
     loaded = load_network(artifact)
-    table = None if data is None else read_images(data)
+    table = None if data is None else read_table(data)
     collections: list[str] = []
     if half is not None:
         examples, images = list_examples(loaded, half), f"gallery, {half} half"

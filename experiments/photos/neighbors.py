@@ -23,9 +23,10 @@ from experiments.results import write_report
 from index.evaluation import average_precision
 from model.artifacts.artifact import Artifact
 from model.artifacts.intervals import format_interval, wilson_interval
-from model.datasets.image_files import decode_file
+from model.datasets.image_files import read_image_file
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from training.evaluation.hog import hog_features
 
@@ -60,10 +61,11 @@ def compute_features(artifact: Artifact, files: Sequence[Path]) -> dict[str, Fea
     model = OnnxModel(artifact.network)
 
     def compute(contract: ImageContract, function: Callable[[NDArray[np.uint8]], Features]) -> Features:
+        def read(file: Path) -> NDArray[np.uint8]:
+            return decode_image(read_image_file(file), contract=contract).pixels
+
         batches = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
-        return np.concatenate(
-            [function(np.stack([decode_file(file, contract=contract).pixels for file in batch])) for batch in batches]
-        )
+        return np.concatenate([function(np.stack([*map(read, batch)])) for batch in batches])
 
     name = f"{artifact.manifest.name} version {artifact.manifest.version}"
     return {

@@ -24,7 +24,7 @@ from experiments import command
 from experiments.photos.measure import list_examples, load_network, sources_of_classes
 from experiments.results import write_report
 from model.artifacts.artifact import Artifact
-from model.datasets.reader import read_images
+from model.datasets.tables import read_table
 from model.images.crops import TEN_CROP
 from training.data.datasets import Example
 from training.evaluation.calibration import negative_log_likelihood
@@ -102,7 +102,7 @@ def main(
 ) -> None:
     """Measure the errors on the validation half of the gallery without and with a bias per source."""
     loaded = load_network(artifact)
-    source_of = sources_of_classes(loaded, read_images(data))
+    source_of = sources_of_classes(loaded, read_table(data))
     names = [source for source, _ in Counter(source_of).most_common()]
     sources = torch.tensor([names.index(source) for source in source_of])
     logits, labels = predict_crops(loaded, list_examples(loaded, "validation"))

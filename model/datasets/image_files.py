@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import BinaryIO
 
 from model.datasets.listing import Skipped, SkipReason
 from model.exceptions import ImageTooLargeError, InvalidImageError, MissingExtraError, UnsupportedImageError
-from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.formats import HEAD_BYTES, SUFFIXES, identify_format
-from model.images.info import DecodedImage
 from model.images.limits import DEFAULT_LIMITS
-from model.images.preprocess import decode_image
 
 
 def is_url(name: str) -> bool:
@@ -33,14 +29,6 @@ def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMIT
         if size > max_bytes:
             raise ImageTooLargeError(f"file too large: {size:,} bytes; the limit is {max_bytes:,}")
         return file.read(size)
-
-
-def decode_file(path: Path, contract: ImageContract = DEFAULT_CONTRACT) -> DecodedImage:
-    """Decode an image file; errors name the file. Raises InvalidImageError or a subclass, and OSError."""
-    try:
-        return decode_image(read_image_file(path), contract=contract)
-    except InvalidImageError as error:
-        raise type(error)(f"{error}: {path}") from error
 
 
 def looks_like_image(first: bytes) -> bool:

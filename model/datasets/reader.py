@@ -1,4 +1,4 @@
-"""`read_images`: the images that a folder or a table holds, with their classes and splits, as a `Listing`."""
+"""`read_folder`: the images that a folder holds, with their classes and splits, as a `Listing`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.datasets.imagenet import VALIDATION_LIST, read_synset_names, read_val
 from model.datasets.layout import Layout, Node, build_tree, decide_layout
 from model.datasets.listing import ListedImage, Listing, Skipped, SkipReason
 from model.datasets.names import is_utf8, show_path, to_text
-from model.datasets.tables import TABLE_SUFFIXES, is_table, read_table
+from model.datasets.tables import TABLE_SUFFIXES, is_table
 from model.datasets.walk import WalkResult, walk
 from model.exceptions import DatasetError, DatasetNotFoundError
 
@@ -26,14 +26,6 @@ LOST_FOLDERS: dict[SkipReason, str] = {
 }
 """Why a folder wasn't read, for notes on folders whose absence would otherwise show only in the counts."""
 MAX_LOST_SHOWN = 5
-
-
-def read_images(data: Path, exclude: Sequence[str] = ()) -> Listing:
-    """The images of a folder or a table. `exclude`: patterns of files and folders to leave out. Raises DatasetError."""
-    if is_table(data):
-        return read_table(data, exclude)
-    check_folder(data)
-    return read_folder(data, exclude)
 
 
 def check_folder(data: Path) -> None:

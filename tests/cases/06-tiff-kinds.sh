@@ -14,10 +14,11 @@ P
 "$PYTHON" - <<'P'
 from pathlib import Path
 from model.exceptions import InvalidImageError
-from model.datasets.image_files import decode_file
+from model.datasets.image_files import read_image_file
+from model.images.preprocess import decode_image
 for name in ("gray8", "lab", "gray32", "gray12in16"):
     try:
-        decoded = decode_file(Path(f"{name}.tif"))
+        decoded = decode_image(read_image_file(Path(f"{name}.tif")))
     except InvalidImageError as error:
         print(f"{name:11} {error}")
     else:

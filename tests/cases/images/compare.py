@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from model.datasets.image_files import decode_file
 from model.exceptions import AlexNetError
 from model.images.preprocess import decode_image
 
@@ -35,7 +34,7 @@ def describe(path: Path) -> str:
     expected = path.with_name(f"{path.name}.expected.png")
     if not expected.exists():
         return f"read: mean {pixels.mean():.0f}, minimum {pixels.min()}, maximum {pixels.max()}"
-    difference = np.abs(pixels - decode_file(expected).pixels).mean()
+    difference = np.abs(pixels - decode_image(expected.read_bytes()).pixels).mean()
     verdict = "read" if difference <= MAX_DIFFERENCE else "WRONG"
     return f"{verdict}: mean difference from expected.png {difference:.1f}, mean {pixels.mean():.0f}"
 

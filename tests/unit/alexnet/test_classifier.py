@@ -14,9 +14,10 @@ from PIL import Image
 
 from alexnet import AlexNetError, Classifier
 from model.artifacts.artifact import Artifact
-from model.datasets.image_files import decode_file
+from model.datasets.image_files import read_image_file
 from model.exceptions import ArtifactError, InvalidRequestError
 from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel, top_k
 from tests.helpers.drawings import CLASSES
 
@@ -35,7 +36,7 @@ def test_classes_are_those_of_the_network(
     classifier: Classifier, model: OnnxModel, artifact: Artifact, files: list[Path]
 ) -> None:
     one = classifier.classify(files[0], top=2)
-    probabilities = model.run(decode_file(files[0]).pixels[None], TEN_CROP)[0][0]
+    probabilities = model.run(decode_image(read_image_file(files[0])).pixels[None], TEN_CROP)[0][0]
     assert [p.index for p in one.predictions] == top_k(probabilities, 2).tolist()
     assert [p.probability for p in one.predictions] == pytest.approx(sorted(probabilities)[:-3:-1])
     assert repr(classifier) == "<Classifier patterns version 1: 3 classes, float32 on cpu>"
@@ -88,9 +89,9 @@ def test_features_are_those_of_the_index(classifier: Classifier, model: OnnxMode
     assert features.dtype == np.float32
     assert classifier.features(files[0]).shape == (1, features.shape[1])
     assert classifier.features([]).shape == (0, features.shape[1])
-    expected = model.features(decode_file(files[0]).pixels[None], CENTER_CROP)
+    expected = model.features(decode_image(read_image_file(files[0])).pixels[None], CENTER_CROP)
     np.testing.assert_allclose(features[:1], expected, atol=1e-4)
-    ten = model.features(decode_file(files[0]).pixels[None], TEN_CROP)
+    ten = model.features(decode_image(read_image_file(files[0])).pixels[None], TEN_CROP)
     np.testing.assert_allclose(classifier.features(files[0], crops=10), ten, atol=1e-4)
     for crops in (5, [1]):
         with pytest.raises(InvalidRequestError, match="crops must be 1 or 10, not "):

@@ -15,8 +15,7 @@ from alexnet.cli.main import main
 from index.folder.store import FolderIndex
 from index.search import Query
 from model.artifacts.artifact import Artifact
-from model.datasets.image_files import decode_file
-from model.exceptions import InvalidRequestError, UnsupportedImageError
+from model.exceptions import InvalidRequestError
 from tests.helpers.commands import run_alexnet
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -87,12 +86,6 @@ def test_unknown_label(index_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert len(capsys.readouterr().out.splitlines()) == 30
     with pytest.raises(InvalidRequestError, match="no image in the index has the label 'circels': check its spelling"):
         list_images(str(index_path), label="circels")
-
-
-def test_unreadable_image_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"no image")
-    with pytest.raises(UnsupportedImageError, match=r"not an image in a supported format .*: .*bad\.jpg$"):
-        decode_file(tmp_path / "bad.jpg")
 
 
 def test_binary_search_without_codes(index_path: Path) -> None:

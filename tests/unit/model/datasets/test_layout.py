@@ -12,8 +12,8 @@ import pytest
 from model.datasets.classes import find_doubtful_classes
 from model.datasets.listing import Listing, Skipped
 from model.datasets.names import parse_split
-from model.datasets.reader import read_images
 from model.exceptions import DatasetError
+from tests.helpers.listings import read_images
 
 
 def make(root: Path, counts: dict[str, int]) -> Path:

@@ -10,8 +10,8 @@ import pytest
 
 from model.datasets.attribution import Attribution
 from model.datasets.listing import Listing
-from model.datasets.reader import read_images
 from model.exceptions import DatasetError
+from tests.helpers.listings import read_images
 
 ROWS = [("p/1.png", "cat"), ("p/2.png", "café"), ("p/3.png", "dog")]
 
