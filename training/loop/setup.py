@@ -250,17 +250,21 @@ def _keep_start(trainer: Trainer, fitted: FittedInitialState | None) -> None:
     context.log(f"{before}: validation error {100 * validation.top1_error:.2f} %")
     trainer.keep_best(validation)
     if fitted is None:
-        _measure_start(trainer)
+        _measure_start(trainer, validation.top1_error)
 
 
-def _measure_start(trainer: Trainer) -> None:
-    """Measure a start network that already has the classes of the data on the held-out images, as a baseline."""
+def _measure_start(trainer: Trainer, validation_error: float) -> None:
+    """Measure a start network that already has the classes of the data on the held-out images, as a baseline.
+
+    Without a test split these may be all validation images, which have been measured.
+    """
     dataset, generator = trainer.dataset, np.random.default_rng(trainer.config.run.seed)
-    rows = sample_rows(trainer.cache.rows(dataset, dataset.held_out_split), MAX_HELD_OUT_IMAGES, generator)
-    error = trainer.engine.validate(rows).top1_error
+    split = dataset.held_out_split
+    rows = sample_rows(trainer.cache.rows(dataset, split), MAX_HELD_OUT_IMAGES, generator)
+    is_measured = np.array_equal(rows, trainer.validation_rows)
+    error = validation_error if is_measured else trainer.engine.validate(rows).top1_error
     if trainer.context.is_main:
-        baseline = Baseline(START, dataset.held_out_split, error, len(rows), 0)
-        write_baselines(trainer.run.path, [baseline])
+        write_baselines(trainer.run.path, [Baseline(START, split, error, len(rows), 0)])
 
 
 def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> Trainer:

@@ -8,6 +8,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from tests.helpers.drawings import encode
 from tests.helpers.drawn_files import make_image, write_files
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
+from training.evaluation.baselines import START, Baseline, read_baselines
 from training.loop import setup
 from training.loop.checkpoint_state import CheckpointState
 from training.loop.distributed import DistributedContext
+from training.loop.engine import TrainingEngine, ValidationScores
 from training.loop.run_directory import ARTIFACT, CONFIG, SPLIT, RunDirectory
 from training.loop.setup import set_up
 from training.loop.trainer import Best, Trainer
@@ -245,3 +248,32 @@ def test_the_images_of_the_recipe_photos(tmp_path: Path) -> None:
             for row, pixels in zip(rows, cache.read(rows), strict=True):
                 image = decode_image(dataset.examples[row].path.read_bytes(), contract=ImageContract(detail))
                 assert np.array_equal(pixels, image.pixels), split
+
+
+def test_a_start_network_is_measured_once_on_validation_images(
+    artifact: Artifact, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a test split they are also the held-out images, on which it is a baseline."""
+    for kind in images.iterdir():
+        for place, file in enumerate(sorted(kind.iterdir())[:6]):
+            target = tmp_path / "data" / ("validation" if place % 3 else "train") / kind.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    measured, validate = list[float](), TrainingEngine.validate
+
+    def keep_error(engine: TrainingEngine, *given: Any) -> ValidationScores:
+        scores = validate(engine, *given)
+        measured.append(scores.top1_error)
+        return scores
+
+    monkeypatch.setattr(TrainingEngine, "validate", keep_error)
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1),
+        run=RunOptions(init_from=artifact.path),
+        environment=Environment(data=str(tmp_path / "data"), device="cpu", precision="float32", home=tmp_path),
+    )
+    with set_up(config, CONTEXT) as trainer:
+        (error,) = measured
+        assert trainer.dataset.held_out_split == "validation"
+        expected = Baseline(START, "validation", error, len(trainer.validation_rows), 0)
+        assert read_baselines(trainer.run.path) == [expected]
