@@ -81,7 +81,7 @@ def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, enviro
 
 def measure_ensemble(data: str, members: Sequence[Path]) -> dict[str, Any]:
     """Errors of the averaged probabilities of several artifacts."""
-    measurements = evaluate_ensemble(members, data, "test", None, False, "auto", "float32", typer.echo)
+    measurements = evaluate_ensemble(members, data, "test", device="auto", log=typer.echo)
     return command.list_errors(measurements) | {"members": len(members)}
 
 

@@ -139,7 +139,7 @@ class Experiment:
 
     def _measure(self, members: Sequence[str]) -> dict[str, Any]:
         paths = [self.networks / name for name in members]
-        measured = evaluate_ensemble(paths, str(self.table), "test", None, False, "auto", "float32", typer.echo)
+        measured = evaluate_ensemble(paths, str(self.table), "test", device="auto", log=typer.echo)
         return command.list_errors(measured)
 
 

@@ -142,18 +142,26 @@ def format_summary(results: Results, start: str) -> str:
     )
 
 
-def list_starts(paths: Sequence[Path]) -> dict[str, RunOptions]:
-    """Options for training from scratch and from each artifact, by name.
+class Start(NamedTuple):
+    """Options of the runs with one start. `network`: checksum of the network it starts from, None from scratch."""
+
+    options: RunOptions
+    network: str | None = None
+
+
+def list_starts(paths: Sequence[Path]) -> dict[str, Start]:
+    """Training from scratch and from each artifact, by name.
 
     Copied layers learn at the full rate, since solar cells look like nothing else.
     """
-    starts = {"from scratch": RunOptions(init_from="none")}
+    starts = {"from scratch": Start(RunOptions(init_from="none"))}
     for path in paths:
         artifact = artifacts.load(path)
         name = f"from {artifact.manifest.name} version {artifact.manifest.version}"
         if name in starts:
             raise TrainingError(f"two artifacts are called {name[5:]}: their results couldn't be told apart")
-        starts[name] = RunOptions(init_from=artifact.path, lr_multipliers={"copied": 1.0}, fit_output=False)
+        options = RunOptions(init_from=artifact.path, lr_multipliers={"copied": 1.0}, fit_output=False)
+        starts[name] = Start(options, artifact.network_sha256)
     return starts
 
 
@@ -183,11 +191,6 @@ def main(
         seeds, recipe = 1, RecipeOptions("small", epochs=1)
         network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
     starts = list_starts(init_from or [])
-    checksums = {
-        name: artifacts.load(options.init_from).network_sha256
-        for name, options in starts.items()
-        if isinstance(options.init_from, Path)
-    }
     results = Results(output / "solar_cells.json", {"epochs": recipe.epochs, "narrow": narrow or quick})
     dataset = load_elpv()
     data = "elpv"
@@ -197,8 +200,8 @@ def main(
         write_table(dataset, Path(data))
     results.start()
     for seed in range(seeds):
-        for start, options in starts.items():
-            name, sha256 = f"{start}, seed {seed}", checksums.get(start)
+        for start, (options, sha256) in starts.items():
+            name = f"{start}, seed {seed}"
             if name in results.runs:
                 if results.runs[name].get("network") != sha256:
                     raise TrainingError(f"{results.path} has {name!r} from another artifact: choose another --output")

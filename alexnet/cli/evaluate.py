@@ -91,7 +91,17 @@ def evaluate(
             measured = ensemble.evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
         else:
             measured = ensemble.evaluate_ensemble(
-                paths, data or "", split, archive, weighted, device, precision, typer.echo, output, excluded, limits
+                paths,
+                data or "",
+                split,
+                device=device,
+                log=typer.echo,
+                archive=archive,
+                weighted=weighted,
+                precision=precision,
+                output=output,
+                exclude=excluded,
+                limits=limits,
             )
     _print(measured, as_json)
 

@@ -37,11 +37,12 @@ def evaluate_ensemble(
     paths: Sequence[Path],
     data: str,
     split: str,
-    archive: Path | None,
-    weighted: bool,
+    *,
     device: str,
-    precision: Precision,
     log: Callable[[str], None],
+    archive: Path | None = None,
+    weighted: bool = False,
+    precision: Precision = "float32",
     output: Path | None = None,
     exclude: Sequence[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
@@ -73,10 +74,7 @@ def evaluate_ensemble(
             raise InvalidRequestError(
                 f"weights are chosen on the validation split, so --weighted cannot measure on --split {split}"
             )
-        held_out = drop_copies_as_in_training(dataset, training, members[0].image_contract, limits, log).validation
-        validation = [_predict(member, held_out, device, limits) for member in members]
-        weights = search_weights(np.stack([p.probabilities for p in validation]), validation[0].labels)
-        log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
+        weights = _fit_weights(members, dataset, device, log, limits)
     title = f"{dataset.split_description}, {split}{_note_training_images(members, dataset, split, log)}"
     is_own = training.get("split_sha256") == dataset.split_sha256()
     if is_own and (left_out := count_left_out(training, splits[split], split)):
@@ -85,6 +83,18 @@ def evaluate_ensemble(
             "held-out images and images under several labels; those that can be decoded are measured here"
         )
     return _measure(members, weights, splits[split], title, dataset.groupings, device, output, limits)
+
+
+def _fit_weights(
+    members: Sequence[Artifact], dataset: Dataset, device: str, log: Callable[[str], None], limits: ImageLimits
+) -> NDArray[np.float64]:
+    """The members' weights with the fewest errors on the validation images; logged."""
+    training, contract = members[0].manifest.training, members[0].image_contract
+    held_out = drop_copies_as_in_training(dataset, training, contract, limits, log).validation
+    validation = [_predict(member, held_out, device, limits) for member in members]
+    weights = search_weights(np.stack([p.probabilities for p in validation]), validation[0].labels)
+    log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
+    return weights
 
 
 def evaluate_on_imagenet(

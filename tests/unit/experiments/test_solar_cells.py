@@ -13,6 +13,6 @@ def test_copied_layers_learn_at_the_full_rate(artifact: Artifact) -> None:
     spec = read_spec(artifact.manifest)
     names = {layer.name for layer in spec.weighted_layers}
     scratch, start = list_starts([artifact.path]).values()
-    assert scratch.init_from == "none"
-    assert start.init_from == artifact.path
-    assert set(layer_multipliers(spec, start.lr_multipliers, (), names).values()) == {1.0}
+    assert (scratch.options.init_from, scratch.network) == ("none", None)
+    assert (start.options.init_from, start.network) == (artifact.path, artifact.network_sha256)
+    assert set(layer_multipliers(spec, start.options.lr_multipliers, (), names).values()) == {1.0}

@@ -54,9 +54,9 @@ def test_weights_lower_the_error() -> None:
 
 @pytest.mark.slow
 def test_a_network_twice_is_itself(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    one = evaluate_ensemble([artifact.path], str(images), "test", None, False, "cpu", "float32", print, tmp_path)
+    one = evaluate_ensemble([artifact.path], str(images), "test", device="cpu", log=print, output=tmp_path)
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + one[0].num_images
-    two = evaluate_ensemble([artifact.path] * 2, str(images), "test", None, True, "cpu", "float32", print)
+    two = evaluate_ensemble([artifact.path] * 2, str(images), "test", device="cpu", log=print, weighted=True)
     assert [(m.top1_error, m.num_images, m.crops) for m in one] == [(m.top1_error, m.num_images, m.crops) for m in two]
     assert two[0].split == "patterns 75/10/15, seed 0, test, 2 networks"
     assert [m.top1_error for m in one] == [m.top1_error for m in artifact.manifest.measurements]
@@ -96,7 +96,7 @@ def test_the_mean_of_different_networks_is_measured(
         weights = search_weights(*compute(dataset.validation, TEN_CROP))
         assert weights[0] < 0.4
     measurements = evaluate_ensemble(
-        members, str(images), "test", None, weighted, "cpu", "float32", said.append, tmp_path
+        members, str(images), "test", device="cpu", log=said.append, weighted=weighted, output=tmp_path
     )
     line_of_weights = "weights: " + ", ".join(
         f"{weight:.3f} {path}" for weight, path in zip(weights, members, strict=True)
@@ -116,19 +116,19 @@ def test_the_mean_of_different_networks_is_measured(
 
 def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Path) -> None:
     with pytest.raises(InvalidRequestError, match="unknown --split"):
-        evaluate_ensemble([artifact.path], str(images), "tests", None, False, "cpu", "float32", print)
+        evaluate_ensemble([artifact.path], str(images), "tests", device="cpu", log=print)
     with pytest.raises(InvalidRequestError, match="--weighted cannot measure on --split validation"):
-        evaluate_ensemble([artifact.path] * 2, str(images), "validation", None, True, "cpu", "float32", print)
+        evaluate_ensemble([artifact.path] * 2, str(images), "validation", device="cpu", log=print, weighted=True)
     with pytest.raises(InvalidRequestError, match="--weighted is for several networks: repeat --artifact, or leave"):
-        evaluate_ensemble([artifact.path], str(images), "test", None, True, "cpu", "float32", print)
+        evaluate_ensemble([artifact.path], str(images), "test", device="cpu", log=print, weighted=True)
     with pytest.raises(DatasetError, match=r"is split differently.*/split\.csv, or measure .* with --split all"):
-        evaluate_ensemble([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
+        evaluate_ensemble([artifact.path], str(few), "test", device="cpu", log=print)
     run = artifact.manifest.training["run"]
     with pytest.raises(DatasetError, match=rf"use the split of its run, --data runs/{run}/split\.csv$"):
         add_int8(artifact.path, str(few), None, 8, 100.0, "cpu", print)
-    assert evaluate_ensemble([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].num_images == 33
+    assert evaluate_ensemble([artifact.path], str(few), "all", device="cpu", log=print)[0].num_images == 33
     with pytest.raises(DatasetError, match=r"does not know 8 classes of elpv: .* \.\.\.; leave"):
-        evaluate_ensemble([artifact.path], "elpv", "all", None, False, "cpu", "float32", print)
+        evaluate_ensemble([artifact.path], "elpv", "all", device="cpu", log=print)
 
 
 def test_a_folder_may_have_images_of_some_classes(artifact: Artifact, images: Path, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_folder_may_have_images_of_some_classes(artifact: Artifact, images: Pa
         shutil.copytree(images / name, tmp_path / "new" / name)
     lines: list[str] = []
     new, tables = str(tmp_path / "new"), tmp_path / "tables"
-    measured = evaluate_ensemble([artifact.path], new, "all", None, False, "cpu", "float32", lines.append, tables)
+    measured = evaluate_ensemble([artifact.path], new, "all", device="cpu", log=lines.append, output=tables)
     assert measured[0].top1_error < 0.5
     assert f"no images of 1 of the network's {len(names)} classes" in lines
     table = (tables / "per_class.csv").read_text().splitlines()
@@ -154,9 +154,7 @@ def test_training_images_that_are_measured_are_counted(
 
     def measure(data: Path) -> tuple[str, str]:
         said = list[str]()
-        (measured, *_) = evaluate_ensemble(
-            [artifact.path], str(data), "all", None, False, "cpu", "float32", said.append
-        )
+        (measured, *_) = evaluate_ensemble([artifact.path], str(data), "all", device="cpu", log=said.append)
         return measured.split, "\n".join(said)
 
     title, said = measure(images)
@@ -191,7 +189,7 @@ def test_a_start_network_of_another_split_is_said(artifact: Artifact, images: Pa
     (member / MANIFEST).write_text(manifest.model_dump_json())
     for path, expected in ((artifact.path, False), (member, True)):
         said = list[str]()
-        (measured, *_) = evaluate_ensemble([path], str(images), "test", None, False, "cpu", "float32", said.append)
+        (measured, *_) = evaluate_ensemble([path], str(images), "test", device="cpu", log=said.append)
         assert any("was trained on another split of patterns" in line for line in said) == expected
         assert measured.split.endswith(", perhaps with training images") == expected
 
@@ -209,10 +207,10 @@ def test_new_images_may_be_of_one_class(artifact: Artifact, images: Path, tmp_pa
         (member / MANIFEST).write_text(artifact.manifest.model_copy(update={"training": training}).model_dump_json())
         for new in ("new", "new.csv"):
             data = str(tmp_path / new)
-            (measured, *_) = evaluate_ensemble([member], data, "all", None, False, "cpu", "float32", print)
+            (measured, *_) = evaluate_ensemble([member], data, "all", device="cpu", log=print)
             assert measured.num_images == 1
             with pytest.raises(DatasetError, match="only one class in"):
-                evaluate_ensemble([member], data, "test", None, False, "cpu", "float32", print)
+                evaluate_ensemble([member], data, "test", device="cpu", log=print)
 
 
 def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, images: Path) -> None:
@@ -237,12 +235,12 @@ def test_a_network_is_measured_on_the_earlier_split_that_it_kept(artifact: Artif
     manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | training})
     (member / MANIFEST).write_text(manifest.model_dump_json())
     table, said = str(tmp_path / "split.csv"), list[str]()
-    (measured, *_) = evaluate_ensemble([member], table, "test", None, False, "cpu", "float32", said.append)
+    (measured, *_) = evaluate_ensemble([member], table, "test", device="cpu", log=said.append)
     assert measured.num_images == len(first.test)
     assert not [line for line in said if "training left out" in line]
     for paths, weighted in (([artifact.path], False), ([member, member], True)):
         with pytest.raises(DatasetError, match="is split differently"):
-            evaluate_ensemble(paths, table, "test", None, weighted, "cpu", "float32", print)
+            evaluate_ensemble(paths, table, "test", device="cpu", log=print, weighted=weighted)
     with pytest.raises(DatasetError, match="is split differently"):
         add_int8(member, table, None, 8, 100.0, "cpu", print)
 
@@ -264,11 +262,11 @@ def test_weights_are_not_chosen_on_copies_of_test_images(artifact: Artifact, few
     member = Path(shutil.copytree(artifact.path, tmp_path / "member"))
     manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | training})
     (member / MANIFEST).write_text(manifest.model_dump_json())
-    evaluate_ensemble([member] * 2, str(data), "test", None, True, "cpu", "float32", said.append)
+    evaluate_ensemble([member] * 2, str(data), "test", device="cpu", log=said.append, weighted=True)
     assert "left out as in training: 1 copy of a held-out image" in said
     shutil.rmtree(data / "test")
     with pytest.raises(InvalidRequestError, match="has no test images: choose --split validation, or all"):
-        evaluate_ensemble([member], str(data), "test", None, False, "cpu", "float32", print)
+        evaluate_ensemble([member], str(data), "test", device="cpu", log=print)
 
 
 @pytest.mark.parametrize(("label", "top5", "top1"), [(0, 0, 0), (1, 0, 1), (4, 0, 1), (5, 1, 1)])
