@@ -13,9 +13,9 @@ import torch
 from filelock import FileLock
 
 from benchmarks.results import processor
+from model.cpus import available_cpus
 from model.exceptions import TrainingError
 from model.files import atomic_write
-from model.runtime import available_cpus
 from training.publish.provenance import commit
 
 VARIABLE_SETTINGS = ("seeds", "first_rate")
