@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alexnet.indexing import index_dataset, list_images
+from alexnet.indexing import index_dataset, list_image_files
 from index.backends import IndexUri, open_readonly
 from model.artifacts.artifact import Artifact
 from model.artifacts.packed import unpack_bundled
@@ -71,7 +71,7 @@ def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo
     log(f"preparing the network {data} and its index in {home.resolve()}")
     artifact = unpack_bundled(data, home / "artifacts")
     index = artifact.default_index_path(home / "indexes")
-    total = len(list_images(images, None, None, ()).entries)
+    total = len(list_image_files(images, None, None, ()).entries)
     if _count_readable(index, log) < total:
         index_dataset(images, artifact, IndexUri(index))
     log(f"index {index}: {_count_indexed(index):,} images")

@@ -145,7 +145,7 @@ def index_dataset(
     without images (unless a shard is indexed); or another AlexNetError.
     """
     options = options or IndexingOptions()
-    listing = list_images(data, options.archive, options.shard, options.exclude)
+    listing = list_image_files(data, options.archive, options.shard, options.exclude)
     if not listing.entries and options.shard is None:
         if options.list_skipped is not None:
             write_skipped(options.list_skipped, listing.skipped)
@@ -185,7 +185,7 @@ def _compare(
     return sync(index, model, listing, dry_run=True, limits=limits, just_read=read)
 
 
-def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: Sequence[str]) -> Listing:
+def list_image_files(data: str, archive: Path | None, shard: Shard | None, exclude: Sequence[str]) -> Listing:
     """The images of a named data set, a folder or a table, or only those of a shard. Raises DatasetError."""
     check_loading_options(data, archive, exclude)
     if data not in NAMED_DATASETS and not is_table(Path(data)):
@@ -239,7 +239,7 @@ def sync_data(data: Path, artifact: Artifact, index: IndexUri, options: SyncOpti
     with closing(open_readonly(index) if options.dry_run else open_writable(index)) as store:
         require_sync(store)
         store.check_compatible(artifact)
-        listing = list_images(str(data), None, None, options.exclude)
+        listing = list_image_files(str(data), None, None, options.exclude)
         try:
             model = OnnxModel(artifact.network, options.device)
             report = sync(store, model, listing, prune=options.prune, dry_run=options.dry_run, limits=options.limits)

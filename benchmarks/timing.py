@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 GFLOP_PER_CROP = 2 * 0.7244
 """GFLOP of the forward pass: 724.4 million multiply-adds with 1000 classes, of which fc8 is less than 1 %."""
@@ -61,9 +63,15 @@ def summarize_latencies(milliseconds: Sequence[float]) -> dict[str, Any]:
 def measure_matrix_tflops(device: torch.device, dtype: torch.dtype = torch.float32, size: int | None = None) -> float:
     """TFLOP/s of square matrix products, the best of ten: no program in this precision can be faster.
 
-    `size`: rows of a matrix; without it, 2048 on a CPU and 8192 on a GPU.
+    On a CPU also as a 1x1 convolution: oneDNN uses AVX-512 on AMD processors, where BLAS libraries don't. `size`: rows
+    of a matrix; without it, 2048 on a CPU and 8192 on a GPU. A multiple of 32.
     """
     size = size or (2048 if device.type == "cpu" else 8192)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    seconds = min(time_call(lambda: torch.mm(a, b), device) for _ in range(10))
+    products: list[Callable[[], Tensor]] = [lambda: torch.mm(a, b)]
+    if device.type == "cpu" and dtype in (torch.float32, torch.bfloat16):
+        rows = a.reshape(1, size // 32, 32, size).permute(0, 3, 1, 2)  # (1, size, size / 32, 32), channels last
+        kernels = b[:, :, None, None].to(memory_format=torch.channels_last)
+        products.append(lambda: F.conv2d(rows, kernels))
+    seconds = min(time_call(product, device) for product in products for _ in range(10))
     return float(2 * size**3 / seconds / 1e12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,29 +81,19 @@ def evaluate(
     networks are averaged (section 6 of the paper: 5 CNNs, 7 CNNs). Needs the extra `train`.
     """
     _check_options(context)
-    from training.evaluation import ensemble, fisher
+    from training.evaluation.ensemble import evaluate_ensemble, evaluate_on_imagenet
+    from training.evaluation.fisher import evaluate_fisher
 
-    limits, excluded = ImageLimits(max_pixels), exclude or ()
+    limits, excluded, data = ImageLimits(max_pixels), exclude or (), data or ""
     paths = artifact_paths(artifact, home) if baseline is None else []
     with log_to_stderr(as_json):
         if baseline is not None:
-            measured = fisher.evaluate_fisher(data or "", split, archive, typer.echo, exclude=excluded, limits=limits)
+            measured = evaluate_fisher(data, split, archive, typer.echo, exclude=excluded, limits=limits)
         elif imagenet_val is not None:
-            measured = ensemble.evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
+            measured = evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
         else:
-            measured = ensemble.evaluate_ensemble(
-                paths,
-                data or "",
-                split,
-                device=device,
-                log=typer.echo,
-                archive=archive,
-                weighted=weighted,
-                precision=precision,
-                output=output,
-                exclude=excluded,
-                limits=limits,
-            )
+            measure = partial(evaluate_ensemble, device=device, precision=precision, exclude=excluded, limits=limits)
+            measured = measure(paths, data, split, log=typer.echo, archive=archive, weighted=weighted, output=output)
     _print(measured, as_json)
 
 

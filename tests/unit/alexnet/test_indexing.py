@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
-from alexnet.indexing import list_images
+from alexnet.indexing import list_image_files
 from index import reading
 from index.folder.store import FolderIndex
 from index.shards import Shard
@@ -133,7 +133,7 @@ def test_shards_of_a_table_do_not_depend_on_other_rows(photos: Path, tmp_path: P
         (tmp_path / name).write_text("path\n" + "\n".join(rows + more) + "\n")
 
     def names(table: str, number: int) -> set[str]:
-        listing = list_images(str(tmp_path / table), None, Shard(number, 2), ())
+        listing = list_image_files(str(tmp_path / table), None, Shard(number, 2), ())
         return {entry.file for entry in listing.entries}
 
     for number in (1, 2):

@@ -174,7 +174,7 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alexnet.cli.index.open_index", interrupt)
+    monkeypatch.setattr("alexnet.cli.inspect_index.open_index", interrupt)
     assert failure_of("index", "verify") == ("stopped\n", 130)
 
 

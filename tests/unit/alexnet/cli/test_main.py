@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.cli.index import list_images
+from alexnet.cli.inspect_index import list_images
 from alexnet.cli.main import main
 from index.folder.store import FolderIndex
 from index.search import Query

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.indexing import list_images
+from alexnet.indexing import list_image_files
 from model.exceptions import DatasetError
 from training.data.archives import load_elpv
 from training.data.datasets import split_rows
@@ -68,9 +68,9 @@ def test_options_that_the_data_does_not_use_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=r"--archive is for grocery and cifar10: leave it out with --data"):
             load_dataset(name, archive=tmp_path / "x.zip")
         with pytest.raises(DatasetError, match=r"--archive is for grocery and cifar10: leave it out with --data"):
-            list_images(name, tmp_path / "x.zip", None, ())
+            list_image_files(name, tmp_path / "x.zip", None, ())
     with pytest.raises(DatasetError, match=r"--exclude is for .*: leave it out with --data elpv$"):
-        list_images("elpv", None, None, ("*",))
+        list_image_files("elpv", None, None, ("*",))
 
 
 def test_no_folder(tmp_path: Path) -> None:
