@@ -37,7 +37,7 @@ def classify_files(
     """
     familiarity = read_familiarity(artifact)
     optimize = len(names) > MAX_UNOPTIMIZED or artifact.precision == "int8"
-    model = OnnxModel(artifact.network, device, optimize=optimize, mapped=True)
+    model = OnnxModel(artifact.network_path, device, optimize=optimize, mapped=True)
     for batch in read_batches(names, artifact.image_contract, warnings, limits, "classifying"):
         decoded = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
         computed = zip(*model.run(np.stack(decoded), CROP_IDS[crops]), strict=True) if decoded else iter(())

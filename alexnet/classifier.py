@@ -52,7 +52,7 @@ class Classifier:
         self.home = Path(home or os.environ.get("ALEXNET_HOME", ""))
         self.artifact = artifact if isinstance(artifact, Artifact) else _load(artifact, self.home, precision)
         self._familiarity = read_familiarity(self.artifact)
-        self._model = OnnxModel(self.artifact.network, device)
+        self._model = OnnxModel(self.artifact.network_path, device)
         self.device = self._model.device
 
     def __repr__(self) -> str:

@@ -39,7 +39,7 @@ def write_features(
     """
     paths = list[str]()
     with atomic_write(output, "wb") as file:  # an open file, since NumPy adds .npz to a name without it
-        model = OnnxModel(artifact.network, device, mapped=True)
+        model = OnnxModel(artifact.network_path, device, mapped=True)
         features = [np.empty((0, model.feature_dim), np.float32)]
         for batch in read_batches(names, artifact.image_contract, warnings, limits, "computing features"):
             pixels = list[NDArray[np.uint8]]()

@@ -30,5 +30,5 @@ def draw_index(
         drawn = indexed_queries(index, num_queries, seed)
     else:
         assert artifact is not None
-        drawn = folder_queries(index, OnnxModel(artifact.network, device), queries, num_queries, seed)
+        drawn = folder_queries(index, OnnxModel(artifact.network_path, device), queries, num_queries, seed)
     return draw(index, output, drawn, max_images, seed)

@@ -30,7 +30,7 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
     queries = (
         _indexed_queries(index, max_images)
         if data is None
-        else _file_queries(index, data, max_images, artifact.network, device)
+        else _file_queries(index, data, max_images, artifact.network_path, device)
     )
     if not queries:
         raise IndexStoreError("no labeled images to search with: label images in the index, or give some with --data")

@@ -152,7 +152,7 @@ def index_dataset(
         reasons = describe_reasons(listing.summary().skipped)
         raise DatasetError(f"no image in {data}, so nothing was indexed" + (f"; skipped: {reasons}" if reasons else ""))
     with closing(open_or_create(index, artifact, options.dtype)) as store:
-        model = OnnxModel(artifact.network, options.device)
+        model = OnnxModel(artifact.network_path, options.device)
         try:
             report = build(store, model, to_sources(listing), options.limits)
             changed = None if options.shard else _compare(store, model, listing, options.limits, report.read)
@@ -241,7 +241,7 @@ def sync_data(data: Path, artifact: Artifact, index: IndexUri, options: SyncOpti
         store.check_compatible(artifact)
         listing = list_image_files(str(data), None, None, options.exclude)
         try:
-            model = OnnxModel(artifact.network, options.device)
+            model = OnnxModel(artifact.network_path, options.device)
             report = sync(store, model, listing, prune=options.prune, dry_run=options.dry_run, limits=options.limits)
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None

@@ -47,7 +47,7 @@ def find_similar(
             )
         if SEARCHERS[mode].needs_codes:
             require_codes(store).set_encoder(Encoder.of(artifact))
-        model = OnnxModel(artifact.network, device, mapped=True)
+        model = OnnxModel(artifact.network_path, device, mapped=True)
         for batch in read_batches(names, artifact.image_contract, warnings, limits, "searching"):
             pixels = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
             features = list(model.features(np.stack(pixels), store.crops)) if pixels else []

@@ -72,14 +72,16 @@ def main(
     if not SETTING.is_file() or "[madvise]" not in (setting := SETTING.read_text()):
         raise typer.BadParameter(f"this system doesn't give huge pages on request: set {SETTING} to madvise")
     loaded = artifacts.load(artifact)
-    rows = {"ten crops, float32": compare(False, rounds, create_ten_crop, loaded.network, CPU)}
+    rows = {"ten crops, float32": compare(False, rounds, create_ten_crop, loaded.network_path, CPU)}
     int8 = artifacts.NETWORK_FILES["int8"]
     if int8 in loaded.manifest.files:
         rows["ten crops, int8"] = compare(False, rounds, create_ten_crop, loaded.path / int8, CPU)
     for precision in ("float32", "bfloat16"):
         steps = max(1, rounds // 5)
         rows[f"training step, {precision}"] = compare(True, steps, create_our_step, batch_size, CPU, precision, False)
-    result = {"setting": setting.strip(), "comparisons": rows, "batch_size": batch_size} | time_moving(loaded.network)
+    result = {"setting": setting.strip(), "comparisons": rows, "batch_size": batch_size} | time_moving(
+        loaded.network_path
+    )
     typer.echo(format_table(rows))
     write_result(output, "huge-pages-cpu", result)
 

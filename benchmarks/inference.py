@@ -103,7 +103,7 @@ def create_openvino(network: Path, precision: str) -> Implementation:
 def build_separate_crops(artifact: Artifact) -> onnx.ModelProto:
     """The artifact's network as a graph that computes each crop separately."""
     weights, mean = read_folded_weights(artifact)
-    temperature = read_temperature(artifact.network)
+    temperature = read_temperature(artifact.network_path)
     return build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False, temperature=temperature)
 
 
@@ -124,7 +124,7 @@ def take_shared_crops(network: Path) -> onnx.ModelProto:
 
 def list_implementations(artifact: Artifact, separate_crops: Path) -> dict[str, Callable[[], Implementation]]:
     """Functions that create the implementations, in the order of the table."""
-    network = artifact.network
+    network = artifact.network_path
     implementations: dict[str, Callable[[], Implementation]] = {
         "torch, eager": partial(create_from_forward, network, create_torch_forward),
         "torch, compiled": partial(create_from_forward, network, partial(create_torch_forward, is_compiled=True)),
@@ -239,7 +239,7 @@ def main(
         tflops.append(measure_matrix_tflops(cpu))
         stages = {
             "separate crops": profile_stages(separate_crops, images),
-            "shared crops": profile_stages(loaded.network, images),
+            "shared crops": profile_stages(loaded.network_path, images),
         }
     peak = max(tflops) * 1000 / GFLOP_PER_CROP
     for row in implementations.values():

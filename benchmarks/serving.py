@@ -60,7 +60,7 @@ LOAD_FRACTIONS = (0.1, 0.5, 0.8, 1.0, 1.5)
 def server_commands(artifact: Artifact) -> dict[str, list[str]]:
     """Each server's arguments for Python; `{port}` stands for the port. int8 is included if the artifact has it."""
     ours = ["-m", "alexnet", "serve", "--artifact", str(artifact.path), "--port", "{port}"]
-    network = ["--network", str(artifact.network), "--contract", artifact.image_contract.name, "--port", "{port}"]
+    network = ["--network", str(artifact.network_path), "--contract", artifact.image_contract.name, "--port", "{port}"]
     fastapi = ["-m", "benchmarks.baselines.fastapi_server", *network, "--runtime"]
     commands = {"ours": ours}
     if artifacts.NETWORK_FILES["int8"] in artifact.manifest.files:
@@ -230,7 +230,7 @@ def main(
     images = read_images(data, archive, NUM_IMAGES)
     if len(images) < 10:
         raise SystemExit(f"{len(images)} test images are too few: choose --data with ten or more")
-    model = OnnxModel(loaded.network, "cpu")
+    model = OnnxModel(loaded.network_path, "cpu")
     with ExitStack() as stack:
         servers = {
             name: stack.enter_context(start_server(command, images[0]))

@@ -143,7 +143,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         index_path = Path(home) / "index"
         with closing(FolderIndex.create(index_path, artifact)) as index:
-            build(index, OnnxModel(artifact.network, "cpu"), find_images(images))
+            build(index, OnnxModel(artifact.network_path, "cpu"), find_images(images))
         recorded = {}
         for admin in (False, True):
             keys = f"admin:{KEY}" if admin else ""

@@ -268,7 +268,7 @@ def main(
     drawn = draw_test_images(dataset, 2 * max_images, generator)
     kinds = read_others(loaded, other or [], gallery, max_images, generator)
     training = draw_evenly(dataset.train, max_training_images)
-    with open_with_logits(loaded.network) as model:
+    with open_with_logits(loaded.network_path) as model:
         images, _ = _decode_examples(drawn, loaded)
         familiar = run_network(model, images, calibration.temperature)
         others = {kind: run_network(model, pixels, calibration.temperature) for kind, pixels in kinds.items()}

@@ -95,7 +95,7 @@ def main(
     apart = np.abs(np.subtract(*numbers[np.argwhere(np.triu(is_twin)).T]))
     network = artifacts.load(artifact) if artifact else unpack_bundled("elpv", networks_folder(Path()))
     batches = decode_batches(splits["test"], network.image_contract)
-    predictions = predict(OnnxModel(network.network, "cpu"), batches, len(has_twin))
+    predictions = predict(OnnxModel(network.network_path, "cpu"), batches, len(has_twin))
     result = {
         "network": f"{network.manifest.name} version {network.manifest.version}",
         "poly_test_cells": len(has_twin),

@@ -64,7 +64,7 @@ def measure(artifact: Artifact, dataset: Dataset) -> dict[str, Any]:
     Rows of the matrix are the truth, functional first.
     """
     batches = decode_batches(dataset.test, artifact.image_contract)
-    predictions = predict(OnnxModel(artifact.network), batches, len(dataset.test))
+    predictions = predict(OnnxModel(artifact.network_path), batches, len(dataset.test))
     probability, truth = _predict_cells(predictions, create_truth(dataset, any_doubt=False))
     predicted = probability > 0.5
     matrix = [[int(((truth.defective == row) & (predicted == column)).sum()) for column in (0, 1)] for row in (0, 1)]

@@ -46,7 +46,7 @@ class LoadedModel:
         served = previous.artifact.path if previous else None
         path = choose_artifact(settings.artifact, settings.home, logger.info, served)
         self.artifact: artifacts.Artifact = artifacts.load(path, settings.precision, served)
-        self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
+        self.model = OnnxModel(self.artifact.network_path, settings.device, settings.threads)
         manifest = self.artifact.manifest
         if (self.model.num_classes, self.model.feature_dim) != (manifest.num_classes, manifest.feature_dim):
             raise ArtifactError(

@@ -118,7 +118,7 @@ def bundled() -> Artifact:
 
 @pytest.fixture(scope="session")
 def model(artifact: Artifact) -> OnnxModel:
-    return OnnxModel(artifacts.load(artifact.path).network, "cpu")
+    return OnnxModel(artifacts.load(artifact.path).network_path, "cpu")
 
 
 @pytest.fixture(scope="session")

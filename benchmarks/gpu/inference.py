@@ -88,14 +88,14 @@ def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 def list_implementations(artifact: Artifact, folder: Path, options: PartOptions) -> Iterator[Implementation]:
     """Yield the server's runtime, torch, and onnxruntime on each graph with each option that the device supports."""
     graphs = {
-        "shared crops, float32": onnx.load(str(artifact.network)),
+        "shared crops, float32": onnx.load(str(artifact.network_path)),
         "separate crops, float32": build_separate_crops(artifact),
         "separate crops, float16": convert_to_float16(build_separate_crops(artifact)),
     }
     files = {name: folder / f"{name.replace(', ', '-').replace(' ', '-')}.onnx" for name in graphs}
     for name, graph in graphs.items():
         onnx.save(graph, str(files[name]))
-    network, device = artifact.network, options.device
+    network, device = artifact.network_path, options.device
     yield Implementation("the server's runtime", partial(create_ours, network, device), EXACT)
     yield Implementation("torch, float32", partial(create_torch, network, device, False), EXACT)
     for name, file in files.items():
@@ -219,7 +219,7 @@ def measure(options: PartOptions, rows: RowWriter) -> None:
         folder = Path(name)
         artifact = unpack_bundled("photos", folder / "artifacts")
         images = decode_gallery(max(sizes), artifact.image_contract)
-        expected = OnnxModel(artifact.network, "cpu").run(images, TEN_CROP)[0]
+        expected = OnnxModel(artifact.network_path, "cpu").run(images, TEN_CROP)[0]
         for implementation in list_implementations(artifact, folder, options):
             if "TensorRT" in implementation.name and TENSORRT not in ort.get_available_providers():
                 rows.leave_out(implementation.name, "onnxruntime is installed without TensorRT")

@@ -34,7 +34,7 @@ MAX_DIFFERENCE = 1e-4
 
 def difference_from_cpu(server: Server, artifact: Artifact, images: Sequence[bytes]) -> float:
     """Largest difference in the probability of any class from the network on the CPU."""
-    model, largest = OnnxModel(artifact.network, "cpu"), 0.0
+    model, largest = OnnxModel(artifact.network_path, "cpu"), 0.0
     for image in images:
         response = httpx2.post(f"{server.url}?top={model.num_classes}", files={"image": image}, timeout=60)
         answers = response.raise_for_status().json()["predictions"]

@@ -92,7 +92,7 @@ def _to_examples(artifact: Artifact, files: Sequence[tuple[str, str]]) -> list[E
 
 def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predictions:
     """Probabilities from the center crop and from ten crops, as they are served."""
-    return predict(OnnxModel(artifact.network), decode_batches(examples, artifact.image_contract), len(examples))
+    return predict(OnnxModel(artifact.network_path), decode_batches(examples, artifact.image_contract), len(examples))
 
 
 def sources_of_classes(artifact: Artifact, table: Listing) -> list[str]:

@@ -58,7 +58,7 @@ def measure_neighbors(features: Features, labels: Sequence[str]) -> dict[str, An
 
 def compute_features(artifact: Artifact, files: Sequence[Path]) -> dict[str, Features]:
     """Features (N, dim) of all files, by method name."""
-    model = OnnxModel(artifact.network)
+    model = OnnxModel(artifact.network_path)
 
     def compute(contract: ImageContract, function: Callable[[NDArray[np.uint8]], Features]) -> Features:
         def read(file: Path) -> NDArray[np.uint8]:

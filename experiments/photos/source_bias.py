@@ -46,7 +46,7 @@ class Scores(NamedTuple):
 def predict_crops(artifact: Artifact, examples: list[Example]) -> tuple[Tensor, Tensor]:
     """Logits divided by the temperature (N, 10, num_classes) of ten crops, float64, and the images' classes (N,)."""
     logits, labels = list[NDArray[np.float32]](), list[NDArray[np.int64]]()
-    with open_with_logits(artifact.network) as model:
+    with open_with_logits(artifact.network_path) as model:
         for batch in decode_batches(examples, artifact.image_contract):
             logits.append(model.run_with_logits(batch.images, TEN_CROP)[2])
             labels.append(batch.labels)

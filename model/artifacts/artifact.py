@@ -162,7 +162,7 @@ class Artifact:
     precision: Precision = "float32"
 
     @property
-    def network(self) -> Path:
+    def network_path(self) -> Path:
         """The ONNX file of the network."""
         return self.path / NETWORK_FILES[self.precision]
 

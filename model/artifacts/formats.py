@@ -33,7 +33,7 @@ def export_artifact(artifact: Artifact, target: Path, file_format: Format) -> Pa
     weights in another file."""
     if target.exists():
         raise ArtifactError(f"{target} already exists: choose another output")
-    check_graph(artifact.network)
+    check_graph(artifact.network_path)
     writers: dict[Format, Callable[[Artifact, Path], None]] = {
         "onnx": _write_onnx,
         "safetensors": _write_safetensors,
@@ -52,7 +52,7 @@ def export_artifact(artifact: Artifact, target: Path, file_format: Format) -> Pa
 
 def _write_onnx(artifact: Artifact, target: Path) -> None:
     """Write the served graph, with labels, license and manifest in its metadata."""
-    model = onnx.load(str(artifact.network))
+    model = onnx.load(str(artifact.network_path))
     metadata = {
         "labels": json.dumps([label.model_dump() for label in artifact.labels]),
         "manifest": artifact.manifest.model_dump_json(),
@@ -82,7 +82,7 @@ def _write_triton(artifact: Artifact, target: Path) -> None:
     for name, crops in ((artifact.manifest.name, TEN_CROP), (f"{artifact.manifest.name}-center", CENTER_CROP)):
         folder = target / name
         (folder / "1").mkdir(parents=True)
-        onnx.save(_with_fixed_crops(onnx.load(str(artifact.network)), crops), str(folder / "1" / "model.onnx"))
+        onnx.save(_with_fixed_crops(onnx.load(str(artifact.network_path)), crops), str(folder / "1" / "model.onnx"))
         (folder / "config.pbtxt").write_text(_triton_config(artifact, name), "utf-8")
         (folder / "labels.txt").write_text("".join(f"{label.name}\n" for label in artifact.labels), "utf-8")
     shutil.copy(artifact.path / MANIFEST, target / artifact.manifest.name)

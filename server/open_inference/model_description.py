@@ -81,7 +81,7 @@ def model_config(loaded: LoadedModel) -> dict[str, Any]:
                 "gpus": [0] if model.device == "cuda" else [],
             }
         ],
-        "default_model_filename": loaded.artifact.network.name,
+        "default_model_filename": loaded.artifact.network_path.name,
         "parameters": {"alternative_input": {"string_value": ALTERNATIVE_INPUT}},
     }
 

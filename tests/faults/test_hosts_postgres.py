@@ -147,7 +147,7 @@ def test_another_model_one_server_after_the_other(cluster: Running, artifact: Ar
     servers, _, uri = cluster
 
     def with_other_weights(folder: Path) -> Manifest:
-        network = onnx.load(artifact.network)
+        network = onnx.load(artifact.network_path)
         (bias,) = (tensor for tensor in network.graph.initializer if tensor.name == "fc7.bias")
         bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
         onnx.save(network, folder / "network.onnx")

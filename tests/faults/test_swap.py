@@ -104,7 +104,7 @@ def test_an_index_of_another_network_is_refused(artifact: Artifact, index_path: 
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
 
         def other(folder: Path) -> Manifest:
-            content = artifact.network.read_bytes()
+            content = artifact.network_path.read_bytes()
             (folder / "network.onnx").write_bytes(content.replace(b"alexnet-server", b"alexnet-servex"))
             return artifact.manifest
 

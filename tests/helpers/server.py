@@ -32,7 +32,7 @@ def add_version(root: Path, artifact: Artifact) -> Artifact:
     """Publish the next version below `root`, with the network of `artifact`."""
 
     def write(folder: Path) -> Manifest:
-        shutil.copy(artifact.network, folder)
+        shutil.copy(artifact.network_path, folder)
         return artifact.manifest
 
     return publish(root, "patterns", artifact.labels, write)

@@ -33,7 +33,7 @@ def test_a_list_of_images_becomes_a_packed_network(
         Environment(data=str(tmp_path / "list.csv"), device="cpu", precision="float32", home=tmp_path),
     )
     artifact = make_network(config, tmp_path / "packed")
-    assert unpack((tmp_path / "packed" / PACKED).read_bytes()) == artifact.network.read_bytes()
+    assert unpack((tmp_path / "packed" / PACKED).read_bytes()) == artifact.network_path.read_bytes()
     for name, density in (("fc6", 0.10), ("fc7", 0.12), ("fc8", 0.5)):
         weights = read_weights(artifact)[1][f"{name}.weight"]
         assert float((weights != 0).mean()) == pytest.approx(density, abs=0.03), name

@@ -93,7 +93,7 @@ def test_classify_prints_imagenet_names(pulled: Artifact, validation: Path) -> N
 @pytest.mark.slow
 def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Path) -> None:
     """Every form of the class list gives the same errors, those of the network's own outputs."""
-    model, pixels = OnnxModel(pulled.network, "cpu"), images(validation)
+    model, pixels = OnnxModel(pulled.network_path, "cpu"), images(validation)
     order = np.argsort(-model.run(pixels, TEN_CROP)[0], axis=1)
     truth = [int(order[0, 0]), int(order[1, 0]), int(order[2, 3]), int(order[3, 4]), int(order[4, 7]), 999]
     expected = [np.mean([t not in row[:k] for t, row in zip(truth, order, strict=True)]) for k in (1, 5)]
@@ -140,7 +140,7 @@ def test_export_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None
     session = ort.InferenceSession(tmp_path / "net.onnx")
     assert len(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == 1000
     asked = {"images": images(validation), "crops": np.array(CENTER_CROP)}
-    expected = OnnxModel(pulled.network, "cpu").run(asked["images"], CENTER_CROP)
+    expected = OnnxModel(pulled.network_path, "cpu").run(asked["images"], CENTER_CROP)
     np.testing.assert_allclose(session.run(["probabilities"], asked)[0], expected[0], atol=1e-6)
     assert run_alexnet("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx").stderr.startswith(
         f"error: {tmp_path / 'net.onnx'} already exists"
@@ -162,7 +162,7 @@ def test_export_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) 
     network = AlexNet(build_spec(TypeAdapter(NetworkConfig).validate_json(header["network"])))
     network.load_state_dict(state)
     expected = run_torch(network.eval(), mean, images(validation)[:2], TEN_CROP)
-    outputs = OnnxModel(pulled.network, "cpu").run(images(validation)[:2], TEN_CROP)
+    outputs = OnnxModel(pulled.network_path, "cpu").run(images(validation)[:2], TEN_CROP)
     np.testing.assert_allclose(outputs[0], expected[0], atol=1e-5)
     np.testing.assert_allclose(outputs[1], expected[1], atol=1e-4 * expected[1].max())
     assert len(json.loads(header["labels"])) == 1000
@@ -205,7 +205,7 @@ def test_export_triton_model_repository(pulled: Artifact, validation: Path, tmp_
             assert not any(isinstance(r.shape[0], int) for r in real)  # the batch axis is dynamic
         assert len((folder / config.output[0].label_filename).read_text().splitlines()) == 1000
         outputs = session.run(None, {"images": pixels})
-        expected = OnnxModel(pulled.network, "cpu").run(pixels, crops)
+        expected = OnnxModel(pulled.network_path, "cpu").run(pixels, crops)
         np.testing.assert_allclose(outputs[0], expected[0], atol=1e-6)
         np.testing.assert_allclose(outputs[1], expected[1], atol=1e-5 * expected[1].max())
 

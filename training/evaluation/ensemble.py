@@ -167,7 +167,7 @@ def _measure(
 
 def _predict(artifact: Artifact, examples: Sequence[Example], device: str, limits: ImageLimits) -> Predictions:
     batches = decode_batches(examples, artifact.image_contract, limits)
-    return predict(OnnxModel(artifact.network, device), batches, len(examples))
+    return predict(OnnxModel(artifact.network_path, device), batches, len(examples))
 
 
 def search_weights(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -58,8 +58,8 @@ def add_int8(
         log(f"calibrating the activation ranges on {len(examples):,} training images")
         weights, mean = read_folded_weights(artifact)
         images = _images(examples, artifact.image_contract, limits)
-        quantize(read_spec(artifact.manifest), weights, mean, images, target, read_temperature(artifact.network))
-        networks: dict[Precision, Path] = {"float32": artifact.network, "int8": target}
+        quantize(read_spec(artifact.manifest), weights, mean, images, target, read_temperature(artifact.network_path))
+        networks: dict[Precision, Path] = {"float32": artifact.network_path, "int8": target}
         decisive = _measure(artifact, dataset, "validation", networks, device, log, limits)
         float32, int8 = (m.top1_error for m in decisive if m.crops == len(TEN_CROP))
         increase = 100 * (int8 - float32)

@@ -51,7 +51,7 @@ def draw_figures(
     labels = [int(label) for batch in batches for label in batch.labels]
     if not images:
         raise DatasetError(f"none of the {len(examples):,} images drawn from {data} can be decoded")
-    probabilities, _ = OnnxModel(artifact.network).run(np.stack(images), TEN_CROP)
+    probabilities, _ = OnnxModel(artifact.network_path).run(np.stack(images), TEN_CROP)
     kernels = read_kernels(artifact)
     if kernels is None:
         raise ArtifactError(f"{artifact.path} has no first-layer kernels: publish it again")

@@ -42,7 +42,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     dataset = open_dataset(config, run)
     _check_measurable(loaded, run, config, dataset)
     cache = open_cache(config, dataset)
-    model = OnnxModel(loaded.network, evaluation_device(environment.device))
+    model = OnnxModel(loaded.network_path, evaluation_device(environment.device))
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == 10)
     return write_report(run, config, loaded, dataset, cache, predictions)
 

@@ -239,7 +239,7 @@ def test_an_index_of_ten_crops_has_and_is_searched_by_their_features(
         stored = store.feature(1)
     pixels = np.asarray(Image.open(files[0]).convert("RGB"))
     (loaded,) = decode_batches([pixels], artifact.image_contract)
-    expected = OnnxModel(artifact.network, "cpu").features(loaded[0].image.pixels[None], TEN_CROP)[0]
+    expected = OnnxModel(artifact.network_path, "cpu").features(loaded[0].image.pixels[None], TEN_CROP)[0]
     np.testing.assert_allclose(stored, expected, atol=1e-3)
     assert np.abs(stored - classifier.features(files[0])[0]).max() > 0.01
 

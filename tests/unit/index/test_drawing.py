@@ -67,7 +67,7 @@ def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_
     (tmp_path / "empty").mkdir()
     index = FolderIndex.open(index_path)
     try:
-        queries = folder_queries(index, OnnxModel(artifact.network, "cpu"), folder, 5, 0)
+        queries = folder_queries(index, OnnxModel(artifact.network_path, "cpu"), folder, 5, 0)
         known, other = queries
         assert index.search(Query(known.feature, 1))[0].entry.id == known.id > 0
         assert (known.title, other.title, other.id) == ("of a label", "of a label", 0)
@@ -78,7 +78,7 @@ def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_
         with pytest.raises(IndexStoreError, match="none of the query images can be read"):
             draw(index, tmp_path / "figures", [], 20, 0)
         with pytest.raises(DatasetError, match="there are no images in the folder"):
-            folder_queries(index, OnnxModel(artifact.network, "cpu"), tmp_path / "empty", 5, 0)
+            folder_queries(index, OnnxModel(artifact.network_path, "cpu"), tmp_path / "empty", 5, 0)
     finally:
         index.close()
 

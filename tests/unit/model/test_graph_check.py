@@ -68,8 +68,8 @@ def save(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 def test_our_own_networks_pass(artifact: Artifact) -> None:
-    assert "If" in {node.op_type for node in onnx.load(str(artifact.network)).graph.node}
-    check_graph(artifact.network)
+    assert "If" in {node.op_type for node in onnx.load(str(artifact.network_path)).graph.node}
+    check_graph(artifact.network_path)
 
 
 @pytest.mark.parametrize("op", ["Loop", "Scan", "SequenceMap"])

@@ -23,7 +23,7 @@ def pixels() -> np.ndarray:
 
 
 def test_results_do_not_depend_on_batch_or_threads(artifact: Artifact, pixels: np.ndarray) -> None:
-    one, two = OnnxModel(artifact.network, "cpu", threads=1), OnnxModel(artifact.network, "cpu", threads=2)
+    one, two = OnnxModel(artifact.network_path, "cpu", threads=1), OnnxModel(artifact.network_path, "cpu", threads=2)
     together = one.features(pixels, CENTER_CROP)
     np.testing.assert_array_equal(two.features(pixels, CENTER_CROP), together)
     for position, image in enumerate(pixels):
@@ -31,7 +31,7 @@ def test_results_do_not_depend_on_batch_or_threads(artifact: Artifact, pixels: n
 
 
 def test_a_batch_in_pieces_is_the_same(artifact: Artifact, pixels: np.ndarray) -> None:
-    model = OnnxModel(artifact.network, "cpu")
+    model = OnnxModel(artifact.network_path, "cpu")
     assert len(pixels) * len(TEN_CROP) > 2 * MAX_CROPS
     together = model.run(pixels, TEN_CROP)
     for position, image in enumerate(pixels):
@@ -41,20 +41,20 @@ def test_a_batch_in_pieces_is_the_same(artifact: Artifact, pixels: np.ndarray) -
 
 @pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP])
 def test_no_images_have_no_results(artifact: Artifact, pixels: np.ndarray, crops: tuple[int, ...]) -> None:
-    model = OnnxModel(artifact.network, "cpu")
+    model = OnnxModel(artifact.network_path, "cpu")
     probabilities, features = model.run(pixels[:0], crops)
     assert (probabilities.shape, features.shape) == ((0, model.num_classes), (0, model.feature_dim))
     assert model.features(pixels[:0], crops).shape == (0, model.feature_dim)
 
 
 def test_a_network_that_is_not_optimized_computes_the_same(artifact: Artifact, pixels: np.ndarray) -> None:
-    optimized, plain = OnnxModel(artifact.network, "cpu"), OnnxModel(artifact.network, "cpu", optimize=False)
+    optimized, plain = OnnxModel(artifact.network_path, "cpu"), OnnxModel(artifact.network_path, "cpu", optimize=False)
     for expected, result in zip(optimized.run(pixels, TEN_CROP), plain.run(pixels, TEN_CROP), strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarray, tmp_path: Path) -> None:
-    model = OnnxModel(artifact.network, "cpu")
+    model = OnnxModel(artifact.network_path, "cpu")
     with pytest.raises(InvalidRequestError, match="images must be uint8"):
         model.run(pixels[:, :224], CENTER_CROP)
     with pytest.raises(InvalidRequestError, match="from 0 to 9"):
@@ -63,14 +63,14 @@ def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarra
     with pytest.raises(ArtifactError, match="isn't a complete ONNX file"):
         OnnxModel(tmp_path / "network.onnx")
     with pytest.raises(DeviceError, match="pip uninstall --yes onnxruntime faiss-cpu && pip install 'onnxruntime-gpu"):
-        OnnxModel(artifact.network, "cuda")
+        OnnxModel(artifact.network_path, "cuda")
     with pytest.raises(DeviceError, match="unknown device"):
-        OnnxModel(artifact.network, "tpu")
+        OnnxModel(artifact.network_path, "tpu")
 
 
 def test_a_network_that_fails_at_run_time_is_named(artifact: Artifact, pixels: np.ndarray, tmp_path: Path) -> None:
     """Here a table has no row for an image's first value; running out of memory is reported in the same way."""
-    network = onnx.load(str(artifact.network))
+    network = onnx.load(str(artifact.network_path))
     parts = ("table", np.zeros((1, 256, 3), np.float32)), ("corner", [[0, 0, 0, 0]])
     network.graph.initializer.extend(numpy_helper.from_array(np.array(values), name) for name, values in parts)
     for node in network.graph.node:
@@ -95,11 +95,11 @@ def test_a_network_that_fails_at_run_time_is_named(artifact: Artifact, pixels: n
 def test_cuda_libraries_that_pip_installed_are_loaded(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[object] = []
     monkeypatch.setattr(ort, "preload_dlls", lambda **options: loaded.append(options))
-    OnnxModel(artifact.network)
+    OnnxModel(artifact.network_path)
     assert not loaded
     monkeypatch.setattr(ort, "get_available_providers", lambda: [PROVIDERS["cuda"], PROVIDERS["cpu"]])
     with warnings.catch_warnings(action="ignore"):  # onnxruntime warns: it has no CUDA here
-        assert OnnxModel(artifact.network).device == "cpu"
+        assert OnnxModel(artifact.network_path).device == "cpu"
     assert len(loaded) == 1
 
 
@@ -120,7 +120,7 @@ def test_cuda_is_asked_for_float32_and_must_be_what_runs(artifact: Artifact, mon
             DeviceError, match="would fall back to cpu: check with nvidia-smi that the driver is 580 or newer"
         ),
     ):
-        OnnxModel(artifact.network, "cuda")
+        OnnxModel(artifact.network_path, "cuda")
     assert providers == [[("CUDAExecutionProvider", {"use_tf32": "0"})]]
 
 

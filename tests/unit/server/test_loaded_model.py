@@ -118,7 +118,7 @@ def test_a_named_index_is_not_served_with_another_network(
     artifact: Artifact, writable_folder: Path, tmp_path: Path
 ) -> None:
     def write(folder: Path) -> Manifest:
-        network = onnx.load(artifact.network)
+        network = onnx.load(artifact.network_path)
         network.doc_string = "another one"
         onnx.save(network, folder / NETWORK)
         return artifact.manifest

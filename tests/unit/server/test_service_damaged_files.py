@@ -150,7 +150,7 @@ def test_an_index_on_a_read_only_disk_is_served(
 
 def test_a_network_that_answers_nan_is_not_served(artifact: Artifact, tmp_path: Path) -> None:
     def write(folder: Path) -> Manifest:
-        network = onnx.load(str(artifact.network))
+        network = onnx.load(str(artifact.network_path))
         (bias,) = [tensor for tensor in network.graph.initializer if tensor.name == "fc8.bias"]
         values = np.array(numpy_helper.to_array(bias))
         values[0] = np.nan

@@ -18,7 +18,7 @@ from model.exceptions import ArtifactError
 @pytest.mark.parametrize("form", get_args(Format))
 def test_weights_in_another_file_are_not_exported(artifact: Artifact, tmp_path: Path, form: Format) -> None:
     def write(folder: Path) -> Manifest:
-        network = onnx.load(str(artifact.network))
+        network = onnx.load(str(artifact.network_path))
         onnx.save(network, str(folder / NETWORK), save_as_external_data=True, location="weights.bin")
         (folder / "weights.bin").unlink()
         return artifact.manifest

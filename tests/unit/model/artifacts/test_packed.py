@@ -81,7 +81,7 @@ def test_processes_that_use_it_first_at_once_unpack_it_once(tmp_path: Path) -> N
 def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
     """On every eighth held-out image, with none of our code but the one that loads and decodes images."""
     dataset = load_elpv()
-    session = ort.InferenceSession(str(bundled.network))
+    session = ort.InferenceSession(str(bundled.network_path))
     right = 0
     examples = dataset.test[::8]
     for example in examples:

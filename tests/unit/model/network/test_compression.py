@@ -20,7 +20,7 @@ from model.network.onnx_builder import constants
 def packed(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A rounded network with a pruned layer, and its packed form."""
     network = tmp_path_factory.mktemp("packed") / "network.onnx"
-    proto = onnx.load(str(artifact.network))
+    proto = onnx.load(str(artifact.network_path))
     for constant in proto.graph.initializer:
         if constant.name == "fc6.weight":
             weights = numpy_helper.to_array(constant).copy()
@@ -41,7 +41,7 @@ def test_unpacks_to_the_same_bytes_and_is_small(packed: tuple[Path, Path]) -> No
 def test_rounding_is_half_a_step_at_most(packed: tuple[Path, Path], artifact: Artifact) -> None:
     before, after = (
         {name: numpy_helper.to_array(copies[-1]) for name, copies in constants(onnx.load(str(path))).items()}
-        for path in (artifact.network, packed[0])
+        for path in (artifact.network_path, packed[0])
     )
     for name, levels in (("conv3.weight", MAX_CONV_LEVEL), ("fc7.weight", MAX_LINEAR_LEVEL)):
         rows = before[name].reshape(len(before[name]), -1)

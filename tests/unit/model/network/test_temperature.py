@@ -20,7 +20,7 @@ from model.runtime import OnnxModel
 
 @pytest.fixture
 def network(artifact: Artifact, tmp_path: Path) -> Path:
-    return Path(shutil.copy(artifact.network, tmp_path / "network.onnx"))
+    return Path(shutil.copy(artifact.network_path, tmp_path / "network.onnx"))
 
 
 @pytest.mark.parametrize("crops", [CENTER_CROP, (2,), TEN_CROP])
@@ -42,11 +42,11 @@ def test_probabilities_are_the_mean_softmax_of_the_logits_over_it(network: Path,
 
 
 def test_nothing_else_in_the_file_changes(artifact: Artifact, network: Path) -> None:
-    original = read_temperature(artifact.network)
+    original = read_temperature(artifact.network_path)
     write_temperature(network, 3.0)
-    assert network.read_bytes() != artifact.network.read_bytes()
+    assert network.read_bytes() != artifact.network_path.read_bytes()
     write_temperature(network, original)
-    assert network.read_bytes() == artifact.network.read_bytes()
+    assert network.read_bytes() == artifact.network_path.read_bytes()
 
 
 def test_a_network_without_one_is_named(network: Path) -> None:
@@ -59,5 +59,5 @@ def test_a_network_without_one_is_named(network: Path) -> None:
 
 
 def test_logits_are_no_output_of_a_served_network(artifact: Artifact) -> None:
-    served = onnx.load(str(artifact.network))
+    served = onnx.load(str(artifact.network_path))
     assert [output.name for output in served.graph.output] == ["probabilities", "features"]

@@ -20,7 +20,7 @@ SHARED = Path(__file__).parents[5] / "shared" / "data" / "grocery.zip"
 
 @pytest.fixture(scope="module")
 def full_size(bundled: Artifact) -> OnnxModel:
-    return OnnxModel(bundled.network, "cpu")
+    return OnnxModel(bundled.network_path, "cpu")
 
 
 def apart(model: OnnxModel, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -67,7 +67,7 @@ def test_ten_times_the_same_crop_is_that_crop(model: OnnxModel) -> None:
 
 
 def test_the_graph_has_both_ways(artifact: Artifact) -> None:
-    (choice,) = [node for node in onnx.load(str(artifact.network)).graph.node if node.op_type == "If"]
+    (choice,) = [node for node in onnx.load(str(artifact.network_path)).graph.node if node.op_type == "If"]
     ways = {attribute.name: [node.op_type for node in attribute.g.node] for attribute in choice.attribute}
     assert ways["else_branch"].count("Conv") == 4  # two layers and their norms' sums of squares
     assert ways["then_branch"].count("Conv") == 2 * (7 + 5)  # the same, for the whole and its bands

@@ -107,7 +107,7 @@ def test_the_artifact_computes_what_the_file_does(
 ) -> None:
     published, source, artifact = imported
     probabilities, features = importer.run_file(published, source, photographs, crops)
-    result = OnnxModel(artifact.network, "cpu").run(photographs, crops)
+    result = OnnxModel(artifact.network_path, "cpu").run(photographs, crops)
     np.testing.assert_allclose(result[0], probabilities, atol=TOLERANCE)
     np.testing.assert_allclose(result[1], features, atol=TOLERANCE * features.max())
     assert np.ptp(probabilities, axis=0).max() > 1e-3  # results of the images differ
@@ -323,8 +323,8 @@ def test_a_caffe_model_with_its_mean_image(written: Written, photographs: NDArra
     )]  # fmt: skip
     for artifact, seen in zip((exact, plain), crops, strict=True):
         probabilities, _ = importer.read_file(published, file)[1].run(seen.transpose(0, 3, 1, 2))
-        np.testing.assert_allclose(OnnxModel(artifact.network, "cpu").run(photographs, CENTER_CROP)[0], probabilities,
-                                   atol=TOLERANCE)  # fmt: skip
+        found = OnnxModel(artifact.network_path, "cpu").run(photographs, CENTER_CROP)[0]
+        np.testing.assert_allclose(found, probabilities, atol=TOLERANCE)
     assert "crops of 227 x 227, B G R, minus the mean image mean.npy;" in exact.manifest.training["preprocessing"]
     assert "mean 122.679 116.669 104.007 (RGB of Caffe's mean image);" in plain.manifest.training["preprocessing"]
     assert "squeezed to 256 x 256" in plain.manifest.training["preprocessing"]

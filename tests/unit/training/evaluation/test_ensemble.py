@@ -66,7 +66,7 @@ def publish_confused(artifact: Artifact, root: Path) -> Artifact:
     """The same network with its output layer's rows moved on by one: each class has the probability of another."""
 
     def write(folder: Path) -> Manifest:
-        graph = onnx.load(str(artifact.network))
+        graph = onnx.load(str(artifact.network_path))
         for name in ("fc8.weight", "fc8.bias"):
             for tensor in constants(graph)[name]:
                 moved = np.roll(numpy_helper.to_array(tensor), 1, axis=0)
@@ -83,7 +83,7 @@ def test_the_mean_of_different_networks_is_measured(
 ) -> None:
     """Of their ten-crop probabilities; with `weighted`, weights are found on the validation images."""
     confused, dataset = publish_confused(artifact, tmp_path / "artifacts"), load_dataset(str(images))
-    members, model = [confused.path, artifact.path], OnnxModel(artifact.network, "cpu")
+    members, model = [confused.path, artifact.path], OnnxModel(artifact.network_path, "cpu")
 
     def compute(examples: Sequence[Example], crops: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Both networks' probabilities (2, M, classes), and the labels (M,)."""

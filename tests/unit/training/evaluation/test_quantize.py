@@ -45,7 +45,7 @@ def both(artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFact
 def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
     dataset = load_dataset(str(images))
     pixels = np.concatenate([batch.images for batch in decode_batches(dataset.test, DEFAULT_CONTRACT)])
-    float32, int8 = (OnnxModel(artifacts.load(both, p).network, "cpu") for p in ("float32", "int8"))
+    float32, int8 = (OnnxModel(artifacts.load(both, p).network_path, "cpu") for p in ("float32", "int8"))
     for crops in (CENTER_CROP, TEN_CROP):
         expected, expected_features = float32.run(pixels, crops)
         result, found_features = int8.run(pixels, crops)
@@ -55,7 +55,9 @@ def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
 
 
 def test_int8_has_the_temperature_of_float32(both: Path) -> None:
-    float32, int8 = (read_temperature(artifacts.load(both, precision).network) for precision in ("float32", "int8"))
+    float32, int8 = (
+        read_temperature(artifacts.load(both, precision).network_path) for precision in ("float32", "int8")
+    )
     assert int8 == float32 != 1
 
 
@@ -191,7 +193,7 @@ def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, 
     own = int8.default_index_path(tmp_path / "indexes")
     assert own == tmp_path / "indexes" / "patterns" / "1-int8"
     index = FolderIndex.create(own, int8)
-    build(index, OnnxModel(int8.network, "cpu"), find_images(images / "checks"))
+    build(index, OnnxModel(int8.network_path, "cpu"), find_images(images / "checks"))
     index.close()
     image = (images / "checks" / "01.jpg").read_bytes()
     service = Service(Settings(artifact=both, precision="int8", home=tmp_path))

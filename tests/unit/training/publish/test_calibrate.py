@@ -27,7 +27,7 @@ from training.publish.calibrate import calibrate, calibrate_artifact, describe_c
 def test_training_calibrates(artifact: Artifact, images: Path) -> None:
     manifest, dataset = artifact.manifest, load_dataset(str(images))
     assert manifest.calibration is not None
-    assert manifest.calibration.temperature == read_temperature(artifact.network) != 1
+    assert manifest.calibration.temperature == read_temperature(artifact.network_path) != 1
     assert manifest.calibration.num_images == len(dataset.validation)
     assert manifest.calibration.num_training_images == len(dataset.train)
     for measurement in manifest.measurements:
@@ -117,7 +117,7 @@ def test_a_folder_of_another_name_is_refused_before_the_work(artifact: Artifact,
 
 
 def test_without_validation_images_the_temperature_is_1(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    network = Path(shutil.copy(artifact.network, tmp_path))
+    network = Path(shutil.copy(artifact.network_path, tmp_path))
     write_temperature(network, 3.0)
     train = load_dataset(str(images)).train
     calibration = calibrate(tmp_path, train, (), "none", artifact.image_contract, True)
@@ -134,7 +134,7 @@ def test_familiarity_compares_with_the_validation_images(artifact: Artifact, ima
     familiarity = read_familiarity(artifacts.load(artifact.path))
     assert familiarity is not None
     assert sorted(familiarity.references) == [1, 10]
-    model, validation = OnnxModel(artifact.network, "cpu"), load_dataset(str(images)).validation
+    model, validation = OnnxModel(artifact.network_path, "cpu"), load_dataset(str(images)).validation
     pixels = np.concatenate([batch.images for batch in decode_batches(validation, artifact.image_contract)])
     for crops in (CENTER_CROP, TEN_CROP):
         reference = familiarity.references[len(crops)]

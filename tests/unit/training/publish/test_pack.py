@@ -175,7 +175,7 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
     assert {file.name for file in packed.iterdir()} == {
         MANIFEST, LABELS, PACKED, KERNELS, HISTORY, FAMILIARITY, CHECKSUMS
     }  # fmt: skip
-    assert unpack((packed / PACKED).read_bytes()) == artifact.network.read_bytes()
+    assert unpack((packed / PACKED).read_bytes()) == artifact.network_path.read_bytes()
     assert artifact.manifest.training["packing"]["density"] == {"fc6": 0.25, "fc7": 0.25}
     assert lines[-1].startswith(f"packed: {packed / PACKED}, ")
     assert np.isfinite([m.top1_error for m in artifact.manifest.measurements]).all()
