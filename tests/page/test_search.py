@@ -364,7 +364,7 @@ def test_a_label_that_no_image_has_is_said_to_have_none(url: str, open_page: Ope
     expect(page.get_by_role("heading", name="No image has the label nope")).to_be_visible()
     page.goto(f"{url}/?id=17&label=nope")
     expect(page.get_by_role("alert")).to_have_text(
-        re.compile("^No image of the library has the label 'nope': check its")
+        re.compile("^No image in the library has the label 'nope': check its")
     )
     page.goto(f"{url}/?view=library&label=nope")
     expect(page.get_by_role("heading", level=1)).to_have_text("No image has the label nope")
