@@ -129,7 +129,7 @@ class IndexedData:
                 f"{text}\nthe index keeps its labels for these images, the names of folders above them ({labels}): "
                 "--data must be the folder that contains the class folders"
             )
-        sync = Command(*self.sync.words, self.data)
+        sync = self.sync.argument(self.data)
         return (
             f"{text}\nthe data has changed since: {changes}; `{sync}` brings the index up to date (--dry-run only "
             "lists changes)"

@@ -53,9 +53,7 @@ def to_classification(
 ) -> Classification:
     """The result for an image, given its (num_classes,) probabilities and (feature_dim,) feature from `crops` crops."""
     predictions = [
-        Prediction(
-            int(i), labels[i].id, labels[i].name, min(1.0, float(probabilities[i]))
-        )  # a rounded mean can exceed 1
+        Prediction(int(i), labels[i].id, labels[i].name, min(1.0, float(probabilities[i])))
         for i in top_k(probabilities, top)
     ]  # a mean over crops, rounded, can exceed 1
     quantile, familiar = (None, None) if familiarity is None else familiarity.judge(feature, crops)

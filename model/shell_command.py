@@ -50,5 +50,9 @@ class Command:
         values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         return Command(*self.words, *(word for each in values for word in (name, each)))
 
+    def argument(self, value: object) -> Command:
+        """This command with an argument after its other words."""
+        return Command(*self.words, value)
+
     def __str__(self) -> str:
         return shlex.join([alexnet_command(), *self.words])

@@ -55,14 +55,16 @@ HELP: dict[type[AlexNetError], str] = {
 
 
 class Failure(NamedTuple):
-    """An error as it is shown. `help`: the command that helps, or what to do; empty if the message says it."""
+    """An error as it is shown. `help`: the command that helps, or what to do; empty if the message says it. Commands in
+    backticks are shown as the user can type them."""
 
     message: str
     help: str
     status: int = FAILED
 
     def __str__(self) -> str:
-        return f"{self.message}\nhelp: {self.help}" if self.help else self.message
+        text = f"{self.message}\nhelp: {self.help}" if self.help else self.message
+        return text.replace("`alexnet ", f"`{alexnet_command()} ")
 
 
 def run(command: Callable[..., Any], show: Callable[[Exception, Failure], None] | None = None) -> None:

@@ -143,7 +143,7 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     commands = {
         "search for similar images": index.option("exclude", environment.exclude).option("home", home, Path()),
         "classify and search on a page and over HTTP": serve.option("home", home, Path()),
-        "classify images": Command("classify", "IMAGE").option("artifact", artifact),
+        "classify images": Command("classify").option("artifact", artifact).argument("IMAGE"),
     }
     if not config.recipe.has_epochs:
         commands = {TRAIN_ALL_LAYERS: _train_all_layers(artifact, config)} | commands

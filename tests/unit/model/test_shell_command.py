@@ -82,3 +82,4 @@ def test_a_command_has_the_options_that_differ_from_their_defaults(programs: Pat
         ".venv/bin/alexnet index add --data 'my photos' --exclude a --exclude b --max-pixels 5 --class-weights"
     )
     assert str(Command("serve").option("exclude", ())) == ".venv/bin/alexnet serve"
+    assert str(Command("classify").option("crops", 1).argument("a b")) == ".venv/bin/alexnet classify --crops 1 'a b'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
 )
 def test_errors_as_they_are_shown(error: Exception, failure: Failure) -> None:
     assert describe(error, "alexnet x") == failure
+
+
+def test_commands_are_shown_as_they_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without an activated environment, too: by the path of the program that runs."""
+    program = tmp_path / "alexnet"
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    failure = Failure("error: run `alexnet index add --data FOLDER` in alexnet's folder", "`alexnet train` makes one")
+    assert str(failure) == (
+        f"error: run `{program} index add --data FOLDER` in alexnet's folder\nhelp: `{program} train` makes one"
+    )
 
 
 def test_no_command_recommends_itself() -> None:
