@@ -20,6 +20,7 @@ from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
+from model.shell_command import shell_command
 from tests.helpers import training_runs
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -98,4 +99,5 @@ def test_a_server_refuses_a_damaged_artifact_in_two_lines(artifact: Artifact, tm
     done = subprocess.run([ALEXNET, "serve", "--artifact", copy], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert re.match(r"error: .*network\.onnx is damaged: expected [\d,]+ bytes, got 0\n", done.stderr)
-    assert done.stderr.splitlines()[1:] == [f"help: {HELP[ArtifactError]}"]
+    shown = HELP[ArtifactError].replace("`alexnet ", f"`{shell_command(ALEXNET)} ")
+    assert done.stderr.splitlines()[1:] == [f"help: {shown}"]

@@ -323,8 +323,8 @@ def test_a_caffe_model_with_its_mean_image(written: Written, photographs: NDArra
     )]  # fmt: skip
     for artifact, seen in zip((exact, plain), crops, strict=True):
         probabilities, _ = importer.read_file(published, file)[1].run(seen.transpose(0, 3, 1, 2))
-        found = OnnxModel(artifact.network_path, "cpu").run(photographs, CENTER_CROP)[0]
-        np.testing.assert_allclose(found, probabilities, atol=TOLERANCE)
+        served = OnnxModel(artifact.network_path, "cpu").run(photographs, CENTER_CROP)[0]
+        np.testing.assert_allclose(served, probabilities, atol=TOLERANCE)
     assert "crops of 227 x 227, B G R, minus the mean image mean.npy;" in exact.manifest.training["preprocessing"]
     assert "mean 122.679 116.669 104.007 (RGB of Caffe's mean image);" in plain.manifest.training["preprocessing"]
     assert "squeezed to 256 x 256" in plain.manifest.training["preprocessing"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ from model.images.preprocess import decode_image
 from model.network.quantization import quantize
 from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
+from model.shell_command import alexnet_command
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
@@ -157,7 +159,7 @@ def test_other_images_are_refused(artifact: Artifact, few: Path) -> None:
 
 
 def test_without_int8_it_cannot_be_chosen(artifact: Artifact) -> None:
-    with pytest.raises(ArtifactError, match="`alexnet quantize --artifact "):
+    with pytest.raises(ArtifactError, match=f"`{re.escape(alexnet_command())} quantize --artifact "):
         artifacts.load(artifact.path, "int8")
 
 
