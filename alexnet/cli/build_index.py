@@ -73,10 +73,10 @@ def add(
     loaded, part = load_artifact(artifact, home, precision), Shard.parse(shard) if shard else None
     uri = index_uri(index, loaded, home)
     uri = uri if part is None or index is not None else _index_of_shard(uri, part)
-    sync = _sync_command(artifact, index, device, precision, exclude, max_pixels, home)
+    command = _sync_command(artifact, index, device, precision, exclude, max_pixels, home)
     options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, ImageLimits(max_pixels))
     with log_to_stderr(as_json):
-        indexed = replace(index_dataset(data, loaded, uri, options), sync=sync)
+        indexed = replace(index_dataset(data, loaded, uri, options), sync=command)
     if as_json:
         print_json(indexed.to_json())
     else:

@@ -151,7 +151,10 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
 
 
 def _train_all_layers(artifact: Path, config: TrainConfig) -> Command:
-    """On the same data with the same split: another one could test on training images."""
+    """The command that trains all layers of `artifact`, whose output layer alone was fitted.
+
+    On the same data with the same split: another one could test on training images.
+    """
     environment, run = config.environment, config.run
     plain, plain_run = Environment(), RunOptions()
     return (
@@ -166,14 +169,14 @@ def _train_all_layers(artifact: Path, config: TrainConfig) -> Command:
         .option("name", run.name)
         .option("init_from", artifact)
         .option("epochs", 15)
-        .option("lr_multipliers", "copied=1")  # a fitted output layer doesn't distort them (docs/experiments.md)
+        .option("lr_multipliers", "copied=1")  # the full rate: a fitted output layer doesn't distort copied layers
         .option("publish", "best")
         .option("class_weights", config.recipe.class_weights)
         .option("max_pixels", environment.max_pixels, plain.max_pixels)
         .option("cache_format", run.cache_format, plain_run.cache_format)
         .option("crops", environment.crops, plain.crops)
         .option("device", environment.device, plain.device)
-        .option("home", environment.home, Path())
+        .option("home", environment.home, plain.home)
         .option("artifacts", environment.artifacts)
         .option("runs", environment.runs)
         .option("cache", environment.cache)
